@@ -1,0 +1,1 @@
+//! One bad object is refused alone, with words; the others go on.
