@@ -16,7 +16,7 @@ pub struct EndpointSlice {
     #[serde(deserialize_with = "super::lean_metadata")]
     pub metadata: ObjectMeta,
     /// The endpoints.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "super::null_as_default")]
     pub endpoints: Vec<Endpoint>,
 }
 
@@ -82,6 +82,14 @@ pub fn usable_nodes(slice: &EndpointSlice) -> BTreeSet<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_empty_slice_reads_as_the_api_server_writes_it() {
+        let json =
+            r#"{"metadata":{"name":"a"},"addressType":"IPv4","endpoints":null,"ports":null}"#;
+        let slice: EndpointSlice = serde_json::from_str(json).unwrap();
+        assert_eq!(slice.endpoints, Vec::new());
+    }
 
     #[test]
     fn an_endpoint_is_usable_as_kube_proxy_sees_it() {

@@ -52,3 +52,10 @@ fn lean_metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMet
         ..ObjectMeta::default()
     })
 }
+
+/// Reads an explicit `null` as the empty value: the API server writes `"endpoints": null` for an empty slice.
+fn null_as_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
