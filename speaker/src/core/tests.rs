@@ -1,0 +1,1 @@
+//! What one node announces, as tables.
