@@ -1,1 +1,4 @@
 //! To be written.
+
+pub mod l2;
+pub mod link;
