@@ -112,12 +112,12 @@ impl<P: Copy + Ord> Announcer<P> {
             .retain(|(_, port, vip)| held.contains_key(&(*port, *vip)));
     }
 
-    /// Starts a new burst for the addresses of a port that `which` picks.
-    pub fn repeat(&mut self, port: P, now: Instant, which: impl Fn(IpAddr) -> bool) {
+    /// Starts a new burst for all addresses of a port.
+    pub fn repeat(&mut self, port: P, now: Instant) {
         let vips: Vec<_> = self
             .held
             .keys()
-            .filter(|key| key.0 == port && which(key.1))
+            .filter(|key| key.0 == port)
             .copied()
             .collect();
         for (port, vip) in vips {

@@ -193,17 +193,18 @@ impl Message {
         })
     }
 
-    /// The answer of `mac` to a solicitation for one of our addresses, sent from `link_local`.
+    /// The answer of `mac` to a solicitation for one of our addresses, sent from that address, as
+    /// any host does whose address it is; some tools ignore answers from another one.
     ///
     /// S=1 to the one who asks, or S=0 to all nodes when it asked without an address of its own,
     /// which is how an address is defended (RFC 4861 §7.2.4). O=1, because nobody else answers for
     /// the address: O=0 would leave caches with the node that held it before. R=0: we route for it,
     /// but are not the default router that R would announce.
     #[must_use]
-    pub fn answer(&self, mac: MacAddr, link_local: Ipv6Addr) -> Self {
+    pub fn answer(&self, mac: MacAddr) -> Self {
         let solicited = !self.source.is_unspecified();
         Self {
-            source: link_local,
+            source: self.target,
             destination: if solicited { self.source } else { ALL_NODES },
             target: self.target,
             body: Body::Advertisement {
@@ -217,9 +218,9 @@ impl Message {
 
     /// Unsolicited advertisement (RFC 4861 §7.2.6): `mac` tells all nodes that it has `vip`.
     #[must_use]
-    pub fn unsolicited(vip: Ipv6Addr, mac: MacAddr, link_local: Ipv6Addr) -> Self {
+    pub fn unsolicited(vip: Ipv6Addr, mac: MacAddr) -> Self {
         Self {
-            source: link_local,
+            source: vip,
             destination: ALL_NODES,
             target: vip,
             body: Body::Advertisement {

@@ -4,7 +4,7 @@
 //! Nothing is remembered here: the kernel's neighbour tables are not ours, and an answer depends
 //! only on the frame, on who we are on this link, and on the addresses we hold.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 
 use crate::arp::{self, Operation};
 use crate::ethernet::{self, Frame, Header, MacAddr};
@@ -15,9 +15,9 @@ use crate::ndp::{self, Body, Message};
 pub struct Identity {
     /// The interface's address.
     pub mac: MacAddr,
-    /// The interface's usable IPv6 link-local address. Advertisements are sent from it, so without
-    /// one nothing is said about IPv6 addresses.
-    pub link_local: Option<Ipv6Addr>,
+    /// Whether the interface speaks IPv6. Where it does not, the kernel would drop what comes for
+    /// an IPv6 address, so nothing is said about those.
+    pub ipv6: bool,
 }
 
 /// What a frame means to us.
@@ -28,7 +28,7 @@ pub enum Heard {
     /// Neither ARP nor NDP that may be believed.
     Malformed,
     /// Somebody asks for `vip`; `answer` is to be sent. It is absent when the question is about
-    /// IPv6 and the link has no link-local address yet.
+    /// IPv6 and the interface does not speak it.
     Question {
         /// The address in question.
         vip: IpAddr,
@@ -46,7 +46,7 @@ pub enum Heard {
 
 impl Identity {
     /// Judges one received frame; `holds` tells whether an address is ours to answer for here.
-    pub fn hear(&self, frame: &[u8], holds: impl Fn(IpAddr) -> bool) -> Heard {
+    pub fn hear(self, frame: &[u8], holds: impl Fn(IpAddr) -> bool) -> Heard {
         let Some((header, payload)) = Header::split(frame) else {
             return Heard::Malformed;
         };
@@ -61,7 +61,7 @@ impl Identity {
         }
     }
 
-    fn hear_arp(&self, payload: &[u8], holds: impl Fn(IpAddr) -> bool) -> Heard {
+    fn hear_arp(self, payload: &[u8], holds: impl Fn(IpAddr) -> bool) -> Heard {
         let Ok(packet) = arp::Packet::parse(payload) else {
             return Heard::Malformed;
         };
@@ -87,7 +87,7 @@ impl Identity {
         }
     }
 
-    fn hear_ndp(&self, sender: MacAddr, payload: &[u8], holds: impl Fn(IpAddr) -> bool) -> Heard {
+    fn hear_ndp(self, sender: MacAddr, payload: &[u8], holds: impl Fn(IpAddr) -> bool) -> Heard {
         let message = match Message::parse(payload) {
             Ok(message) => message,
             // The link is full of ICMP that is sound and no business of ours.
@@ -114,8 +114,8 @@ impl Identity {
                 if mac == self.mac || !holds(vip) {
                     return Heard::Nothing;
                 }
-                let answer = self.link_local.map(|link_local| {
-                    let answer = message.answer(self.mac, link_local);
+                let answer = self.ipv6.then(|| {
+                    let answer = message.answer(self.mac);
                     let all = answer.destination.is_multicast();
                     let to = if all {
                         MacAddr::of_group(answer.destination)
@@ -131,14 +131,14 @@ impl Identity {
 
     /// The frames that tell everyone on the link, unasked, that `vip` is here: ARP in both forms
     /// for IPv4, one unsolicited advertisement for IPv6.
-    pub fn announcement(&self, vip: IpAddr) -> impl Iterator<Item = Frame> + use<> {
+    pub fn announcement(self, vip: IpAddr) -> impl Iterator<Item = Frame> + use<> {
         let frames = match vip {
             IpAddr::V4(vip) => [Operation::Request, Operation::Reply].map(|form| {
                 Some(arp::Packet::gratuitous(form, vip, self.mac).frame(MacAddr::BROADCAST))
             }),
             IpAddr::V6(vip) => {
-                let frame = self.link_local.map(|link_local| {
-                    Message::unsolicited(vip, self.mac, link_local)
+                let frame = self.ipv6.then(|| {
+                    Message::unsolicited(vip, self.mac)
                         .frame(self.mac, MacAddr::of_group(ndp::ALL_NODES))
                 });
                 [frame, None]
@@ -149,8 +149,8 @@ impl Identity {
 
     /// Whether anything can be said here about addresses of this one's family.
     #[must_use]
-    pub fn speaks_for(&self, vip: IpAddr) -> bool {
-        vip.is_ipv4() || self.link_local.is_some()
+    pub fn speaks_for(self, vip: IpAddr) -> bool {
+        vip.is_ipv4() || self.ipv6
     }
 }
 

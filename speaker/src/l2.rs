@@ -59,7 +59,11 @@ impl Layer2 {
     pub fn start(links: watch::Receiver<Arc<Links>>, exclude: Exclude) -> Result<Self, Error> {
         socket::probe()?;
         let (notes_in, notes) = mpsc::channel(NOTES_MAX);
-        let engine = Arc::new(Mutex::new(Engine::new(exclude, notes_in)));
+        let engine = Arc::new(Mutex::new(Engine::new(
+            exclude,
+            notes_in,
+            Instant::now().into_std(),
+        )));
         let changed = Arc::new(Notify::new());
         let stop = CancellationToken::new();
         let follower = Follower {
@@ -92,7 +96,7 @@ impl Layer2 {
     /// What is answered and announced where, and what was heard.
     #[must_use]
     pub fn status(&self) -> L2Status {
-        lock(&self.engine).status(Instant::now().into_std())
+        lock(&self.engine).status()
     }
 
     /// Stops answering and announcing, and waits until all threads are gone.

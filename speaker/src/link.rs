@@ -21,7 +21,9 @@ use portolan_proto::ethernet::MacAddr;
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
-use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
+use rtnetlink::packet_route::link::{
+    AfSpecInet6, AfSpecUnspec, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+};
 
 /// All links of this network namespace, by interface index.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -45,6 +47,9 @@ pub struct Link {
     /// How often it came up, as far as can be told. A reader that was too slow to see a link go
     /// down still sees that this changed, and announces its addresses again.
     pub ups: u64,
+    /// IPv6 is on. An address alone would tell too late: when a link comes up, its link-local one is
+    /// reported only after duplicate detection, a second or two later.
+    pub ipv6: bool,
     /// Its addresses.
     pub addresses: BTreeMap<IpAddr, Address>,
     carrier_ups: u32,
@@ -174,7 +179,9 @@ impl Links {
         let Some(ip) = ip else {
             return;
         };
+        let local = matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
         if present {
+            link.ipv6 |= local;
             let address = Address {
                 prefix_len: message.header.prefix_len,
                 ready: is_ready(message),
@@ -182,6 +189,8 @@ impl Links {
             link.addresses.insert(ip, address);
         } else {
             link.addresses.remove(&ip);
+            // This is how IPv6 is switched off, which nothing else of what we hear tells.
+            link.ipv6 &= !local;
         }
     }
 
@@ -208,6 +217,7 @@ fn read_link(message: &LinkMessage) -> Option<Link> {
         master: None,
         flags: message.header.flags,
         ups: 0,
+        ipv6: false,
         addresses: BTreeMap::new(),
         carrier_ups: 0,
     };
@@ -219,6 +229,7 @@ fn read_link(message: &LinkMessage) -> Option<Link> {
             }
             LinkAttribute::Controller(index) if *index != 0 => link.master = Some(*index),
             LinkAttribute::CarrierUpCount(count) => link.carrier_ups = *count,
+            LinkAttribute::AfSpecUnspec(families) => link.ipv6 = families.iter().any(has_ipv6_on),
             LinkAttribute::LinkInfo(infos) => {
                 link.kind = infos.iter().find_map(|info| match info {
                     LinkInfo::Kind(kind) => Some(kind.to_string()),
@@ -229,6 +240,14 @@ fn read_link(message: &LinkMessage) -> Option<Link> {
         }
     }
     (!link.name.is_empty()).then_some(link)
+}
+
+fn has_ipv6_on(family: &AfSpecUnspec) -> bool {
+    let AfSpecUnspec::Inet6(attributes) = family else {
+        return false;
+    };
+    let on = |it: &AfSpecInet6| matches!(it, AfSpecInet6::DevConf(conf) if conf.disable_ipv6 == 0);
+    attributes.iter().any(on)
 }
 
 fn is_ready(message: &AddressMessage) -> bool {

@@ -59,19 +59,10 @@ fn holding_again_changes_nothing_and_repeating_starts_over() {
     assert!(!announcer.hold(1, VIP, start));
     assert_eq!(announcer.next(start), None);
     let later = start + Duration::from_millis(500);
-    announcer.repeat(1, later, |_| true);
-    announcer.repeat(2, later, |_| true);
+    announcer.repeat(1, later);
+    announcer.repeat(2, later);
     let sent = run(&mut announcer, later, Duration::from_secs(60));
     assert_eq!(times(&sent), [0, 1100, 2200, 3300, 4400]);
-}
-
-#[test]
-fn repeating_can_be_limited_to_a_family() {
-    let (start, mut announcer) = (mk_start(), Announcer::default());
-    announcer.hold(1, VIP, start);
-    run(&mut announcer, start, Duration::from_secs(60));
-    announcer.repeat(1, start, |vip| vip.is_ipv6());
-    assert_eq!(announcer.deadline(), None);
 }
 
 #[test]

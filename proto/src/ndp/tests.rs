@@ -62,16 +62,16 @@ const GOLDEN_SOLICITATION: &str = "3333ff000010020000000099\
     0101020000000099";
 const GOLDEN_ADVERTISEMENT: &str = "020000000099020000000001\
     86dd6000000000203aff\
-    fe800000000000000000000000000001\
+    20010db8000000000000000000000010\
     fe800000000000000000000000000099\
-    8800e83d60000000\
+    8800b8f660000000\
     20010db8000000000000000000000010\
     0201020000000001";
 const GOLDEN_UNSOLICITED: &str = "333300000001020000000001\
     86dd6000000000203aff\
-    fe800000000000000000000000000001\
+    20010db8000000000000000000000010\
     ff020000000000000000000000000001\
-    8800285420000000\
+    8800f90c20000000\
     20010db8000000000000000000000010\
     0201020000000001";
 
@@ -84,8 +84,8 @@ fn hex(text: &str) -> Vec<u8> {
 
 #[test]
 fn golden_frames_hold_in_both_directions() {
-    let answer = mk_multicast().answer(US, ip("fe80::1"));
-    let unsolicited = Message::unsolicited(ip("2001:db8::10"), US, ip("fe80::1"));
+    let answer = mk_multicast().answer(US);
+    let unsolicited = Message::unsolicited(ip("2001:db8::10"), US);
     let table = [
         (
             "solicitation",
@@ -130,7 +130,7 @@ fn the_solicited_node_group_takes_the_low_24_bits() {
 
 #[test]
 fn an_answer_is_solicited_and_overrides() {
-    let answer = mk_multicast().answer(US, ip("fe80::1"));
+    let answer = mk_multicast().answer(US);
     let expected = Body::Advertisement {
         router: false,
         solicited: true,
@@ -145,7 +145,7 @@ fn an_answer_is_solicited_and_overrides() {
 
 #[test]
 fn a_duplicate_address_probe_is_answered_to_all_nodes_unsolicited() {
-    let answer = mk_solicitation("::", "ff02::1:ff00:10", None).answer(US, ip("fe80::1"));
+    let answer = mk_solicitation("::", "ff02::1:ff00:10", None).answer(US);
     let expected = Body::Advertisement {
         router: false,
         solicited: false,
@@ -294,7 +294,7 @@ fn options_are_walked_and_bad_lengths_discard_the_message() {
 
 #[test]
 fn an_advertisement_to_a_group_must_not_claim_to_be_an_answer() {
-    let mut message = Message::unsolicited(ip("2001:db8::10"), US, ip("fe80::1"));
+    let mut message = Message::unsolicited(ip("2001:db8::10"), US);
     message.body = Body::Advertisement {
         router: false,
         solicited: true,

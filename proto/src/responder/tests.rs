@@ -1,6 +1,6 @@
 use super::*;
 use proptest::prelude::*;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 const US: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
 const OTHER: MacAddr = MacAddr([2, 0, 0, 0, 0, 0x99]);
@@ -9,12 +9,11 @@ const VIP4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 10);
 const PEER4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 99);
 const VIP6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x10);
 const PEER6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0x99);
-const LOCAL: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
 
 fn mk_identity() -> Identity {
     Identity {
         mac: US,
-        link_local: Some(LOCAL),
+        ipv6: true,
     }
 }
 
@@ -49,7 +48,7 @@ fn mk_advertisement(target_mac: Option<MacAddr>) -> Message {
             overrides: true,
             target_mac,
         },
-        ..Message::unsolicited(VIP6, OTHER, PEER6)
+        ..Message::unsolicited(VIP6, OTHER)
     }
 }
 
@@ -117,9 +116,9 @@ fn solicitations_are_answered_to_the_one_who_asks() {
 }
 
 #[test]
-fn without_a_link_local_address_an_ipv6_question_is_seen_but_not_answered() {
+fn where_ipv6_is_off_a_question_is_seen_but_not_answered() {
     let mute = Identity {
-        link_local: None,
+        ipv6: false,
         ..mk_identity()
     };
     let frame = mk_solicitation(VIP6, None).frame(OTHER, US);

@@ -2,7 +2,7 @@
 //!
 //! Every change ends in one reconciliation that compares everything with everything, so there is
 //! no order of events that leaves an address unanswered: an interface that comes late, gets another
-//! MAC, or loses its link-local address is just another difference.
+//! MAC, or loses IPv6 is just another difference.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -38,6 +38,8 @@ pub(super) struct Engine {
     /// By interface name: what is wrong.
     troubles: BTreeMap<String, String>,
     retry: Option<Instant>,
+    /// One moment by both clocks, so that the same instant is always told as the same time.
+    epoch: (Instant, Timestamp),
 }
 
 /// An interface in service.
@@ -51,7 +53,7 @@ struct Served {
 }
 
 impl Engine {
-    pub(super) fn new(exclude: Exclude, notes: mpsc::Sender<Note>) -> Self {
+    pub(super) fn new(exclude: Exclude, notes: mpsc::Sender<Note>, now: Instant) -> Self {
         Self {
             exclude,
             notes,
@@ -61,6 +63,7 @@ impl Engine {
             announcer: Announcer::default(),
             troubles: BTreeMap::new(),
             retry: None,
+            epoch: (now, Timestamp::now()),
         }
     }
 
@@ -170,7 +173,7 @@ impl Engine {
         };
         let identity = Identity {
             mac,
-            link_local: link.link_local(),
+            ipv6: link.ipv6,
         };
         if !self.served.contains_key(&link.index) {
             let (table, notes) = (self.table.clone(), self.notes.clone());
@@ -200,9 +203,7 @@ impl Engine {
         }
         if before.mac != identity.mac || served.ups != link.ups {
             served.ups = link.ups;
-            self.announcer.repeat(link.index, now, |_| true);
-        } else if before.link_local != identity.link_local {
-            self.announcer.repeat(link.index, now, |vip| vip.is_ipv6());
+            self.announcer.repeat(link.index, now);
         }
     }
 
@@ -238,7 +239,7 @@ impl Engine {
         self.retry = Some(now + RETRY);
     }
 
-    pub(super) fn status(&self, now: Instant) -> L2Status {
+    pub(super) fn status(&self) -> L2Status {
         let mut status = L2Status::default();
         for vip in self.table.load().iter() {
             let bound_to = self.links.holder(vip).map(|link| link.name.clone());
@@ -270,7 +271,7 @@ impl Engine {
                     vip,
                     mac: claimant.mac,
                     count: claimant.count,
-                    last: ago(now.saturating_duration_since(claimant.last)),
+                    last: self.time_of_day(claimant.last),
                 }));
         }
         for (name, error) in &self.troubles {
@@ -278,16 +279,24 @@ impl Engine {
         }
         status
     }
+
+    fn time_of_day(&self, instant: Instant) -> Timestamp {
+        let (start, time) = self.epoch;
+        let age = SignedDuration::try_from(instant.saturating_duration_since(start));
+        age.ok()
+            .and_then(|age| time.checked_add(age).ok())
+            .unwrap_or(time)
+    }
 }
 
 impl Served {
     fn status(&self) -> InterfaceStatus {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let counters = &self.port.counters;
-        let Identity { mac, link_local } = self.port.identity();
+        let Identity { mac, ipv6 } = self.port.identity();
         InterfaceStatus {
             mac,
-            link_local,
+            ipv6,
             requests: read(&counters.requests),
             replies: read(&counters.replies),
             announcements: read(&counters.announcements),
@@ -298,13 +307,4 @@ impl Served {
             error: None,
         }
     }
-}
-
-/// The time of day that is this long ago.
-fn ago(age: Duration) -> Timestamp {
-    let now = Timestamp::now();
-    SignedDuration::try_from(age)
-        .ok()
-        .and_then(|age| now.checked_sub(age).ok())
-        .unwrap_or(now)
 }

@@ -1,7 +1,7 @@
 //! What layer 2 tells about itself.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 
 use jiff::Timestamp;
 use portolan_proto::ethernet::MacAddr;
@@ -30,8 +30,8 @@ pub struct VipStatus {
 pub struct InterfaceStatus {
     /// Its hardware address.
     pub mac: MacAddr,
-    /// The address that advertisements are sent from; without one, IPv6 is not served.
-    pub link_local: Option<Ipv6Addr>,
+    /// Whether it speaks IPv6; IPv6 addresses are not served where it does not.
+    pub ipv6: bool,
     /// Questions about addresses that are held on it.
     pub requests: u64,
     /// Answers sent.

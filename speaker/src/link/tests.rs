@@ -1,4 +1,4 @@
-use rtnetlink::packet_route::link::InfoKind;
+use rtnetlink::packet_route::link::{Inet6DevConf, InfoKind};
 
 use super::*;
 
@@ -173,11 +173,8 @@ fn the_link_local_address_counts_once_duplicate_detection_is_over() {
     ];
     for (ip, flags, expected) in table {
         links.apply(&RouteNetlinkMessage::NewAddress(mk_address(2, ip, flags)));
-        assert_eq!(
-            links.get(2).unwrap().link_local(),
-            expected,
-            "{ip} {flags:?}"
-        );
+        let link = links.get(2).unwrap();
+        assert_eq!(link.link_local(), expected, "{ip} {flags:?}");
     }
     links.apply(&RouteNetlinkMessage::DelAddress(mk_address(
         2, "fe80::1", none,
@@ -197,4 +194,48 @@ fn addresses_survive_changes_of_the_link_and_local_wins_over_the_other_end() {
     links.apply(&new_link(mk_link(2, "ppp0", LinkFlags::Broadcast, 1)));
     let holder = |ip: &str| links.holder(ip.parse().unwrap()).map(|link| link.index);
     assert_eq!((holder("192.0.2.1"), holder("192.0.2.2")), (Some(2), None));
+}
+
+#[test]
+fn ipv6_is_on_when_the_link_says_so_until_its_link_local_address_goes() {
+    let mk_conf = |disabled| {
+        let mut conf = Inet6DevConf::default();
+        conf.disable_ipv6 = disabled;
+        let mut message = mk_running(2, "eth0");
+        let inet6 = AfSpecUnspec::Inet6(vec![AfSpecInet6::DevConf(conf)]);
+        message
+            .attributes
+            .push(LinkAttribute::AfSpecUnspec(vec![inet6]));
+        new_link(message)
+    };
+    let mk = |ip| mk_address(2, ip, AddressFlags::empty());
+    let table = [
+        (
+            "no IPv6 in the kernel",
+            new_link(mk_running(2, "eth0")),
+            false,
+        ),
+        ("on", mk_conf(0), true),
+        (
+            "global address goes",
+            RouteNetlinkMessage::DelAddress(mk("2001:db8::1")),
+            true,
+        ),
+        (
+            "link-local address goes",
+            RouteNetlinkMessage::DelAddress(mk("fe80::1")),
+            false,
+        ),
+        (
+            "link-local address comes",
+            RouteNetlinkMessage::NewAddress(mk("fe80::1")),
+            true,
+        ),
+        ("off", mk_conf(1), false),
+    ];
+    let mut links = Links::default();
+    for (name, message, expected) in table {
+        links.apply(&message);
+        assert_eq!(links.get(2).unwrap().ipv6, expected, "{name}");
+    }
 }
