@@ -22,7 +22,7 @@ use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
 use rtnetlink::packet_route::link::{
-    AfSpecInet6, AfSpecUnspec, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+    AfSpecInet6, AfSpecUnspec, LinkAttribute, LinkEvent, LinkFlags, LinkInfo, LinkMessage,
 };
 
 /// All links of this network namespace, by interface index.
@@ -44,8 +44,9 @@ pub struct Link {
     pub master: Option<u32>,
     /// `IFF_*`.
     pub flags: LinkFlags,
-    /// How often it came up, as far as can be told. A reader that was too slow to see a link go
-    /// down still sees that this changed, and announces its addresses again.
+    /// How often it came up, or moved to another place of the network: a bond failed over, the
+    /// virtual machine migrated. A reader that was too slow to see a link go down still sees that
+    /// this changed, and announces its addresses again.
     pub ups: u64,
     /// IPv6 is on. An address alone would tell too late: when a link comes up, its link-local one is
     /// reported only after duplicate detection, a second or two later.
@@ -75,6 +76,12 @@ impl Link {
     #[must_use]
     pub fn is_running(&self) -> bool {
         self.flags.contains(LinkFlags::Up | LinkFlags::Running)
+    }
+
+    /// Whether it was down between an older picture and this one, be it only for a moment.
+    fn came_up_since(&self, old: &Self) -> bool {
+        let came_up = self.is_running() && !old.is_running();
+        came_up || self.carrier_ups != old.carrier_ups
     }
 
     /// ARP and NDP can be spoken on it: an Ethernet segment of its own right that is up.
@@ -152,9 +159,8 @@ impl Links {
             return;
         };
         if let Some(old) = self.0.remove(&link.index) {
-            let came_up = link.is_running() && !old.is_running();
-            let missed = link.carrier_ups != old.carrier_ups;
-            link.ups = old.ups + u64::from(came_up || missed);
+            let moved = message.attributes.iter().any(tells_neighbours);
+            link.ups = old.ups + u64::from(moved || link.came_up_since(&old));
             link.addresses = old.addresses;
         }
         self.0.insert(link.index, link);
@@ -199,9 +205,7 @@ impl Links {
     fn succeed(&mut self, old: &Self) {
         for link in self.0.values_mut() {
             if let Some(old) = old.get(link.index) {
-                let came_up = link.is_running() && !old.is_running();
-                let missed = link.carrier_ups != old.carrier_ups;
-                link.ups += old.ups + u64::from(came_up || missed);
+                link.ups += old.ups + u64::from(link.came_up_since(old));
             }
         }
     }
@@ -240,6 +244,15 @@ fn read_link(message: &LinkMessage) -> Option<Link> {
         }
     }
     (!link.name.is_empty()).then_some(link)
+}
+
+/// The kernel asks for gratuitous announcements; it sends those for its own addresses.
+fn tells_neighbours(attribute: &LinkAttribute) -> bool {
+    use LinkEvent::{BondingFailover, NotifyPeers};
+    matches!(
+        attribute,
+        LinkAttribute::Event(NotifyPeers | BondingFailover)
+    )
 }
 
 fn has_ipv6_on(family: &AfSpecUnspec) -> bool {

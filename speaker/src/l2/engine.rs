@@ -132,7 +132,7 @@ impl Engine {
 
     fn reconcile(&mut self, now: Instant) {
         self.retry = None;
-        self.troubles.clear();
+        let troubles = std::mem::take(&mut self.troubles);
         let links = self.links.clone();
         let table = self.table.clone();
         let vips = table.load();
@@ -162,6 +162,12 @@ impl Engine {
             };
             if let Err(error) = result {
                 self.trouble(&link.name, &error, now);
+            }
+        }
+        // Each trouble is logged when it begins or changes, not whenever it is met again.
+        for (interface, error) in &self.troubles {
+            if troubles.get(interface) != Some(error) {
+                tracing::warn!(interface, error, "interface not fully served");
             }
         }
     }
@@ -233,7 +239,6 @@ impl Engine {
     }
 
     fn trouble(&mut self, interface: &str, error: &dyn std::error::Error, now: Instant) {
-        tracing::warn!(interface, %error, "interface not fully served");
         self.troubles
             .insert(interface.to_owned(), error.to_string());
         self.retry = Some(now + RETRY);

@@ -136,6 +136,21 @@ fn a_link_that_comes_up_again_is_counted_even_if_its_going_down_was_missed() {
 }
 
 #[test]
+fn a_bond_that_fails_over_counts_as_coming_up() {
+    let mut links = mk_links(vec![new_link(mk_running(2, "bond0"))]);
+    for (event, expected) in [
+        (LinkEvent::Features, 0),
+        (LinkEvent::BondingFailover, 1),
+        (LinkEvent::NotifyPeers, 2),
+    ] {
+        let mut message = mk_running(2, "bond0");
+        message.attributes.push(LinkAttribute::Event(event));
+        links.apply(&new_link(message));
+        assert_eq!(ups(&links), expected, "{event:?}");
+    }
+}
+
+#[test]
 fn a_new_dump_continues_the_count() {
     let mut old = mk_links(vec![new_link(mk_running(2, "eth0"))]);
     old.apply(&new_link(mk_link(2, "eth0", running(), 2)));
