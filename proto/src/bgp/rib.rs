@@ -81,16 +81,34 @@ impl Rib {
             }
         }
         for (prefix, attrs) in desired {
-            if self.table(prefix.family()).attrs(prefix) != Some(&attrs) {
-                let attrs = self.intern(attrs);
-                self.table_mut(prefix.family()).set(prefix, Some(attrs));
-                changed += 1;
-            }
+            changed += usize::from(self.change(prefix, Some(attrs)));
         }
-        if changed > 0 {
+        self.tidy(changed > 0);
+        changed
+    }
+
+    /// Changes one route, `None` to withdraw it; returns whether that made a difference.
+    pub fn set(&mut self, prefix: Prefix, attrs: Option<RouteAttrs>) -> bool {
+        let changed = self.change(prefix, attrs);
+        self.tidy(changed);
+        changed
+    }
+
+    fn change(&mut self, prefix: Prefix, attrs: Option<RouteAttrs>) -> bool {
+        let family = prefix.family();
+        if self.table(family).attrs(prefix) == attrs.as_ref() {
+            return false;
+        }
+        let attrs = attrs.map(|attrs| self.intern(attrs));
+        self.table_mut(family).set(prefix, attrs);
+        true
+    }
+
+    /// Drops attribute sets that no route has any more.
+    fn tidy(&mut self, changed: bool) {
+        if changed {
             self.attrs.retain(|attrs| Arc::strong_count(attrs) > 1);
         }
-        changed
     }
 
     /// From now on the routes are known to be complete: followers may say so (End-of-RIB).
@@ -283,6 +301,17 @@ mod tests {
             ]
         );
         assert_eq!(rib.len(V4), 2);
+    }
+
+    #[test]
+    fn one_route_can_change_alone() {
+        let mut rib = Rib::default();
+        let prefix = "10.0.0.1/32".parse().unwrap();
+        assert!(!rib.set(prefix, None), "there was none");
+        assert!(rib.set(prefix, Some(RouteAttrs::default())));
+        assert!(!rib.set(prefix, Some(RouteAttrs::default())));
+        assert!(rib.set(prefix, None));
+        assert!(rib.is_empty());
     }
 
     #[test]

@@ -16,6 +16,8 @@ mod shared;
 mod socket;
 mod spec;
 mod task;
+#[cfg(test)]
+mod tests;
 
 pub use portolan_proto::bgp::session::SessionState;
 pub use portolan_proto::bgp::{Asn, Community, HoldTime, LargeCommunity, RouteAttrs, RouterId};

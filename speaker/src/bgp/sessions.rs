@@ -107,6 +107,17 @@ impl Sessions {
         }
     }
 
+    /// Changes one route of `peer`, `None` to withdraw it: the short way when a single Service changed.
+    pub fn route(&mut self, peer: &str, network: IpNetwork, attrs: Option<RouteAttrs>) {
+        let Some(session) = self.running.get(peer) else {
+            tracing::warn!(%peer, %network, "bgp: a route for a peer that is not configured");
+            return;
+        };
+        if session.shared.rib().set(Prefix::from(network), attrs) {
+            session.shared.wake.notify_one();
+        }
+    }
+
     /// The wanted routes are complete: the cluster's state is known, and [`Sessions::routes`] was called for all
     /// peers since. From now on End-of-RIB goes out after them.
     pub fn set_synced(&mut self) {
