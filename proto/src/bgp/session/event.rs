@@ -171,6 +171,7 @@ impl Event {
             | Self::Opened { .. }
             | Self::Established
             | Self::Refresh(_)
+            | Self::BrokenRoutes
             | Self::FallBack(_) => false,
             Self::NotificationSent(notification) | Self::NotificationReceived(notification) => {
                 notification.code != Code::CONNECTION_COLLISION
@@ -179,8 +180,7 @@ impl Event {
             | Self::NoCommonFamily
             | Self::WrongAs { .. }
             | Self::Lost(_)
-            | Self::BrokenNotification
-            | Self::BrokenRoutes => true,
+            | Self::BrokenNotification => true,
         }
     }
 }

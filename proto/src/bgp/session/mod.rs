@@ -16,6 +16,7 @@
 //!
 //! The RFC's Idle is a stopped peer or one that backs off; its Active is a started peer without a connection.
 
+mod connect;
 mod event;
 mod fallback;
 mod history;
@@ -28,6 +29,7 @@ mod sim;
 mod slot;
 #[cfg(test)]
 mod tests;
+mod timer;
 
 use std::time::Duration;
 

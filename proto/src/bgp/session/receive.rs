@@ -74,10 +74,9 @@ impl Peer {
                 session.clocks.heard(&session.negotiated, now);
                 let Negotiated { relation, as4, .. } = session.negotiated;
                 match examine(body, relation, as4).verdict {
-                    Verdict::Fine => {}
-                    Verdict::Discard | Verdict::Withdraw => {
-                        self.note(Event::BrokenRoutes, now, out);
-                    }
+                    // An attribute that is to be ignored is ignored with all the others.
+                    Verdict::Fine | Verdict::Discard => {}
+                    Verdict::Withdraw => self.note(Event::BrokenRoutes, now, out),
                     Verdict::Reset(answer) => self.fail(direction, answer, now, out),
                 }
             }
