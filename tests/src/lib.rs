@@ -1,1 +1,3 @@
-//! To be written.
+//! Portolan seen from outside: API servers, lab, scenarios.
+
+pub mod apiserver;
