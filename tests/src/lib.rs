@@ -1,1 +1,7 @@
-//! To be written.
+//! Portolan seen from outside: the lab and the clusters that its scenarios run on.
+//!
+//! [`lab`] builds a small data centre out of network namespaces and starts real routers in it.
+//!
+//! Everything here is for tests, benches and the demo; no daemon depends on it.
+
+pub mod lab;
