@@ -1,0 +1,19 @@
+//! Names of annotations, labels and conditions on objects that are not ours.
+
+/// Read on Services: allocate only from this pool.
+pub const ADDRESS_POOL: &str = "portolan.dev/address-pool";
+/// Read on Services: exactly these addresses, comma separated, at most one per family.
+pub const LOAD_BALANCER_IPS: &str = "portolan.dev/loadBalancerIPs";
+/// Read on Services: sharing key (not implemented yet: refused with an event).
+pub const ALLOW_SHARED_IP: &str = "portolan.dev/allow-shared-ip";
+/// Written on Services: the pool or pools that the addresses came from, comma separated.
+pub const POOL: &str = "portolan.dev/pool";
+/// Written on Services: the layer-2 placement, nodes in order, comma separated; the first one answers.
+pub const L2_NODES: &str = "portolan.dev/l2-nodes";
+
+/// Nodes with this label (any value) never announce.
+pub const EXCLUDE_NODE: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
+/// Nodes with this condition `True` never announce.
+pub const NETWORK_UNAVAILABLE: &str = "NetworkUnavailable";
+/// Links an EndpointSlice to its Service.
+pub const SERVICE_NAME: &str = "kubernetes.io/service-name";

@@ -1,0 +1,301 @@
+//! Advertisements: names resolved, numbers checked.
+
+use std::collections::BTreeSet;
+
+use super::communities::{Aliases, StandardOrLarge, parse_community};
+use super::{Judgement, Kind, Refusal, Sources, check_selectors, keep, pools};
+use crate::crd::{
+    BGPAdvertisementSpec, BgpRule, L2AdvertisementSpec, L2Rule, PeerRule, PoolRule, RouteKind,
+    SpeakerConfigSpec,
+};
+use crate::range::Family;
+use crate::selector::LabelSelector;
+
+type Refs = Option<Result<(), String>>;
+
+pub(super) fn compile_l2(
+    sources: &Sources,
+    pools: &[PoolRule],
+    last: &SpeakerConfigSpec,
+    judgements: &mut Vec<Judgement>,
+) -> Vec<L2Rule> {
+    let mut rules = Vec::new();
+    for (name, object) in &sources.l2 {
+        let last = last.l2.iter().find(|rule| &rule.name == name);
+        let result = l2_rule(name, &object.spec, sources, pools);
+        rules.extend(keep(Kind::L2, name, result, last, judgements));
+    }
+    rules
+}
+
+fn l2_rule(
+    name: &str,
+    spec: &L2AdvertisementSpec,
+    sources: &Sources,
+    pools: &[PoolRule],
+) -> Result<(L2Rule, Refs), Refusal> {
+    let unserved = [
+        (
+            "spec.preferredNodeSelectors",
+            !spec.preferred_node_selectors.is_empty(),
+        ),
+        (
+            "spec.gratuitousInterval",
+            spec.gratuitous_interval.is_some(),
+        ),
+        ("spec.detection", spec.detection.is_some()),
+    ];
+    if let Some((field, _)) = unserved.into_iter().find(|(_, set)| *set) {
+        return Err(Refusal::not_implemented(field));
+    }
+    check_selectors("spec.nodeSelectors", &spec.node_selectors)?;
+    check_selectors("spec.serviceSelectors", &spec.service_selectors)?;
+    let covered = select_pools(
+        &spec.ip_address_pools,
+        &spec.ip_address_pool_selectors,
+        sources,
+        pools,
+    )?;
+    let refs = missing(
+        "spec.ipAddressPools",
+        "IPAddressPool",
+        &spec.ip_address_pools,
+        |pool| sources.pools.contains_key(pool),
+    );
+    let rule = L2Rule {
+        name: name.to_owned(),
+        pools: covered,
+        node_selectors: spec.node_selectors.clone(),
+        service_selectors: spec.service_selectors.clone(),
+        interfaces: spec.interfaces.clone(),
+    };
+    Ok((rule, Some(refs)))
+}
+
+pub(super) fn compile_bgp(
+    sources: &Sources,
+    pools: &[PoolRule],
+    peers: &[PeerRule],
+    aliases: &Aliases,
+    last: &SpeakerConfigSpec,
+    judgements: &mut Vec<Judgement>,
+) -> Vec<BgpRule> {
+    let mut rules: Vec<BgpRule> = Vec::new();
+    for (name, object) in &sources.bgp {
+        let last = last.bgp.iter().find(|rule| &rule.name == name);
+        let result = bgp_rule(name, &object.spec, sources, pools, peers, aliases)
+            .and_then(|(rule, refs)| Ok((agreeing(rule, &rules)?, refs)));
+        rules.extend(keep(Kind::Bgp, name, result, last, judgements));
+    }
+    rules
+}
+
+fn bgp_rule(
+    name: &str,
+    spec: &BGPAdvertisementSpec,
+    sources: &Sources,
+    pools: &[PoolRule],
+    peers: &[PeerRule],
+    aliases: &Aliases,
+) -> Result<(BgpRule, Refs), Refusal> {
+    unserved(spec)?;
+    check_selectors("spec.nodeSelectors", &spec.node_selectors)?;
+    check_selectors("spec.serviceSelectors", &spec.service_selectors)?;
+    let covered = select_pools(
+        &spec.ip_address_pools,
+        &spec.ip_address_pool_selectors,
+        sources,
+        pools,
+    )?;
+    let lengths = aggregation(spec, &covered, pools)?;
+    let (communities, large_communities) = resolve(&spec.communities, aliases)?;
+    let refs = missing(
+        "spec.ipAddressPools",
+        "IPAddressPool",
+        &spec.ip_address_pools,
+        |pool| sources.pools.contains_key(pool),
+    )
+    .and_then(|()| {
+        missing("spec.peers", "BGPPeer", &spec.peers, |peer| {
+            peers.iter().any(|p| p.name == peer)
+        })
+    });
+    let mut routes = spec.routes.clone();
+    routes.sort_unstable();
+    routes.dedup();
+    let local_pref = spec
+        .local_pref
+        .map(u32::try_from)
+        .transpose()
+        .map_err(|_| Refusal::invalid("spec.localPref", "must be 0 to 4294967295"))?;
+    let rule = BgpRule {
+        name: name.to_owned(),
+        routes,
+        pools: covered,
+        node_selectors: spec.node_selectors.clone(),
+        service_selectors: spec.service_selectors.clone(),
+        peers: spec.peers.clone(),
+        aggregation_length: lengths.0,
+        aggregation_length_v6: lengths.1,
+        local_pref,
+        communities,
+        large_communities,
+    };
+    Ok((rule, Some(refs)))
+}
+
+fn unserved(spec: &BGPAdvertisementSpec) -> Result<(), Refusal> {
+    let kind = |kind| spec.routes.contains(&kind);
+    let fields = [
+        ("spec.routes ExternalIP", kind(RouteKind::ExternalIP)),
+        ("spec.routes ClusterIP", kind(RouteKind::ClusterIP)),
+        ("spec.routes PodCIDR", kind(RouteKind::PodCIDR)),
+        ("spec.med", spec.med.is_some()),
+        ("spec.asPathPrepend", spec.as_path_prepend.is_some()),
+        ("spec.bandwidth", spec.bandwidth.is_some()),
+        ("spec.drainCommunity", spec.drain_community.is_some()),
+    ];
+    match fields.into_iter().find(|(_, set)| *set) {
+        Some((field, _)) => Err(Refusal::not_implemented(field)),
+        None => Ok(()),
+    }
+}
+
+/// Both families' aggregation lengths. An aggregate must not reach beyond the pool: it would attract addresses that are
+/// somebody else's.
+fn aggregation(
+    spec: &BGPAdvertisementSpec,
+    covered: &[String],
+    pools: &[PoolRule],
+) -> Result<(u8, u8), Refusal> {
+    let field_v4 = "spec.aggregationLength";
+    let field_v6 = "spec.aggregationLengthV6";
+    let v4 = u8::try_from(spec.aggregation_length)
+        .ok()
+        .filter(|length| (1..=32).contains(length));
+    let v4 = v4.ok_or_else(|| Refusal::invalid(field_v4, "must be 1 to 32"))?;
+    let v6 = u8::try_from(spec.aggregation_length_v6)
+        .ok()
+        .filter(|length| (1..=128).contains(length));
+    let v6 = v6.ok_or_else(|| Refusal::invalid(field_v6, "must be 1 to 128"))?;
+    if !spec.service_selectors.is_empty() && (v4, v6) != (32, 128) {
+        let why = "needs aggregationLength 32 and aggregationLengthV6 128: an aggregate serves more than the selected Services";
+        return Err(Refusal::invalid("spec.serviceSelectors", why));
+    }
+    for pool in pools.iter().filter(|pool| covered.contains(&pool.name)) {
+        for range in pools::ranges(&pool.spec).unwrap_or_default() {
+            let (field, length) = match range.family() {
+                Family::V4 => (field_v4, v4),
+                Family::V6 => (field_v6, v6),
+            };
+            if length < range.largest_prefix() {
+                let why = format!(
+                    "{length} reaches beyond {range} of IPAddressPool {}: use at least {}",
+                    pool.name,
+                    range.largest_prefix()
+                );
+                return Err(Refusal::invalid(field, why));
+            }
+        }
+    }
+    Ok((v4, v6))
+}
+
+fn resolve(texts: &[String], aliases: &Aliases) -> Result<(Vec<u32>, Vec<[u32; 3]>), Refusal> {
+    let mut values = BTreeSet::new();
+    for text in texts {
+        let value = match aliases.get(text) {
+            Some(value) => *value,
+            None if text.contains(':') => {
+                parse_community(text).map_err(|why| Refusal::invalid("spec.communities", why))?
+            }
+            None => {
+                let why = format!(
+                    "{text:?} is no value, and no accepted Community object names it: create it there"
+                );
+                return Err(Refusal::invalid("spec.communities", why));
+            }
+        };
+        values.insert(value);
+    }
+    let mut standard = Vec::new();
+    let mut large = Vec::new();
+    for value in values {
+        match value {
+            StandardOrLarge::Standard(value) => standard.push(value),
+            StandardOrLarge::Large(value) => large.push(value),
+        }
+    }
+    Ok((standard, large))
+}
+
+/// Two advertisements that put the same prefix to the same peer with different `localPref` can not both be right. Which
+/// nodes they share is known only later, so they are held to conflict unless their selectors name different things.
+fn agreeing(rule: BgpRule, before: &[BgpRule]) -> Result<BgpRule, Refusal> {
+    let meets = |a: &[String], b: &[String]| {
+        a.is_empty() || b.is_empty() || a.iter().any(|x| b.contains(x))
+    };
+    let apart = |a: &[LabelSelector], b: &[LabelSelector]| !a.is_empty() && !b.is_empty() && a != b;
+    let fights = |other: &&BgpRule| {
+        other.local_pref != rule.local_pref
+            && other.pools.iter().any(|pool| rule.pools.contains(pool))
+            && other.aggregation_length == rule.aggregation_length
+            && other.aggregation_length_v6 == rule.aggregation_length_v6
+            && meets(&other.peers, &rule.peers)
+            && !apart(&other.node_selectors, &rule.node_selectors)
+            && !apart(&other.service_selectors, &rule.service_selectors)
+    };
+    if let Some(other) = before.iter().find(fights) {
+        let why = format!(
+            "differs from that of BGPAdvertisement {}, which announces the same addresses to the same peers: use one value, or different pools, peers or selectors",
+            other.name
+        );
+        return Err(Refusal::conflict("spec.localPref", why));
+    }
+    Ok(rule)
+}
+
+/// Names of the accepted pools that an advertisement covers: listed or selected; all when it says neither.
+fn select_pools(
+    names: &[String],
+    selectors: &[LabelSelector],
+    sources: &Sources,
+    pools: &[PoolRule],
+) -> Result<Vec<String>, Refusal> {
+    check_selectors("spec.ipAddressPoolSelectors", selectors)?;
+    let everything = names.is_empty() && selectors.is_empty();
+    let empty = std::collections::BTreeMap::new();
+    let covers = |pool: &&PoolRule| {
+        let labels = sources
+            .pools
+            .get(&pool.name)
+            .and_then(|object| object.metadata.labels.as_ref());
+        everything
+            || names.contains(&pool.name)
+            || selectors
+                .iter()
+                .any(|selector| selector.matches(labels.unwrap_or(&empty)))
+    };
+    Ok(pools
+        .iter()
+        .filter(covers)
+        .map(|pool| pool.name.clone())
+        .collect())
+}
+
+fn missing(
+    field: &str,
+    kind: &str,
+    names: &[String],
+    exists: impl Fn(&str) -> bool,
+) -> Result<(), String> {
+    let absent: Vec<&str> = names
+        .iter()
+        .map(String::as_str)
+        .filter(|name| !exists(name))
+        .collect();
+    if absent.is_empty() {
+        return Ok(());
+    }
+    Err(format!("{field}: no accepted {kind} {}", absent.join(", ")))
+}

@@ -1,0 +1,587 @@
+//! One bad object is refused alone, with words; the others go on.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
+
+use super::*;
+use crate::crd::*;
+use crate::selector::LabelSelector;
+
+fn mk_pool(name: &str, born: i64, addresses: &[&str]) -> IPAddressPool {
+    let spec = IPAddressPoolSpec {
+        addresses: addresses.iter().map(|a| (*a).to_owned()).collect(),
+        auto_assign: true,
+        ..Default::default()
+    };
+    let mut pool = IPAddressPool::new(name, spec);
+    pool.metadata.creation_timestamp = Some(Time(Timestamp::from_second(born).unwrap()));
+    pool
+}
+
+fn mk_peer(name: &str) -> BGPPeer {
+    let spec = BGPPeerSpec {
+        my_asn: 65000,
+        peer_asn: Some(65001),
+        peer_address: Some("192.0.2.1".into()),
+        peer_port: 179,
+        ..Default::default()
+    };
+    BGPPeer::new(name, spec)
+}
+
+fn mk_bgp(name: &str) -> BGPAdvertisement {
+    let spec = BGPAdvertisementSpec {
+        routes: vec![RouteKind::LoadBalancerIP],
+        aggregation_length: 32,
+        aggregation_length_v6: 128,
+        ..Default::default()
+    };
+    BGPAdvertisement::new(name, spec)
+}
+
+fn mk_sources(pools: Vec<IPAddressPool>) -> Sources {
+    let pools = pools
+        .into_iter()
+        .map(|pool| (pool.metadata.name.clone().unwrap(), pool))
+        .collect();
+    Sources {
+        pools,
+        ..Default::default()
+    }
+}
+
+fn mk_community(name: &str, born: i64, alias: &str, value: &str) -> Community {
+    let alias = CommunityAlias {
+        name: alias.into(),
+        value: value.into(),
+    };
+    let mut object = Community::new(
+        name,
+        CommunitySpec {
+            communities: vec![alias],
+        },
+    );
+    object.metadata.creation_timestamp = Some(Time(Timestamp::from_second(born).unwrap()));
+    object
+}
+
+fn verdict<'a>(compiled: &'a Compiled, kind: Kind, name: &str) -> &'a Verdict {
+    let judgement = compiled
+        .judgements
+        .iter()
+        .find(|j| j.kind == kind && j.name == name);
+    judgement
+        .unwrap_or_else(|| panic!("no judgement on {name}"))
+        .verdicts
+        .first()
+        .unwrap()
+}
+
+fn names(compiled: &Compiled) -> Vec<(&str, &str)> {
+    compiled
+        .config
+        .pools
+        .iter()
+        .map(|r| (r.name.as_str(), r.spec.addresses[0].as_str()))
+        .collect()
+}
+
+#[test]
+fn a_malformed_pool_is_refused_alone_and_says_which_entry_and_what_to_write() {
+    let sources = mk_sources(vec![
+        mk_pool("bad", 1, &["10.0.0.9-10.0.0.1"]),
+        mk_pool("good", 2, &["10.1.0.0/24"]),
+    ]);
+    let compiled = compile(&sources, None);
+    assert_eq!(names(&compiled), [("good", "10.1.0.0/24")]);
+    let verdict = verdict(&compiled, Kind::Pool, "bad");
+    assert_eq!((verdict.status, verdict.reason), (false, "Invalid"));
+    for words in [
+        "spec.addresses",
+        "10.0.0.9-10.0.0.1",
+        "smaller address first",
+    ] {
+        assert!(verdict.message.contains(words), "{}", verdict.message);
+    }
+}
+
+#[test]
+fn of_two_overlapping_pools_the_older_one_serves_whatever_their_names() {
+    let sources = mk_sources(vec![
+        mk_pool("a", 2, &["10.0.0.0/24"]),
+        mk_pool("z", 1, &["10.0.0.128/25"]),
+    ]);
+    let compiled = compile(&sources, None);
+    assert_eq!(names(&compiled), [("z", "10.0.0.128/25")]);
+    let verdict = verdict(&compiled, Kind::Pool, "a");
+    assert_eq!(verdict.reason, "Conflict");
+    assert!(
+        verdict.message.contains("IPAddressPool z"),
+        "{}",
+        verdict.message
+    );
+}
+
+#[test]
+fn an_edit_into_another_pool_is_refused_and_the_last_good_version_stays() {
+    let before = compile(
+        &mk_sources(vec![
+            mk_pool("old", 1, &["10.0.0.0/24"]),
+            mk_pool("new", 2, &["10.1.0.0/24"]),
+        ]),
+        None,
+    );
+    // The older pool reaches into the newer one: age does not matter against what is in force.
+    let edited = mk_sources(vec![
+        mk_pool("old", 1, &["10.1.0.0/25"]),
+        mk_pool("new", 2, &["10.1.0.0/24"]),
+    ]);
+    let after = compile(&edited, Some(&before.config));
+    assert_eq!(
+        names(&after),
+        [("new", "10.1.0.0/24"), ("old", "10.0.0.0/24")]
+    );
+    let verdict = verdict(&after, Kind::Pool, "old");
+    assert!(
+        verdict
+            .message
+            .contains("last accepted version stays in force"),
+        "{}",
+        verdict.message
+    );
+}
+
+#[test]
+fn a_range_may_move_from_one_pool_to_another_in_one_step() {
+    for (shrinks, grows) in [("a", "b"), ("b", "a")] {
+        let before = compile(
+            &mk_sources(vec![
+                mk_pool(shrinks, 1, &["10.0.0.0/24", "10.0.1.0/24"]),
+                mk_pool(grows, 2, &["10.2.0.0/24"]),
+            ]),
+            None,
+        );
+        let moved = mk_sources(vec![
+            mk_pool(shrinks, 1, &["10.0.0.0/24"]),
+            mk_pool(grows, 2, &["10.2.0.0/24", "10.0.1.0/24"]),
+        ]);
+        let after = compile(&moved, Some(&before.config));
+        assert!(
+            after.judgements.iter().all(|j| j.verdicts[0].status),
+            "{shrinks} to {grows}: {:?}",
+            after.judgements
+        );
+    }
+}
+
+#[test]
+fn a_malformed_edit_keeps_the_last_good_pool_and_nobody_else_may_take_its_range() {
+    let before = compile(&mk_sources(vec![mk_pool("a", 1, &["10.0.0.0/24"])]), None);
+    let sources = mk_sources(vec![
+        mk_pool("a", 1, &["nonsense"]),
+        mk_pool("b", 2, &["10.0.0.0/25"]),
+    ]);
+    let after = compile(&sources, Some(&before.config));
+    assert_eq!(names(&after), [("a", "10.0.0.0/24")]);
+    assert_eq!(verdict(&after, Kind::Pool, "b").reason, "Conflict");
+}
+
+#[test]
+fn a_deleted_pool_leaves_the_configuration() {
+    let before = compile(&mk_sources(vec![mk_pool("a", 1, &["10.0.0.0/24"])]), None);
+    assert_eq!(
+        names(&compile(&mk_sources(vec![]), Some(&before.config))),
+        []
+    );
+}
+
+#[test]
+fn every_bad_peer_is_refused_with_field_and_remedy() {
+    type Edit = fn(&mut BGPPeerSpec);
+    let table: &[(&str, Edit, &str, &str)] = &[
+        (
+            "as 0",
+            |s| s.my_asn = 0,
+            "Invalid",
+            "spec.myASN: 0 is no AS number",
+        ),
+        (
+            "peer as 0",
+            |s| s.peer_asn = Some(0),
+            "Invalid",
+            "spec.peerASN: 0 is no AS number",
+        ),
+        (
+            "no peer as",
+            |s| s.peer_asn = None,
+            "Invalid",
+            "spec.peerASN: missing",
+        ),
+        (
+            "address",
+            |s| s.peer_address = Some("router".into()),
+            "Invalid",
+            "spec.peerAddress: \"router\" is not",
+        ),
+        (
+            "no address",
+            |s| s.peer_address = None,
+            "Invalid",
+            "spec.peerAddress: missing",
+        ),
+        (
+            "unspecified",
+            |s| s.peer_address = Some("0.0.0.0".into()),
+            "Invalid",
+            "spec.peerAddress",
+        ),
+        (
+            "source family",
+            |s| s.source_address = Some("::1".into()),
+            "Invalid",
+            "spec.sourceAddress",
+        ),
+        ("port", |s| s.peer_port = 0, "Invalid", "spec.peerPort"),
+        (
+            "hold 2s",
+            |s| s.hold_time = Some("2s".into()),
+            "Invalid",
+            "spec.holdTime",
+        ),
+        (
+            "hold text",
+            |s| s.hold_time = Some("soon".into()),
+            "Invalid",
+            "write for example 90s",
+        ),
+        (
+            "keepalive",
+            |s| {
+                s.hold_time = Some("9s".into());
+                s.keepalive_time = Some("10s".into());
+            },
+            "Invalid",
+            "spec.keepaliveTime",
+        ),
+        (
+            "router id",
+            |s| s.router_id = Some("0.0.0.0".into()),
+            "Invalid",
+            "spec.routerID",
+        ),
+        (
+            "multihop ibgp",
+            |s| {
+                s.peer_asn = Some(65000);
+                s.ebgp_multi_hop = true;
+            },
+            "Invalid",
+            "spec.ebgpMultiHop",
+        ),
+        (
+            "long key",
+            |s| s.password = Some("x".repeat(81)),
+            "Invalid",
+            "spec.password",
+        ),
+        (
+            "two keys",
+            |s| {
+                s.password = Some("x".into());
+                s.password_secret = Some(SecretReference::default());
+            },
+            "Invalid",
+            "keep one",
+        ),
+        (
+            "bfd",
+            |s| s.bfd_profile = Some("fast".into()),
+            "NotImplemented",
+            "spec.bfdProfile is not implemented yet",
+        ),
+        (
+            "vrf",
+            |s| s.vrf = Some("red".into()),
+            "NotImplemented",
+            "spec.vrf",
+        ),
+        (
+            "graceful restart",
+            |s| s.enable_graceful_restart = true,
+            "NotImplemented",
+            "spec.enableGracefulRestart",
+        ),
+        (
+            "both families",
+            |s| s.dual_stack_address_family = true,
+            "NotImplemented",
+            "spec.dualStackAddressFamily",
+        ),
+        (
+            "gtsm",
+            |s| s.ttl_security = true,
+            "NotImplemented",
+            "spec.ttlSecurity",
+        ),
+        (
+            "passive",
+            |s| s.listen = Listen::Passive,
+            "NotImplemented",
+            "spec.listen",
+        ),
+        (
+            "dynamic as",
+            |s| s.dynamic_asn = Some(DynamicAsn::External),
+            "NotImplemented",
+            "spec.dynamicASN",
+        ),
+        (
+            "local as",
+            |s| s.local_asn = Some(1),
+            "NotImplemented",
+            "spec.localASN",
+        ),
+        (
+            "unnumbered",
+            |s| s.interface = Some("eth0".into()),
+            "NotImplemented",
+            "spec.interface",
+        ),
+    ];
+    for (row, edit, reason, words) in table {
+        let mut sources = Sources::default();
+        let mut bad = mk_peer("bad");
+        edit(&mut bad.spec);
+        sources.peers.insert("bad".into(), bad);
+        let mut good = mk_peer("good");
+        good.spec.peer_address = Some("192.0.2.99".into());
+        sources.peers.insert("good".into(), good);
+        let compiled = compile(&sources, None);
+        let verdict = verdict(&compiled, Kind::Peer, "bad");
+        assert_eq!(
+            (verdict.status, verdict.reason),
+            (false, *reason),
+            "{row}: {}",
+            verdict.message
+        );
+        assert!(
+            verdict.message.contains(words),
+            "{row}: {}",
+            verdict.message
+        );
+        assert_eq!(
+            compiled.config.peers.len(),
+            1,
+            "{row}: the good peer goes on"
+        );
+    }
+}
+
+#[test]
+fn timers_follow_each_other_as_metallb_users_know() {
+    for (hold, keepalive, expected) in [
+        (None, None, (90, None)),
+        (Some("30s"), None, (30, None)),
+        (None, Some("10s"), (30, Some(10_000))),
+        (Some("0s"), None, (0, None)),
+        (Some("9s"), Some("3s"), (9, Some(3_000))),
+    ] {
+        let mut sources = Sources::default();
+        let mut peer = mk_peer("p");
+        peer.spec.hold_time = hold.map(str::to_owned);
+        peer.spec.keepalive_time = keepalive.map(str::to_owned);
+        sources.peers.insert("p".into(), peer);
+        let compiled = compile(&sources, None);
+        let rule = compiled
+            .config
+            .peers
+            .first()
+            .unwrap_or_else(|| panic!("{hold:?} {keepalive:?}"));
+        assert_eq!(
+            (rule.hold_time_seconds, rule.keepalive_milliseconds),
+            expected,
+            "{hold:?} {keepalive:?}"
+        );
+    }
+}
+
+#[test]
+fn communities_resolve_by_value_and_by_name_and_an_unknown_name_is_refused() {
+    let mut sources = mk_sources(vec![mk_pool("a", 1, &["10.0.0.0/24"])]);
+    sources
+        .communities
+        .insert("one".into(), mk_community("one", 1, "drain", "65000:7"));
+    sources
+        .communities
+        .insert("two".into(), mk_community("two", 2, "drain", "65000:8"));
+    let mut advertisement = mk_bgp("adv");
+    advertisement.spec.communities =
+        vec!["drain".into(), "large:65000:1:2".into(), "65000:100".into()];
+    sources.bgp.insert("adv".into(), advertisement);
+    let compiled = compile(&sources, None);
+    let rule = &compiled.config.bgp[0];
+    assert_eq!(rule.communities, [65000 << 16 | 7, 65000 << 16 | 100]);
+    assert_eq!(rule.large_communities, [[65000, 1, 2]]);
+    assert_eq!(
+        verdict(&compiled, Kind::Community, "two").reason,
+        "Conflict"
+    );
+
+    sources.bgp.get_mut("adv").unwrap().spec.communities = vec!["missing".into()];
+    let after = compile(&sources, Some(&compiled.config));
+    assert!(!verdict(&after, Kind::Bgp, "adv").status);
+    assert_eq!(
+        after.config.bgp, compiled.config.bgp,
+        "the last good version stays"
+    );
+}
+
+#[test]
+fn community_texts_are_read_strictly() {
+    assert_eq!(
+        parse_community("65535:65281"),
+        Ok(StandardOrLarge::Standard(0xFFFF_FF01))
+    );
+    for text in [
+        "65536:1",
+        "1",
+        "1:2:3",
+        "large:1:2",
+        "large:1:2:3:4",
+        "large:1:2:4294967296",
+        "+1:2",
+        ":",
+        "a:b",
+    ] {
+        assert!(parse_community(text).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn an_aggregate_may_not_reach_beyond_its_pool() {
+    let mut sources = mk_sources(vec![mk_pool("a", 1, &["10.0.0.0/24"])]);
+    let mut advertisement = mk_bgp("adv");
+    advertisement.spec.aggregation_length = 23;
+    sources.bgp.insert("adv".into(), advertisement);
+    let verdict_23 = compile(&sources, None);
+    let message = &verdict(&verdict_23, Kind::Bgp, "adv").message;
+    assert!(message.contains("use at least 24"), "{message}");
+    sources.bgp.get_mut("adv").unwrap().spec.aggregation_length = 24;
+    assert!(verdict(&compile(&sources, None), Kind::Bgp, "adv").status);
+}
+
+#[test]
+fn a_name_that_does_not_exist_yet_is_reported_and_does_not_refuse() {
+    let mut sources = mk_sources(vec![mk_pool("a", 1, &["10.0.0.0/24"])]);
+    let mut advertisement = mk_bgp("adv");
+    advertisement.spec.ip_address_pools = vec!["a".into(), "later".into()];
+    sources.bgp.insert("adv".into(), advertisement);
+    let compiled = compile(&sources, None);
+    let judgement = compiled
+        .judgements
+        .iter()
+        .find(|j| j.kind == Kind::Bgp)
+        .unwrap();
+    assert!(judgement.verdicts[0].status);
+    assert!(!judgement.verdicts[1].status && judgement.verdicts[1].message.contains("later"));
+    assert_eq!(compiled.config.bgp[0].pools, ["a"]);
+}
+
+#[test]
+fn pools_are_selected_by_name_or_label_and_by_default_all() {
+    let mut labelled = mk_pool("b", 2, &["10.1.0.0/24"]);
+    labelled.metadata.labels = Some([("tier".to_owned(), "gold".to_owned())].into());
+    let mut sources = mk_sources(vec![mk_pool("a", 1, &["10.0.0.0/24"]), labelled]);
+    let gold = LabelSelector {
+        match_labels: [("tier".to_owned(), "gold".to_owned())].into(),
+        ..Default::default()
+    };
+    let none = LabelSelector {
+        match_labels: [("tier".to_owned(), "tin".to_owned())].into(),
+        ..Default::default()
+    };
+    for (pools, selectors, expected) in [
+        (vec![], vec![], vec!["a", "b"]),
+        (vec!["a".to_owned()], vec![], vec!["a"]),
+        (vec![], vec![gold.clone()], vec!["b"]),
+        (vec!["a".to_owned()], vec![gold], vec!["a", "b"]),
+        (vec![], vec![none], vec![]),
+    ] {
+        let spec = L2AdvertisementSpec {
+            ip_address_pools: pools.clone(),
+            ip_address_pool_selectors: selectors,
+            ..Default::default()
+        };
+        sources
+            .l2
+            .insert("adv".into(), L2Advertisement::new("adv", spec));
+        assert_eq!(
+            compile(&sources, None).config.l2[0].pools,
+            expected,
+            "{pools:?}"
+        );
+    }
+}
+
+#[test]
+fn conflicting_local_preferences_are_refused_unless_selectors_keep_them_apart() {
+    let mut sources = mk_sources(vec![mk_pool("a", 1, &["10.0.0.0/24"])]);
+    let mut one = mk_bgp("one");
+    one.spec.local_pref = Some(100);
+    let mut two = mk_bgp("two");
+    two.spec.local_pref = Some(200);
+    sources.bgp.insert("one".into(), one);
+    sources.bgp.insert("two".into(), two);
+    let message = verdict(&compile(&sources, None), Kind::Bgp, "two")
+        .message
+        .clone();
+    assert!(
+        message.contains("spec.localPref") && message.contains("one"),
+        "{message}"
+    );
+    let on = |zone: &str| LabelSelector {
+        match_labels: [("zone".to_owned(), zone.to_owned())].into(),
+        ..Default::default()
+    };
+    sources.bgp.get_mut("one").unwrap().spec.node_selectors = vec![on("a")];
+    sources.bgp.get_mut("two").unwrap().spec.node_selectors = vec![on("b")];
+    assert!(verdict(&compile(&sources, None), Kind::Bgp, "two").status);
+}
+
+#[test]
+fn cluster_ranges_survive_a_server_that_does_not_show_them() {
+    let mut sources = Sources::default();
+    let mut object = ServiceCIDR::default();
+    object.spec.cidrs = vec!["10.96.0.0/12".into(), "fd00:96::/112".into()];
+    sources.service_cidrs.insert("kubernetes".into(), object);
+    let compiled = compile(&sources, None);
+    assert_eq!(compiled.config.cluster_ip_ranges.len(), 2);
+    assert_eq!(
+        compile(&Sources::default(), Some(&compiled.config))
+            .config
+            .cluster_ip_ranges
+            .len(),
+        2
+    );
+}
+
+#[test]
+fn routes_that_are_not_served_yet_are_refused_by_name() {
+    for (kind, served) in [
+        (RouteKind::LoadBalancerIP, true),
+        (RouteKind::ClusterIPRange, true),
+        (RouteKind::ExternalIP, false),
+        (RouteKind::ClusterIP, false),
+        (RouteKind::PodCIDR, false),
+    ] {
+        let mut sources = Sources::default();
+        let mut advertisement = mk_bgp("adv");
+        advertisement.spec.routes = vec![kind];
+        sources.bgp.insert("adv".into(), advertisement);
+        assert_eq!(
+            verdict(&compile(&sources, None), Kind::Bgp, "adv").status,
+            served,
+            "{kind:?}"
+        );
+    }
+}

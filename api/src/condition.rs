@@ -1,0 +1,76 @@
+//! Conditions: how every verdict reaches the user (`kubectl get`, `kubectl describe`, `kubectl wait`).
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+
+/// The object is valid and in force.
+pub const ACCEPTED: &str = "Accepted";
+/// Every name that the object refers to exists.
+pub const RESOLVED_REFS: &str = "ResolvedRefs";
+
+/// A condition before it has a time: what a pure function can say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// Condition type, for example [`ACCEPTED`].
+    pub kind: &'static str,
+    /// `True` or `False`.
+    pub status: bool,
+    /// Stable, label-safe reason.
+    pub reason: &'static str,
+    /// Words for a human: object, field, remedy.
+    pub message: String,
+}
+
+impl Verdict {
+    /// A condition that holds.
+    pub fn yes(kind: &'static str, reason: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            status: true,
+            reason,
+            message: message.into(),
+        }
+    }
+
+    /// A condition that does not hold.
+    pub fn no(kind: &'static str, reason: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            status: false,
+            reason,
+            message: message.into(),
+        }
+    }
+}
+
+/// Lays verdicts over the conditions that an object carries. Returns `None` when nothing would change, so that an
+/// unchanged verdict is never written again; `lastTransitionTime` moves only with the status.
+#[must_use]
+pub fn merge(
+    current: &[Condition],
+    verdicts: &[Verdict],
+    observed_generation: Option<i64>,
+    now: &Time,
+) -> Option<Vec<Condition>> {
+    let mut merged = current.to_vec();
+    for verdict in verdicts {
+        let status = if verdict.status { "True" } else { "False" };
+        let mut next = Condition {
+            last_transition_time: now.clone(),
+            message: verdict.message.clone(),
+            observed_generation,
+            reason: verdict.reason.to_owned(),
+            status: status.to_owned(),
+            type_: verdict.kind.to_owned(),
+        };
+        match merged.iter_mut().find(|c| c.type_ == verdict.kind) {
+            Some(held) => {
+                if held.status == next.status {
+                    next.last_transition_time = held.last_transition_time.clone();
+                }
+                *held = next;
+            }
+            None => merged.push(next),
+        }
+    }
+    (merged != current).then_some(merged)
+}

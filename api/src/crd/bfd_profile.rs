@@ -1,0 +1,81 @@
+//! `BFDProfile`: timers of BFD sessions.
+
+use kube::{CustomResource, KubeSchema};
+use serde::{Deserialize, Serialize};
+
+use super::ConditionsStatus;
+
+/// Timers of BFD sessions (RFC 5880). BFD is not implemented yet: profiles are kept, and answered with a condition that
+/// says so.
+#[derive(
+    CustomResource, Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema,
+)]
+#[kube(
+    group = "portolan.dev",
+    version = "v1alpha1",
+    kind = "BFDProfile",
+    plural = "bfdprofiles",
+    status = "ConditionsStatus",
+    category = "portolan",
+    derive = "Default",
+    derive = "PartialEq",
+    doc = "Timers of BFD sessions (RFC 5880). BFD is not implemented yet: a profile is answered with a condition that says so.",
+    printcolumn(
+        name = "Transmit Interval",
+        type_ = "integer",
+        json_path = ".spec.transmitInterval"
+    ),
+    printcolumn(
+        name = "Receive Interval",
+        type_ = "integer",
+        json_path = ".spec.receiveInterval"
+    ),
+    printcolumn(
+        name = "Multiplier",
+        type_ = "integer",
+        json_path = ".spec.detectMultiplier"
+    ),
+    printcolumn(
+        name = "Accepted",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Accepted')].status"
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Accepted')].reason"
+    )
+)]
+#[serde(rename_all = "camelCase")]
+pub struct BFDProfileSpec {
+    /// Shortest time between two packets that we can receive, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 10, max = 60000))]
+    pub receive_interval: Option<i32>,
+    /// Shortest time between two packets that we send, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 10, max = 60000))]
+    pub transmit_interval: Option<i32>,
+    /// Packets that may be missed before the session is down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 2, max = 255))]
+    pub detect_multiplier: Option<i32>,
+    /// Shortest time between two echo packets, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 10, max = 60000))]
+    pub echo_interval: Option<i32>,
+    /// Whether to send echo packets.
+    #[serde(default)]
+    pub echo_mode: bool,
+    /// Whether to wait for the peer to begin.
+    #[serde(default)]
+    pub passive_mode: bool,
+    /// Smallest TTL of packets that are accepted from a peer more than one hop away.
+    #[serde(
+        default,
+        rename = "minimumTtl",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schemars(range(min = 1, max = 254))]
+    pub minimum_ttl: Option<i32>,
+}

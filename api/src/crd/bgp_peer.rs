@@ -1,0 +1,215 @@
+//! `BGPPeer`: a BGP neighbour.
+
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::ConditionsStatus;
+use crate::selector::LabelSelector;
+
+/// A BGP neighbour of the nodes.
+#[derive(
+    CustomResource, Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema,
+)]
+#[kube(
+    group = "portolan.dev",
+    version = "v1alpha1",
+    kind = "BGPPeer",
+    plural = "bgppeers",
+    status = "ConditionsStatus",
+    category = "portolan",
+    derive = "Default",
+    derive = "PartialEq",
+    doc = "A BGP neighbour of the nodes.",
+    printcolumn(name = "Address", type_ = "string", json_path = ".spec.peerAddress"),
+    printcolumn(name = "ASN", type_ = "integer", json_path = ".spec.peerASN"),
+    printcolumn(name = "Local ASN", type_ = "integer", json_path = ".spec.myASN"),
+    printcolumn(
+        name = "Accepted",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Accepted')].status"
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Accepted')].reason"
+    ),
+    printcolumn(
+        name = "Multi Hops",
+        type_ = "boolean",
+        json_path = ".spec.ebgpMultiHop",
+        priority = 1
+    ),
+    printcolumn(
+        name = "BFD Profile",
+        type_ = "string",
+        json_path = ".spec.bfdProfile",
+        priority = 1
+    )
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("has(self.peerASN) != has(self.dynamicASN)")
+    .message("set exactly one of peerASN and dynamicASN"))]
+#[x_kube(validation = Rule::new("has(self.peerAddress) != has(self.interface)")
+    .message("set exactly one of peerAddress and interface"))]
+#[x_kube(validation = Rule::new("!(has(self.password) && has(self.passwordSecret))")
+    .message("set at most one of password and passwordSecret"))]
+#[x_kube(validation = Rule::new("!self.ebgpMultiHop || !has(self.peerASN) || self.peerASN != self.myASN")
+    .message("ebgpMultiHop is for external peers: peerASN equals myASN"))]
+pub struct BGPPeerSpec {
+    /// Our autonomous system number, 1 to 4294967295.
+    #[serde(rename = "myASN")]
+    #[schemars(range(min = 1, max = 4_294_967_295_u32))]
+    pub my_asn: i64,
+    /// The peer's autonomous system number. Exactly one of `peerASN` and `dynamicASN` must be set.
+    #[serde(default, rename = "peerASN", skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 4_294_967_295_u32))]
+    pub peer_asn: Option<i64>,
+    /// Accept whatever AS the peer has, as long as it is ours (`internal`) or not ours (`external`). Not implemented
+    /// yet: a peer that sets it is refused.
+    #[serde(
+        default,
+        rename = "dynamicASN",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub dynamic_asn: Option<DynamicAsn>,
+    /// AS to show to this peer instead of `myASN`. Not implemented yet: a peer that sets it is refused.
+    #[serde(default, rename = "localASN", skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 4_294_967_295_u32))]
+    pub local_asn: Option<i64>,
+    /// The peer's address, IPv4 or IPv6. The session carries the routes of the same family.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 2, max = 45))]
+    #[x_kube(validation = Rule::new("isIP(self)").message("must be an IPv4 or IPv6 address"))]
+    pub peer_address: Option<String>,
+    /// Interface of an unnumbered session. Not implemented yet: a peer that sets it is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 15))]
+    pub interface: Option<String>,
+    /// Address of the node to connect from. Unset means that the node's routing decides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 2, max = 45))]
+    #[x_kube(validation = Rule::new("isIP(self)").message("must be an IPv4 or IPv6 address"))]
+    pub source_address: Option<String>,
+    /// TCP port of the peer.
+    #[serde(default = "bgp_port")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub peer_port: i32,
+    /// Hold time that we propose (RFC 4271 section 4.2), for example `90s`: `0s`, or between 3 and 65535 seconds.
+    /// Default 90s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    pub hold_time: Option<String>,
+    /// Time between two KEEPALIVE messages, at most the hold time. Default a third of the negotiated hold time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    pub keepalive_time: Option<String>,
+    /// Time between attempts to connect, 1s to 65535s. Unset backs off from 1 to 60 seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    pub connect_time: Option<String>,
+    /// BGP identifier (RFC 6286), written as an IPv4 address. Default: the node's first IPv4 address, else a number made
+    /// from the node's name.
+    #[serde(default, rename = "routerID", skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 7, max = 15))]
+    pub router_id: Option<String>,
+    /// Nodes that have this peer; one match is enough, and no selector means every node.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub node_selectors: Vec<LabelSelector>,
+    /// Key of TCP MD5 (RFC 2385), at most 80 bytes. Prefer `passwordSecret`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 80))]
+    pub password: Option<String>,
+    /// Secret of type `kubernetes.io/basic-auth` with the TCP MD5 key under `password`, in Portolan's own namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password_secret: Option<SecretReference>,
+    /// Name of a BFDProfile. Not implemented yet: a peer that sets it is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bfd_profile: Option<String>,
+    /// Graceful restart (RFC 4724). Not implemented yet: a peer that sets it to true is refused.
+    #[serde(default)]
+    pub enable_graceful_restart: bool,
+    /// The external peer is more than one hop away.
+    #[serde(default)]
+    pub ebgp_multi_hop: bool,
+    /// VRF of the session. Not implemented yet: a peer that sets it is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vrf: Option<String>,
+    /// Carry both address families on this session. Not implemented yet: a peer that sets it to true is refused.
+    #[serde(default)]
+    pub dual_stack_address_family: bool,
+    /// Generalized TTL security (RFC 5082). Not implemented yet: a peer that sets it to true is refused.
+    #[serde(default)]
+    pub ttl_security: bool,
+    /// TCP-AO (RFC 5925). Not implemented yet: a peer that sets it is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tcp_authentication_option: Option<TcpAuthenticationOption>,
+    /// Who opens the connection. Only `active` (we do) is implemented: a peer with another value is refused.
+    #[serde(default)]
+    pub listen: Listen,
+}
+
+fn bgp_port() -> i32 {
+    179
+}
+
+/// Which AS a peer may have when its number is not fixed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum DynamicAsn {
+    /// The same AS as ours.
+    Internal,
+    /// Any AS but ours.
+    External,
+}
+
+/// Who opens the TCP connection.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Listen {
+    /// We connect to the peer.
+    #[default]
+    Active,
+    /// The peer connects to us.
+    Passive,
+    /// Whoever comes first.
+    Both,
+}
+
+/// A Secret in Portolan's own namespace.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretReference {
+    /// Name of the Secret.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// Namespace of the Secret. Secrets are read from Portolan's own namespace only: a peer that names another one is
+    /// never connected without its key, and its session says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+}
+
+/// Keys of TCP-AO.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TcpAuthenticationOption {
+    /// The Secret with the master key under `password`.
+    pub key_secret: SecretReference,
+    /// Key identifier, 0 to 255.
+    #[serde(rename = "keyID")]
+    #[schemars(range(min = 0, max = 255))]
+    pub key_id: i32,
+    /// MAC algorithm (RFC 5926).
+    pub algorithm: TcpAoAlgorithm,
+}
+
+/// MAC algorithm of TCP-AO (RFC 5926).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum TcpAoAlgorithm {
+    /// HMAC-SHA-1-96.
+    #[serde(rename = "HMAC-SHA-1-96")]
+    HmacSha1,
+    /// AES-128-CMAC-96.
+    #[serde(rename = "AES-128-CMAC-96")]
+    AesCmac,
+}

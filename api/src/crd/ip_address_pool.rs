@@ -1,0 +1,165 @@
+//! `IPAddressPool`: addresses that may be given to Services.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::selector::LabelSelector;
+
+/// Addresses that may be given to Services of type LoadBalancer.
+#[derive(CustomResource, Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[kube(
+    group = "portolan.dev",
+    version = "v1alpha1",
+    kind = "IPAddressPool",
+    plural = "ipaddresspools",
+    status = "IPAddressPoolStatus",
+    category = "portolan",
+    derive = "Default",
+    derive = "PartialEq",
+    doc = "Addresses that may be given to Services of type LoadBalancer.",
+    printcolumn(
+        name = "Auto Assign",
+        type_ = "boolean",
+        json_path = ".spec.autoAssign"
+    ),
+    printcolumn(name = "Addresses", type_ = "string", json_path = ".spec.addresses"),
+    printcolumn(
+        name = "Assigned V4",
+        type_ = "integer",
+        json_path = ".status.assignedIPv4"
+    ),
+    printcolumn(
+        name = "Available V4",
+        type_ = "integer",
+        json_path = ".status.availableIPv4"
+    ),
+    printcolumn(
+        name = "Assigned V6",
+        type_ = "integer",
+        json_path = ".status.assignedIPv6"
+    ),
+    printcolumn(
+        name = "Available V6",
+        type_ = "integer",
+        json_path = ".status.availableIPv6"
+    ),
+    printcolumn(
+        name = "Accepted",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Accepted')].status"
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Accepted')].reason",
+        priority = 1
+    )
+)]
+#[serde(rename_all = "camelCase")]
+pub struct IPAddressPoolSpec {
+    /// The addresses: each entry is a CIDR such as `192.0.2.0/24`, or the first and last address of a range such as
+    /// `192.0.2.10-192.0.2.20`. IPv4 and IPv6 entries may stand side by side. No address may be in two pools.
+    #[schemars(length(min = 1, max = 1024), inner(length(min = 3, max = 96)))]
+    #[x_kube(validation = Rule::new(
+        "self.all(a, isCIDR(a.trim()) || (a.contains('-') && a.split('-').size() == 2 && a.split('-').all(p, isIP(p.trim()))))"
+    ).message("every entry must be a CIDR such as 192.0.2.0/24 or a range such as 192.0.2.10-192.0.2.20"))]
+    pub addresses: Vec<String>,
+
+    /// Addresses inside `addresses` that are never given out, in the same forms; a single address is written as `/32`
+    /// or `/128`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 1024), inner(length(min = 3, max = 96)))]
+    pub excluded_addresses: Vec<String>,
+
+    /// Whether Services that do not ask for this pool may get addresses from it. With `false` a Service must name the
+    /// pool or an address of it.
+    #[serde(default = "yes")]
+    pub auto_assign: bool,
+
+    /// Never use IPv4 addresses that end in `.0` or `.255`: some old routers and firewalls drop them.
+    #[serde(default, rename = "avoidBuggyIPs")]
+    pub avoid_buggy_ips: bool,
+
+    /// Restricts the pool to some Services and orders it among the pools that are restricted to them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_allocation: Option<ServiceAllocation>,
+
+    /// Rules for Services that share one address. Not implemented yet: a pool that sets it is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sharing: Option<Sharing>,
+
+    /// Limits per namespace. Not implemented yet: a pool that sets it is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quota: Option<Quota>,
+
+    /// How long the address of a deleted Service is kept for a Service of the same namespace and name, for example
+    /// `10m`. Not implemented yet: a pool that sets it is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retain: Option<String>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// Which Services may use a pool, and with which precedence.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceAllocation {
+    /// Precedence among restricted pools: the smallest number greater than zero is tried first; 0 is the lowest
+    /// precedence.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 2_147_483_647))]
+    pub priority: i32,
+    /// Namespaces whose Services may use the pool, beside those that `namespaceSelectors` select.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub namespaces: Vec<String>,
+    /// Selectors over labels of namespaces, beside `namespaces`. One match is enough.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub namespace_selectors: Vec<LabelSelector>,
+    /// Selectors over labels of Services; one match is enough, and the namespace must fit as well.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub service_selectors: Vec<LabelSelector>,
+}
+
+/// Rules for Services that share one address.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Sharing {
+    /// Whether Services of different namespaces may share an address.
+    #[serde(default)]
+    pub across_namespaces: bool,
+}
+
+/// Limits per namespace.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Quota {
+    /// The most addresses of this pool that Services of one namespace may hold.
+    #[schemars(range(min = 1, max = 2_147_483_647))]
+    pub addresses_per_namespace: i64,
+}
+
+/// What the controller reports about a pool.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct IPAddressPoolStatus {
+    /// IPv4 addresses held by Services.
+    #[serde(default, rename = "assignedIPv4")]
+    pub assigned_ipv4: i64,
+    /// IPv6 addresses held by Services.
+    #[serde(default, rename = "assignedIPv6")]
+    pub assigned_ipv6: i64,
+    /// IPv4 addresses that can still be given out.
+    #[serde(default, rename = "availableIPv4")]
+    pub available_ipv4: i64,
+    /// IPv6 addresses that can still be given out; stops counting at 2^63-1.
+    #[serde(default, rename = "availableIPv6")]
+    pub available_ipv6: i64,
+    /// Verdicts of the controller.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "super::conditions_schema")]
+    pub conditions: Vec<Condition>,
+}

@@ -1,0 +1,117 @@
+//! `NodeReport`: what one node really does.
+
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What the speaker of one node does: the configuration it follows, its BGP sessions, the addresses that it answers for.
+/// Written by that speaker only, at most once a second; deleting it loses nothing.
+#[derive(CustomResource, Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[kube(
+    group = "portolan.dev",
+    version = "v1alpha1",
+    kind = "NodeReport",
+    plural = "nodereports",
+    status = "NodeReportStatus",
+    derive = "Default",
+    derive = "PartialEq",
+    doc = "What the speaker of one node does: configuration, BGP sessions, addresses it answers for. Written by that speaker only.",
+    printcolumn(
+        name = "Sessions",
+        type_ = "string",
+        json_path = ".status.sessionsSummary"
+    ),
+    printcolumn(name = "Routes", type_ = "integer", json_path = ".status.routes"),
+    printcolumn(name = "L2 VIPs", type_ = "integer", json_path = ".status.l2VipCount"),
+    printcolumn(
+        name = "Config",
+        type_ = "integer",
+        json_path = ".status.configGeneration"
+    ),
+    printcolumn(
+        name = "Excluded",
+        type_ = "string",
+        json_path = ".status.excluded",
+        priority = 1
+    )
+)]
+pub struct NodeReportSpec {}
+
+/// What the speaker of one node does.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeReportStatus {
+    /// Generation of the SpeakerConfig that the node follows.
+    #[serde(default)]
+    pub config_generation: i64,
+    /// Why the node announces nothing, if it is excluded (label or condition of the Node).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub excluded: Option<String>,
+    /// Established and configured sessions, as `2/3`.
+    #[serde(default)]
+    pub sessions_summary: String,
+    /// BGP sessions by peer.
+    #[serde(default)]
+    pub sessions: Vec<SessionReport>,
+    /// Prefixes that the node announces by BGP to at least one peer.
+    #[serde(default)]
+    pub routes: i64,
+    /// Addresses that the node answers for by ARP or NDP.
+    #[serde(default)]
+    pub l2_vip_count: i64,
+    /// The addresses that the node answers for by ARP or NDP, the first hundred.
+    #[serde(default)]
+    pub l2_vips: Vec<AnnouncedVip>,
+    /// What stands in the way, in words: for example a Secret that does not exist.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<String>,
+}
+
+/// A BGP session of a node.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SessionReport {
+    /// Name of the BGPPeer.
+    pub peer: String,
+    /// The peer's address.
+    pub address: String,
+    /// State of the session (RFC 4271 section 8.2.2).
+    pub state: SessionState,
+    /// Times that the session came up since the speaker started.
+    #[serde(default)]
+    pub established_count: i64,
+    /// Prefixes announced to the peer.
+    #[serde(default)]
+    pub prefixes: i64,
+    /// The last thing that went wrong, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
+}
+
+/// State of a BGP session (RFC 4271 section 8.2.2).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum SessionState {
+    /// Not trying: waiting out a back-off, or without a key.
+    #[default]
+    Idle,
+    /// Connecting.
+    Connect,
+    /// Waiting for the peer to connect.
+    Active,
+    /// OPEN sent.
+    OpenSent,
+    /// OPEN received, waiting for KEEPALIVE.
+    OpenConfirm,
+    /// Up.
+    Established,
+}
+
+/// An address that a node answers for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AnnouncedVip {
+    /// The address.
+    pub address: String,
+    /// The interfaces on which it is answered.
+    pub interfaces: Vec<String>,
+}

@@ -1,0 +1,163 @@
+//! `SpeakerConfig`: the compiled configuration that speakers follow.
+
+use ipnetwork::IpNetwork;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{IPAddressPoolSpec, RouteKind, SecretReference};
+use crate::selector::LabelSelector;
+
+/// Configuration as the controller compiled it from every accepted object. One object, `default`, written by the
+/// controller only. It is also the memory of the last good version of each object: when a user's edit is refused, the
+/// entry made from the version before stays here and in force.
+#[derive(CustomResource, Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[kube(
+    group = "portolan.dev",
+    version = "v1alpha1",
+    kind = "SpeakerConfig",
+    plural = "speakerconfigs",
+    derive = "Default",
+    derive = "PartialEq",
+    doc = "Configuration as the controller compiled it from every accepted object. Written by the controller only.",
+    printcolumn(name = "Pools", type_ = "string", json_path = ".spec.pools[*].name"),
+    printcolumn(name = "Peers", type_ = "string", json_path = ".spec.peers[*].name"),
+    printcolumn(
+        name = "Cluster IP Ranges",
+        type_ = "string",
+        json_path = ".spec.clusterIPRanges"
+    ),
+    printcolumn(
+        name = "Generation",
+        type_ = "integer",
+        json_path = ".metadata.generation"
+    )
+)]
+#[serde(rename_all = "camelCase")]
+pub struct SpeakerConfigSpec {
+    /// Accepted pools.
+    #[serde(default)]
+    pub pools: Vec<PoolRule>,
+    /// Accepted L2Advertisements.
+    #[serde(default)]
+    pub l2: Vec<L2Rule>,
+    /// Accepted BGPAdvertisements.
+    #[serde(default)]
+    pub bgp: Vec<BgpRule>,
+    /// Accepted BGPPeers.
+    #[serde(default)]
+    pub peers: Vec<PeerRule>,
+    /// Ranges that ClusterIPs come from.
+    #[serde(default, rename = "clusterIPRanges")]
+    #[schemars(with = "Vec<String>")]
+    pub cluster_ip_ranges: Vec<IpNetwork>,
+}
+
+/// An accepted pool.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PoolRule {
+    /// Name of the IPAddressPool.
+    pub name: String,
+    /// The accepted specification.
+    pub spec: IPAddressPoolSpec,
+}
+
+/// An accepted L2Advertisement, with its references resolved.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct L2Rule {
+    /// Name of the L2Advertisement.
+    pub name: String,
+    /// Names of the pools it covers.
+    #[serde(default)]
+    pub pools: Vec<String>,
+    /// Nodes that may announce; empty means all.
+    #[serde(default)]
+    pub node_selectors: Vec<LabelSelector>,
+    /// Services that are announced; empty means all.
+    #[serde(default)]
+    pub service_selectors: Vec<LabelSelector>,
+    /// Interfaces; empty means all.
+    #[serde(default)]
+    pub interfaces: Vec<String>,
+}
+
+/// An accepted BGPAdvertisement, with its references resolved.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BgpRule {
+    /// Name of the BGPAdvertisement.
+    pub name: String,
+    /// What is announced.
+    pub routes: Vec<RouteKind>,
+    /// Names of the pools it covers.
+    #[serde(default)]
+    pub pools: Vec<String>,
+    /// Nodes that announce; empty means all.
+    #[serde(default)]
+    pub node_selectors: Vec<LabelSelector>,
+    /// Services that are announced; empty means all.
+    #[serde(default)]
+    pub service_selectors: Vec<LabelSelector>,
+    /// Names of the peers; empty means all.
+    #[serde(default)]
+    pub peers: Vec<String>,
+    /// IPv4 prefix length, 1 to 32.
+    pub aggregation_length: u8,
+    /// IPv6 prefix length, 1 to 128.
+    pub aggregation_length_v6: u8,
+    /// `LOCAL_PREF` towards internal peers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub local_pref: Option<u32>,
+    /// Standard communities as numbers.
+    #[serde(default)]
+    pub communities: Vec<u32>,
+    /// Large communities as three numbers each.
+    #[serde(default)]
+    pub large_communities: Vec<[u32; 3]>,
+}
+
+/// An accepted BGPPeer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PeerRule {
+    /// Name of the BGPPeer.
+    pub name: String,
+    /// Our AS.
+    #[serde(rename = "myASN")]
+    pub my_asn: u32,
+    /// The peer's AS.
+    #[serde(rename = "peerASN")]
+    pub peer_asn: u32,
+    /// The peer's address.
+    pub address: std::net::IpAddr,
+    /// The peer's TCP port.
+    pub port: u16,
+    /// Address to connect from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_address: Option<std::net::IpAddr>,
+    /// Proposed hold time in seconds: 0 or at least 3.
+    pub hold_time_seconds: u16,
+    /// Time between KEEPALIVEs in milliseconds; unset means a third of the negotiated hold time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keepalive_milliseconds: Option<u32>,
+    /// Time between attempts to connect in seconds; unset means back-off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connect_seconds: Option<u16>,
+    /// BGP identifier; unset means chosen by the speaker.
+    #[serde(default, rename = "routerID", skip_serializing_if = "Option::is_none")]
+    pub router_id: Option<std::net::Ipv4Addr>,
+    /// Nodes that have this peer; empty means all.
+    #[serde(default)]
+    pub node_selectors: Vec<LabelSelector>,
+    /// TCP MD5 key by value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<String>,
+    /// TCP MD5 key by Secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password_secret: Option<SecretReference>,
+    /// The peer may be more than one hop away.
+    #[serde(default)]
+    pub multi_hop: bool,
+}

@@ -1,0 +1,130 @@
+//! Flags that both daemons have, each also as an environment variable `PORTOLAN_…`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+use tracing_subscriber::EnvFilter;
+
+/// Where the pod's own namespace stands.
+const NAMESPACE_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
+/// Namespace of the shipped manifests.
+const DEFAULT_NAMESPACE: &str = "portolan-system";
+/// Longest time that connecting to the API server may take: a dead server must not hide behind TCP's own two minutes.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Flags that both daemons have.
+#[derive(Debug, Clone, Args)]
+pub struct CommonArgs {
+    /// File that says how to reach the API server. Without it: the file that KUBECONFIG names, else the in-cluster
+    /// service account
+    #[arg(long, env = "PORTOLAN_KUBECONFIG", value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+
+    /// Portolan's own namespace, where its Secrets and Leases live. Without it: the namespace of the service account,
+    /// else portolan-system
+    #[arg(long, env = "PORTOLAN_NAMESPACE", value_name = "NAME")]
+    pub namespace: Option<String>,
+
+    /// Serve only Services of this loadBalancerClass. Without it: only Services without a class
+    #[arg(long, env = "PORTOLAN_LB_CLASS", value_name = "CLASS")]
+    pub lb_class: Option<String>,
+
+    /// Address that serves /metrics, /healthz and /readyz
+    #[arg(
+        long,
+        env = "PORTOLAN_LISTEN",
+        value_name = "ADDRESS:PORT",
+        default_value = "0.0.0.0:7472"
+    )]
+    pub listen: SocketAddr,
+
+    /// What to log: a level (error, warn, info, debug, trace) or a filter such as
+    /// info,portolan_speaker=debug; with "json:" in front, one JSON object a line
+    #[arg(
+        long,
+        env = "PORTOLAN_LOG",
+        value_name = "FILTER",
+        default_value = "info"
+    )]
+    pub log: String,
+}
+
+/// Why a client could not be made from the flags.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The file of `--kubeconfig` can not be used.
+    #[error("--kubeconfig {path}: {source}")]
+    Kubeconfig {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: kube::config::KubeconfigError,
+    },
+    /// Neither KUBECONFIG nor a service account is usable.
+    #[error(
+        "no way to reach an API server: give --kubeconfig, set KUBECONFIG, or run in a pod: {0}"
+    )]
+    Infer(#[source] kube::config::InferConfigError),
+    /// The configuration does not make a client.
+    #[error("client: {0}")]
+    Client(#[source] kube::Error),
+}
+
+impl CommonArgs {
+    /// A client for the API server. Nothing is sent yet.
+    pub async fn client(&self) -> Result<Client, ClientError> {
+        let mut config = match &self.kubeconfig {
+            Some(path) => self.read(path).await?,
+            None => Config::infer().await.map_err(ClientError::Infer)?,
+        };
+        config.connect_timeout = Some(CONNECT_TIMEOUT);
+        Client::try_from(config).map_err(ClientError::Client)
+    }
+
+    async fn read(&self, path: &PathBuf) -> Result<Config, ClientError> {
+        let wrap = |source| ClientError::Kubeconfig {
+            path: path.clone(),
+            source,
+        };
+        let file = Kubeconfig::read_from(path).map_err(wrap)?;
+        let options = KubeConfigOptions::default();
+        Config::from_custom_kubeconfig(file, &options)
+            .await
+            .map_err(wrap)
+    }
+
+    /// Portolan's own namespace.
+    #[must_use]
+    pub fn namespace(&self) -> String {
+        let of_pod = || {
+            let text = std::fs::read_to_string(NAMESPACE_FILE).ok()?;
+            Some(text.trim().to_owned()).filter(|name| !name.is_empty())
+        };
+        self.namespace
+            .clone()
+            .or_else(of_pod)
+            .unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned())
+    }
+
+    /// Starts logging to standard error. An unreadable filter is an error: it must not silence the daemon.
+    pub fn init_logging(&self) -> Result<(), tracing_subscriber::filter::ParseError> {
+        let (json, filter) = match self.log.strip_prefix("json:") {
+            Some(filter) => (true, filter),
+            None => (false, self.log.as_str()),
+        };
+        let filter = EnvFilter::builder().parse(filter)?;
+        let lines = tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(std::io::stderr);
+        if json {
+            lines.json().init();
+        } else {
+            lines.with_ansi(false).init();
+        }
+        Ok(())
+    }
+}
