@@ -1,7 +1,9 @@
 //! Portolan seen from outside: the lab and the clusters that its scenarios run on.
 //!
-//! [`lab`] builds a small data centre out of network namespaces and starts real routers in it.
+//! [`lab`] builds a small data centre out of network namespaces and starts real routers in it. [`apiserver`] is a
+//! Kubernetes API server in memory.
 //!
 //! Everything here is for tests, benches and the demo; no daemon depends on it.
 
+pub mod apiserver;
 pub mod lab;
