@@ -42,7 +42,7 @@ pub use node::Node;
 pub use observe::Neighbour;
 pub use pod::Pod;
 pub use probe::{Answer, Attempt, Prober, Report, get};
-pub use process::{Process, Program};
+pub use process::{Ended, Process, Program};
 pub use retry::retry_until;
 
 use std::net::Ipv4Addr;

@@ -78,6 +78,15 @@ impl Program {
     }
 }
 
+/// A program ended that should run.
+#[derive(Debug, thiserror::Error)]
+#[error("{name} ended ({how}); its last words:\n{last_words}")]
+pub struct Ended {
+    name: String,
+    how: String,
+    last_words: String,
+}
+
 /// A program that was started. Dropping it kills it.
 pub struct Process {
     program: Program,
@@ -206,10 +215,10 @@ impl Process {
         Ok(())
     }
 
-    /// An error with the end of the log, when it has ended.
+    /// For use while waiting for what the program should do.
     ///
     /// # Errors
-    /// That one.
+    /// [`Ended`], when it has ended; [`retry_until`](super::retry_until) gives up on that one at once.
     pub fn ensure_running(&mut self) -> Result<()> {
         let Some(status) = self.ended()? else {
             return Ok(());
@@ -220,11 +229,13 @@ impl Process {
         let log = self.log()?;
         let lines: Vec<&str> = log.lines().rev().take(20).collect();
         let tail: Vec<&str> = lines.into_iter().rev().collect();
-        bail!(
-            "{} ended ({how}); its last words:\n{}",
-            self.program.name,
-            tail.join("\n")
-        )
+        let (name, last_words) = (self.program.name.clone(), tail.join("\n"));
+        Err(Ended {
+            name,
+            how,
+            last_words,
+        }
+        .into())
     }
 
     fn nix_pid(&self) -> Pid {

@@ -10,6 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 use anyhow::Result;
 
 use super::command::{Tool, require};
+use super::netns::Netns;
 use super::node::Node;
 
 /// Where connections may end.
@@ -43,11 +44,17 @@ impl Proxy {
     /// # Errors
     /// When `nft` is missing or refuses them.
     pub fn apply(node: &Node, rules: &[ServiceRule]) -> Result<()> {
+        Self::apply_in(node.host.netns(), node.name(), rules)
+    }
+
+    /// As [`Self::apply`], for who keeps no reference to the node.
+    ///
+    /// # Errors
+    /// When `nft` is missing or refuses them.
+    pub fn apply_in(netns: &Netns, node: &str, rules: &[ServiceRule]) -> Result<()> {
         require(Tool::NFT)?;
-        let ruleset = render(node.name(), rules);
-        node.host
-            .netns()
-            .exec_with_input(&["nft", "-f", "-"], &ruleset)
+        netns
+            .exec_with_input(&["nft", "-f", "-"], &render(node, rules))
             .map(drop)
     }
 }

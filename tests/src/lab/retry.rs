@@ -5,11 +5,13 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use tokio::time::Instant;
 
+use super::process::Ended;
+
 /// Pause between two attempts: short against the protocol timers that scenarios wait for.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Calls `attempt` until it succeeds, at most for `limit`. Write the value that was seen into the error of the
-/// attempt (`ensure!(hops.len() == 2, "next hops {hops:?}")`): the last one becomes the message of the failure.
+/// attempt (`ensure!(hops.len() == 2, "next hops {hops:?}")`): the last one becomes the message of the failure. A program that [ended](Ended) will not come back: that one fails at once.
 ///
 /// # Errors
 /// The last error of `attempt`, with `what` was waited for and how long.
@@ -24,8 +26,8 @@ pub async fn retry_until<T>(
             Ok(value) => return Ok(value),
             Err(error) => error,
         };
-        if Instant::now() >= deadline {
-            return Err(last).with_context(|| format!("waited {limit:?} for {what}"));
+        if last.is::<Ended>() || Instant::now() >= deadline {
+            return Err(last).with_context(|| format!("waited up to {limit:?} for {what}"));
         }
         tokio::time::sleep(PAUSE).await;
     }
