@@ -7,4 +7,5 @@
     reason = "fixtures fail loudly as well; clippy.toml exempts only the test functions themselves"
 )]
 
+mod kubernetes_smoke;
 mod lab_smoke;
