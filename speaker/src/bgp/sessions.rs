@@ -67,17 +67,20 @@ impl Sessions {
             .into_iter()
             .map(|spec| (spec.name.clone(), spec))
             .collect();
+        let mut changed = false;
         for (name, session) in std::mem::take(&mut self.running) {
             match peers.remove(&name) {
                 Some(spec) if spec == session.spec => {
                     self.running.insert(name, session);
                 }
                 Some(spec) => {
+                    changed = true;
                     let shared = Arc::clone(&session.shared);
                     let before = session.stop(StopReason::ConfigChange);
                     self.start(spec, shared, Some(before));
                 }
                 None => {
+                    changed = true;
                     self.leaving
                         .insert(name, session.stop(StopReason::Deconfigured));
                 }
@@ -88,9 +91,12 @@ impl Sessions {
             let shared = Arc::new(Shared::new(&spec, self.changes.clone()));
             let before = self.leaving.remove(&name);
             self.start(spec, shared, before);
+            changed = true;
         }
-        self.changes
-            .send_modify(|count| *count = count.wrapping_add(1));
+        if changed {
+            self.changes
+                .send_modify(|count| *count = count.wrapping_add(1));
+        }
     }
 
     /// Makes `desired` all that `peer` is to be told. Only differences go out. Host bits of the prefixes are ignored.

@@ -40,7 +40,7 @@ pub use fallback::Offer;
 pub use history::{History, Record};
 pub use negotiate::{Negotiated, validate_open};
 pub use peer::Peer;
-pub use retry::Ended;
+use retry::Ended;
 
 use super::{Asn, Families, HoldTime, Relation, RouterId};
 

@@ -10,7 +10,7 @@ use super::super::{Code, Notification};
 
 /// How a connection ended, as far as the next attempt is concerned.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Ended {
+pub(super) enum Ended {
     /// No TCP connection came about.
     Unreachable,
     /// TCP went away without a word.

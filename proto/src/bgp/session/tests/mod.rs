@@ -1,5 +1,6 @@
 //! One peer on a bench: messages by hand, time by hand.
 
+mod chaos;
 mod table;
 mod timing;
 
@@ -10,6 +11,7 @@ use super::super::{
     Capabilities, Code, Families, Family, Frame, HEADER, HeaderError, HoldTime, Kind, Notification,
     Open, Peek, Prefix, Refresh, Rib, RouteAttrs, write_keepalive,
 };
+use super::slot::Slot;
 use super::*;
 
 pub(super) fn mk_config(local_as: u32, peer_as: u32, router_id: &str) -> Config {

@@ -273,3 +273,27 @@ fn the_history_is_bounded_and_repeats_are_counted() {
     }
     assert_eq!(bench.peer.history().iter().count(), History::CAPACITY);
 }
+
+#[test]
+fn a_new_inbound_connection_replaces_one_that_got_nowhere() {
+    let mut bench = Bench::new();
+    bench.give(Input::Start);
+    let first = bench.peer.mint();
+    bench.give(Input::Accepted(first, LOCAL));
+    let second = bench.peer.mint();
+    bench.give(Input::Accepted(second, LOCAL));
+    assert!(!bench.peer.knows(first) && bench.peer.knows(second));
+    bench.receive(second, &mk_open());
+    let third = bench.peer.mint();
+    bench.give(Input::Accepted(third, LOCAL));
+    assert!(bench.peer.knows(second) && !bench.peer.knows(third));
+}
+
+#[test]
+fn a_stopped_peer_rejects_connections() {
+    let mut bench = Bench::new();
+    let id = bench.peer.mint();
+    bench.give(Input::Accepted(id, LOCAL));
+    assert_eq!(bench.answer(), Some(Code::CONNECTION_REJECTED.bare()));
+    assert!(!bench.peer.knows(id));
+}
