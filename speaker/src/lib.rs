@@ -1,1 +1,264 @@
-//! To be written.
+//! The speaker of one node.
+//!
+//! ```text
+//! watches ──┐ Event                      ┌─► bgp::Sessions ─► one task per peer ─► UPDATE, KEEPALIVE
+//!           ├───────► core::Model ─ Plan ┼─► l2::Layer2    ─► one thread per interface ─► ARP, NDP
+//! sessions ─┤  (this file's one task     └─► report, metrics
+//! shutdown ─┘   owns all state)
+//! heartbeat ─► Lease                       link (netlink) ─► l2
+//! ```
+//!
+//! Deciding is `core`: pure, complete plans from what is known. This file only carries events in and plans out. The order
+//! of an orderly stop: give up the Lease, so that the controller moves layer-2 VIPs; withdraw and close BGP with words;
+//! answer ARP and NDP until the VIPs have moved, at most [`HANDOVER`]; end.
+
+pub mod bgp;
+pub mod core;
+mod heartbeat;
+pub mod l2;
+pub mod link;
+mod metrics;
+mod report;
+pub mod sys;
+mod watches;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use kube::Client;
+use portolan_api::crd::{AnnouncedVip, NodeReportStatus};
+use portolan_daemon::http::{self, Health};
+use prometheus_client::registry::Registry;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::bgp::Sessions;
+use crate::core::{Event, Model, Plan, PlannedPeer};
+use crate::l2::Layer2;
+use crate::link::Exclude;
+use crate::metrics::Metrics;
+use crate::report::Owner;
+
+/// Events that may wait for the core. A full queue makes the watches wait, and TCP the API server.
+const EVENTS: usize = 1024;
+/// Events taken in before a plan is made: bounds how long a flood can hold back an announcement.
+const BATCH: usize = 4096;
+/// Longest time to go on answering for VIPs after the Lease was given up.
+const HANDOVER: Duration = Duration::from_secs(3);
+/// What the shutdown communication says (RFC 9003).
+const GOODBYE: &str = "portolan-speaker is stopping";
+
+/// What a speaker needs from outside.
+pub struct Options {
+    /// Access to the API server.
+    pub client: Client,
+    /// Our own namespace.
+    pub namespace: String,
+    /// The Node that we run on.
+    pub node_name: String,
+    /// The class of Services that we serve.
+    pub lb_class: Option<String>,
+    /// Serves metrics and health.
+    pub listener: TcpListener,
+    /// Cancelled to stop.
+    pub shutdown: CancellationToken,
+}
+
+/// Runs a speaker until it is told to stop.
+pub async fn run(options: Options) -> anyhow::Result<()> {
+    let Options {
+        client,
+        namespace,
+        node_name,
+        lb_class,
+        listener,
+        shutdown,
+    } = options;
+    let mut tasks = JoinSet::new();
+    let mut registry = Registry::default();
+    let metrics = Metrics::default();
+    metrics.register(&mut registry);
+    let health = Health::waiting_for(&["cluster state"]);
+    tasks.spawn(http::serve(
+        listener,
+        Arc::new(registry),
+        health.clone(),
+        shutdown.clone(),
+    ));
+
+    let (tx, rx) = mpsc::channel(EVENTS);
+    watches::spawn(&mut tasks, &client, &node_name, &tx);
+    let (report, reports) = watch::channel((Owner::default(), NodeReportStatus::default()));
+    tasks.spawn(report::write(client.clone(), reports));
+
+    let links = link::watch(CancellationToken::new())
+        .await
+        .context("netlink")?;
+    let exclude = Exclude::usual().context("interfaces to leave alone")?;
+    let layer2 = Layer2::start(links, exclude).context("layer 2")?;
+    let speaker = Speaker {
+        sessions: Sessions::new(&node_name),
+        model: Model::new(node_name, namespace, lb_class),
+        plan: Plan::default(),
+        layer2,
+        metrics,
+        health,
+        report,
+        client,
+        events: tx,
+        started: false,
+        secrets: false,
+        tasks,
+        heart: CancellationToken::new(),
+        beating: None,
+    };
+    speaker.run(rx, shutdown).await;
+    Ok(())
+}
+
+/// The one task that owns everything.
+struct Speaker {
+    model: Model,
+    plan: Plan,
+    sessions: Sessions,
+    layer2: Layer2,
+    metrics: Metrics,
+    health: Health,
+    report: watch::Sender<(Owner, NodeReportStatus)>,
+    client: Client,
+    events: mpsc::Sender<Event>,
+    started: bool,
+    secrets: bool,
+    tasks: JoinSet<()>,
+    heart: CancellationToken,
+    beating: Option<tokio::task::JoinHandle<()>>,
+}
+
+impl Speaker {
+    async fn run(mut self, mut rx: mpsc::Receiver<Event>, shutdown: CancellationToken) {
+        let mut changes = self.sessions.changes();
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => break,
+                Some(event) = rx.recv() => self.take(event, &mut rx),
+                Ok(()) = changes.changed() => self.report(),
+            }
+        }
+        self.stop(rx).await;
+    }
+
+    /// Takes in what has arrived, then acts once.
+    fn take(&mut self, event: Event, rx: &mut mpsc::Receiver<Event>) {
+        self.model.handle(event);
+        for _ in 0..BATCH {
+            match rx.try_recv() {
+                Ok(event) => self.model.handle(event),
+                Err(_) => break,
+            }
+        }
+        if self.model.take_dirty() {
+            self.act();
+        }
+    }
+
+    /// Makes the outside equal to the plan.
+    fn act(&mut self) {
+        let plan = self.model.plan();
+        let specs = plan.peers.iter().filter_map(|peer| match peer {
+            PlannedPeer::Run(spec) => Some(spec.clone()),
+            PlannedPeer::Wait(..) => None,
+        });
+        self.sessions.apply(specs.collect());
+        for (peer, routes) in &plan.routes {
+            if plan.runs(peer) {
+                self.sessions.routes(peer, routes.clone());
+            }
+        }
+        self.layer2.apply(plan.l2.clone());
+        self.metrics.planned(&plan);
+        self.plan = plan;
+        if !std::mem::replace(&mut self.started, true) {
+            self.start();
+        }
+        if self.model.needs_secrets() && !std::mem::replace(&mut self.secrets, true) {
+            let (client, node) = (&self.client, self.model.node_name());
+            watches::spawn_secrets(
+                &mut self.tasks,
+                client,
+                self.model.namespace(),
+                node,
+                &self.events,
+            );
+        }
+        self.report();
+    }
+
+    /// After the first complete plan: routes may be called complete, and the controller may count on us.
+    fn start(&mut self) {
+        self.sessions.set_synced();
+        self.health.set("cluster state", true);
+        let (namespace, node) = (
+            self.model.namespace().to_owned(),
+            self.model.node_name().to_owned(),
+        );
+        let heart = heartbeat::run(self.client.clone(), namespace, node, self.heart.clone());
+        self.beating = Some(tokio::spawn(heart));
+        tracing::info!("cluster state known, announcing");
+    }
+
+    fn report(&self) {
+        let sessions = self.sessions.status();
+        self.metrics.sessions(&sessions);
+        let answered = self
+            .layer2
+            .status()
+            .vips
+            .into_iter()
+            .map(|(address, vip)| AnnouncedVip {
+                address: address.to_string(),
+                interfaces: vip.interfaces.into_keys().collect(),
+            });
+        let generation = self.model.config_generation();
+        let status = report::make(&self.plan, &sessions, answered.collect(), generation);
+        let owner = Owner {
+            name: self.model.node_name().to_owned(),
+            uid: self.model.node_uid().unwrap_or_default().to_owned(),
+        };
+        // Without a Node there is nothing to hang a report on.
+        if !owner.uid.is_empty() {
+            self.report.send_if_modified(|current| {
+                let next = (owner, status);
+                let differs = *current != next;
+                *current = next;
+                differs
+            });
+        }
+    }
+
+    async fn stop(mut self, mut rx: mpsc::Receiver<Event>) {
+        self.heart.cancel();
+        self.sessions.shutdown(GOODBYE).await;
+        if let Some(beating) = self.beating.take() {
+            let _ = tokio::time::timeout(HANDOVER, beating).await;
+        }
+        // The placement comes back without us: stop answering then, not before.
+        let handover = async {
+            while !self.plan.l2.is_empty() {
+                let Some(event) = rx.recv().await else { break };
+                self.model.handle(event);
+                if self.model.take_dirty() {
+                    self.plan = self.model.plan();
+                    self.layer2.apply(self.plan.l2.clone());
+                }
+            }
+        };
+        if tokio::time::timeout(HANDOVER, handover).await.is_err() {
+            tracing::warn!("no other node took over all VIPs within {HANDOVER:?}; stopping anyway");
+        }
+        self.layer2.shutdown().await;
+        self.tasks.abort_all();
+    }
+}

@@ -1,2 +1,37 @@
-//! To be written.
-fn main() {}
+//! `portolan-speaker`: parse, build, run.
+
+use anyhow::Context as _;
+use clap::Parser;
+use portolan_daemon::args::CommonArgs;
+use portolan_speaker::Options;
+
+/// Announces the addresses of Services from one node: by ARP and NDP on the local link, by BGP to routers.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Args {
+    #[command(flatten)]
+    common: CommonArgs,
+
+    /// Name of the Node that this speaker runs on
+    #[arg(long, env = "PORTOLAN_NODE_NAME", value_name = "NAME")]
+    node_name: String,
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> anyhow::Result<()> {
+    let Args { common, node_name } = Args::parse();
+    common.init_logging().context("--log")?;
+    let shutdown = portolan_daemon::shutdown::token().context("signal handlers")?;
+    let listener = tokio::net::TcpListener::bind(common.listen)
+        .await
+        .with_context(|| format!("--listen {}", common.listen))?;
+    let options = Options {
+        client: common.client().await?,
+        namespace: common.namespace(),
+        node_name,
+        lb_class: common.lb_class.clone(),
+        listener,
+        shutdown,
+    };
+    portolan_speaker::run(options).await
+}

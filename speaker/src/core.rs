@@ -1,0 +1,18 @@
+//! The speaker's decisions. Pure: what is known goes in as [`Event`]s, what must be true on the wire comes out as a
+//! [`Plan`]; nothing here waits, reads a clock, or sends anything.
+//!
+//! ```text
+//! Event ──► Model (what is known) ──► Plan (what this node announces) ──► sessions, sockets, report
+//! ```
+//!
+//! A plan is complete: acting on it means making the outside equal to it. So a lost or repeated event can never leave a
+//! stale announcement behind, and "what would this node announce if" is one call.
+
+mod model;
+mod plan;
+mod pools;
+#[cfg(test)]
+mod tests;
+
+pub use model::{Event, Model, Secret};
+pub use plan::{Plan, PlannedPeer};

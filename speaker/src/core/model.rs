@@ -1,0 +1,347 @@
+//! What the speaker knows of the cluster, reduced to what its decisions read.
+
+use std::collections::{BTreeMap, HashMap};
+
+use portolan_api::ObjectKey;
+use portolan_api::crd::{SpeakerConfig, SpeakerConfigSpec};
+use portolan_api::view::{EndpointSlice, Node, Service, TrafficPolicy, usable_nodes};
+use portolan_daemon::watch::Change;
+
+use super::pools::Pools;
+
+/// Something became known.
+#[derive(Debug)]
+pub enum Event {
+    /// Services of type LoadBalancer.
+    Service(Change<Service>),
+    /// Endpoints of Services.
+    Slice(Change<EndpointSlice>),
+    /// The compiled configuration.
+    Config(Change<SpeakerConfig>),
+    /// Our own Node.
+    Node(Change<Node>),
+    /// Secrets of our own namespace; watched only while a peer names one.
+    Secret(Change<Secret>),
+}
+
+/// A Secret: only the key that a peer may need.
+#[derive(Debug, Clone, Default, kube::Resource, serde::Serialize, serde::Deserialize)]
+#[resource(inherit = "k8s_openapi::api::core::v1::Secret")]
+pub struct Secret {
+    /// Name and namespace.
+    pub metadata: k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta,
+    /// The data, as the API has it.
+    #[serde(default)]
+    pub data: SecretData,
+}
+
+/// The one value of a Secret that we read.
+#[derive(Clone, Default, serde::Serialize, serde::Deserialize)]
+pub struct SecretData {
+    /// `password` of type `kubernetes.io/basic-auth`.
+    pub password: Option<k8s_openapi::ByteString>,
+}
+
+impl std::fmt::Debug for SecretData {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SecretData(…)")
+    }
+}
+
+/// Usable endpoints of one slice, as this node needs to know them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Usable {
+    anywhere: bool,
+    here: bool,
+}
+
+/// A Service, reduced to what announcements depend on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct KnownService {
+    pub(super) vips: Vec<std::net::IpAddr>,
+    pub(super) policy: TrafficPolicy,
+    pub(super) labels: BTreeMap<String, String>,
+    /// The layer-2 placement names this node first.
+    pub(super) answers: bool,
+}
+
+/// Everything that the speaker knows.
+#[derive(Debug)]
+pub struct Model {
+    node_name: String,
+    lb_class: Option<String>,
+    namespace: String,
+    pub(super) services: BTreeMap<ObjectKey, KnownService>,
+    slices: HashMap<ObjectKey, HashMap<String, Usable>>,
+    slice_owner: HashMap<ObjectKey, ObjectKey>,
+    pub(super) config: SpeakerConfigSpec,
+    pub(super) pools: Pools,
+    config_generation: i64,
+    pub(super) node: Option<Node>,
+    secrets: HashMap<String, Option<String>>,
+    waiting_for: Vec<&'static str>,
+    dirty: bool,
+}
+
+/// Kinds that must be known before anything is announced or withdrawn.
+const REQUIRED: [&str; 4] = ["services", "endpointslices", "speakerconfig", "node"];
+
+impl Model {
+    /// An empty model of the cluster as this node sees it.
+    #[must_use]
+    pub fn new(node_name: String, namespace: String, lb_class: Option<String>) -> Self {
+        Self {
+            node_name,
+            lb_class,
+            namespace,
+            services: BTreeMap::new(),
+            slices: HashMap::new(),
+            slice_owner: HashMap::new(),
+            config: SpeakerConfigSpec::default(),
+            pools: Pools::default(),
+            config_generation: 0,
+            node: None,
+            secrets: HashMap::new(),
+            waiting_for: REQUIRED.to_vec(),
+            dirty: false,
+        }
+    }
+
+    /// Takes an event in.
+    pub fn handle(&mut self, event: Event) {
+        match event {
+            Event::Service(change) => self.service(change),
+            Event::Slice(change) => self.slice(change),
+            Event::Config(change) => self.config(change),
+            Event::Node(change) => self.node(change),
+            Event::Secret(change) => self.secret(change),
+        }
+    }
+
+    /// Whether a new plan is due since the last call. Never before everything required is known: a speaker that has just
+    /// started must not announce, or end a list of routes, from half a picture.
+    pub fn take_dirty(&mut self) -> bool {
+        self.waiting_for.is_empty() && std::mem::take(&mut self.dirty)
+    }
+
+    /// Kinds that are not known yet.
+    #[must_use]
+    pub fn waiting_for(&self) -> &[&'static str] {
+        &self.waiting_for
+    }
+
+    /// Generation of the configuration that is followed.
+    #[must_use]
+    pub fn config_generation(&self) -> i64 {
+        self.config_generation
+    }
+
+    /// The node that this is.
+    #[must_use]
+    pub fn node_name(&self) -> &str {
+        &self.node_name
+    }
+
+    /// Our own namespace.
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// The UID of the Node object, for ownership of the report.
+    #[must_use]
+    pub fn node_uid(&self) -> Option<&str> {
+        self.node.as_ref()?.metadata.uid.as_deref()
+    }
+
+    /// Whether some peer takes its key from a Secret.
+    #[must_use]
+    pub fn needs_secrets(&self) -> bool {
+        self.config
+            .peers
+            .iter()
+            .any(|peer| peer.password_secret.is_some())
+    }
+
+    /// The TCP MD5 key in a Secret of our own namespace, or why there is none.
+    pub(super) fn key(&self, secret: &portolan_api::crd::SecretReference) -> Result<&str, String> {
+        let name = &secret.name;
+        if let Some(other) = secret
+            .namespace
+            .as_ref()
+            .filter(|other| **other != self.namespace)
+        {
+            return Err(format!(
+                "passwordSecret {other}/{name}: Secrets are read from namespace {} only: move it there",
+                self.namespace
+            ));
+        }
+        match self.secrets.get(name) {
+            None => Err(format!(
+                "passwordSecret {}/{name} does not exist: create it",
+                self.namespace
+            )),
+            Some(None) => Err(format!(
+                "passwordSecret {}/{name} has no usable value under password: 1 to 80 bytes of text",
+                self.namespace
+            )),
+            Some(Some(key)) => Ok(key),
+        }
+    }
+
+    /// Usable endpoints of a Service: anywhere in the cluster, and on this node.
+    pub(super) fn usable(&self, service: &ObjectKey) -> (bool, bool) {
+        let slices = self
+            .slices
+            .get(service)
+            .into_iter()
+            .flat_map(HashMap::values);
+        slices.fold((false, false), |(anywhere, here), slice| {
+            (anywhere || slice.anywhere, here || slice.here)
+        })
+    }
+
+    fn synced(&mut self, kind: &'static str) {
+        let before = self.waiting_for.len();
+        self.waiting_for.retain(|waiting| *waiting != kind);
+        self.dirty |= self.waiting_for.len() != before;
+    }
+
+    fn service(&mut self, change: Change<Service>) {
+        match change {
+            Change::Apply(service) => {
+                let key = ObjectKey::of(&service);
+                if service.wants(self.lb_class.as_deref()) {
+                    let known = self.reduce(&service);
+                    // Most changes of a Service do not concern us: equal means nothing happened.
+                    self.dirty |= self.services.get(&key) != Some(&known);
+                    self.services.insert(key, known);
+                } else {
+                    self.dirty |= self.services.remove(&key).is_some();
+                }
+            }
+            Change::Delete((namespace, name)) => {
+                let key = ObjectKey { namespace, name };
+                self.dirty |= self.services.remove(&key).is_some();
+            }
+            Change::Unreadable(..) => {}
+            Change::Synced => self.synced("services"),
+        }
+    }
+
+    fn reduce(&self, service: &Service) -> KnownService {
+        let placement = service
+            .annotation(portolan_api::annotation::L2_NODES)
+            .unwrap_or_default();
+        KnownService {
+            vips: service.vips(),
+            policy: service.spec.external_traffic_policy,
+            labels: service.labels().clone(),
+            answers: placement
+                .split(',')
+                .next()
+                .is_some_and(|first| first.trim() == self.node_name),
+        }
+    }
+
+    fn slice(&mut self, change: Change<EndpointSlice>) {
+        match change {
+            Change::Apply(slice) => {
+                let key = ObjectKey::of(&slice);
+                let nodes = usable_nodes(&slice);
+                let usable = Usable {
+                    anywhere: !nodes.is_empty(),
+                    here: nodes.contains(self.node_name.as_str()),
+                };
+                let owner = slice.service();
+                if self.slice_owner.get(&key) != owner.as_ref() {
+                    self.forget_slice(&key);
+                }
+                let Some(owner) = owner else { return };
+                let slices = self.slices.entry(owner.clone()).or_default();
+                let before = slices.insert(key.name.clone(), usable);
+                self.dirty |= before != Some(usable);
+                self.slice_owner.insert(key, owner);
+            }
+            Change::Delete((namespace, name)) => self.forget_slice(&ObjectKey { namespace, name }),
+            Change::Unreadable(..) => {}
+            Change::Synced => self.synced("endpointslices"),
+        }
+    }
+
+    fn forget_slice(&mut self, key: &ObjectKey) {
+        let Some(owner) = self.slice_owner.remove(key) else {
+            return;
+        };
+        if let Some(slices) = self.slices.get_mut(&owner) {
+            slices.remove(&key.name);
+            if slices.is_empty() {
+                self.slices.remove(&owner);
+            }
+        }
+        self.dirty = true;
+    }
+
+    fn config(&mut self, change: Change<SpeakerConfig>) {
+        match change {
+            Change::Apply(config) => {
+                self.config_generation = config.metadata.generation.unwrap_or_default();
+                self.dirty = true;
+                if self.config != config.spec {
+                    self.pools = Pools::new(&config.spec);
+                    self.config = config.spec;
+                }
+            }
+            // The controller writes it again. Until then its last content stands: a deleted configuration, like a
+            // missing controller, never withdraws anything.
+            Change::Delete(_) => {
+                tracing::warn!(
+                    "SpeakerConfig was deleted: its last content stays in force until the controller writes it again"
+                );
+            }
+            Change::Unreadable(..) => {}
+            Change::Synced => self.synced("speakerconfig"),
+        }
+    }
+
+    fn node(&mut self, change: Change<Node>) {
+        match change {
+            Change::Apply(node) => {
+                let same = self.node.as_ref().is_some_and(|known| {
+                    known.labels() == node.labels()
+                        && known.excluded() == node.excluded()
+                        && known.metadata.uid == node.metadata.uid
+                        && known.status.addresses == node.status.addresses
+                });
+                // Kubelets write their Node every few minutes: heartbeats are no news.
+                if !same {
+                    self.node = Some(node);
+                    self.dirty = true;
+                }
+            }
+            Change::Delete(_) => {
+                self.node = None;
+                self.dirty = true;
+            }
+            Change::Unreadable(..) => {}
+            Change::Synced => self.synced("node"),
+        }
+    }
+
+    fn secret(&mut self, change: Change<Secret>) {
+        match change {
+            Change::Apply(secret) => {
+                let key = secret
+                    .data
+                    .password
+                    .and_then(|bytes| String::from_utf8(bytes.0).ok());
+                let key = key.filter(|key| (1..=80).contains(&key.len()));
+                let name = secret.metadata.name.unwrap_or_default();
+                self.dirty |= self.secrets.get(&name) != Some(&key);
+                self.secrets.insert(name, key);
+            }
+            Change::Delete((_, name)) => self.dirty |= self.secrets.remove(&name).is_some(),
+            Change::Unreadable(..) | Change::Synced => {}
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! What this node announces, computed as one complete value.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+
+use ipnetwork::IpNetwork;
+use portolan_api::ObjectKey;
+use portolan_api::crd::{BgpRule, PeerRule, RouteKind};
+use portolan_api::selector::any_or_empty;
+use portolan_api::view::{Node, TrafficPolicy};
+use portolan_proto::bgp::{
+    Asn, Community, HoldTime, LargeCommunity, RouteAttrs, RouterId, RouterIdError,
+};
+
+use super::model::{KnownService, Model};
+use crate::bgp::{Password, PeerSpec};
+use crate::l2::Interfaces;
+use crate::watches::fnv1a;
+
+/// Complete set of announcements of this node.
+#[derive(Debug, Default)]
+pub struct Plan {
+    /// Why the node announces nothing at all, if so.
+    pub excluded: Option<String>,
+    /// Addresses to answer for by ARP and NDP.
+    pub l2: BTreeMap<IpAddr, Interfaces>,
+    /// Peers of this node.
+    pub peers: Vec<PlannedPeer>,
+    /// Routes for each peer by name.
+    pub routes: BTreeMap<String, BTreeMap<IpNetwork, RouteAttrs>>,
+}
+
+/// A peer of this node.
+#[derive(Debug)]
+pub enum PlannedPeer {
+    /// A session must run.
+    Run(PeerSpec),
+    /// A session can not run: name, address, why.
+    Wait(String, IpAddr, String),
+}
+
+impl Model {
+    /// What this node must announce, as far as is known.
+    #[must_use]
+    pub fn plan(&self) -> Plan {
+        let mut plan = Plan {
+            excluded: self.excluded(),
+            ..Plan::default()
+        };
+        let Some(node) = &self.node else { return plan };
+        let rules = self.config.peers.iter();
+        let ours: Vec<&PeerRule> = rules
+            .filter(|peer| any_or_empty(&peer.node_selectors, node.labels()))
+            .collect();
+        plan.peers = ours.iter().map(|rule| self.peer(rule)).collect();
+        for peer in &ours {
+            plan.routes.insert(peer.name.clone(), BTreeMap::new());
+        }
+        // An excluded node keeps its sessions and withdraws: the router sees an orderly empty table, not a flap.
+        if plan.excluded.is_some() {
+            return plan;
+        }
+        self.cluster_ranges(&ours, &mut plan);
+        for (key, service) in &self.services {
+            if self.attracts(key, service) {
+                self.service_routes(service, &ours, &mut plan);
+                self.service_l2(service, &mut plan);
+            }
+        }
+        plan
+    }
+
+    fn excluded(&self) -> Option<String> {
+        match &self.node {
+            None => Some(format!("Node {} does not exist", self.node_name())),
+            Some(node) => node.excluded().map(str::to_owned),
+        }
+    }
+
+    /// A node attracts traffic only if it can deliver it: for policy Local to an endpoint of its own, for policy Cluster
+    /// to any endpoint.
+    fn attracts(&self, key: &ObjectKey, service: &KnownService) -> bool {
+        let (anywhere, here) = self.usable(key);
+        match service.policy {
+            TrafficPolicy::Cluster => anywhere,
+            TrafficPolicy::Local => here,
+        }
+    }
+
+    fn bgp_rules(&self) -> impl Iterator<Item = &BgpRule> {
+        let labels = self.node.as_ref().map(Node::labels);
+        self.config.bgp.iter().filter(move |rule| {
+            labels.is_some_and(|labels| any_or_empty(&rule.node_selectors, labels))
+        })
+    }
+
+    fn cluster_ranges(&self, peers: &[&PeerRule], plan: &mut Plan) {
+        for rule in self
+            .bgp_rules()
+            .filter(|rule| rule.routes.contains(&RouteKind::ClusterIPRange))
+        {
+            for range in &self.config.cluster_ip_ranges {
+                plan.announce(rule, masked(*range, range.prefix()), peers);
+            }
+        }
+    }
+
+    fn service_routes(&self, service: &KnownService, peers: &[&PeerRule], plan: &mut Plan) {
+        for vip in &service.vips {
+            let Some(pool) = self.pools.of(*vip) else {
+                continue;
+            };
+            let covers = |rule: &&BgpRule| {
+                rule.routes.contains(&RouteKind::LoadBalancerIP)
+                    && rule.pools.iter().any(|name| name == pool)
+                    && any_or_empty(&rule.service_selectors, &service.labels)
+            };
+            for rule in self.bgp_rules().filter(covers) {
+                let length = match vip {
+                    IpAddr::V4(_) => rule.aggregation_length,
+                    IpAddr::V6(_) => rule.aggregation_length_v6,
+                };
+                plan.announce(rule, masked(IpNetwork::from(*vip), length), peers);
+            }
+        }
+    }
+
+    fn service_l2(&self, service: &KnownService, plan: &mut Plan) {
+        let Some(node) = self.node.as_ref().filter(|_| service.answers) else {
+            return;
+        };
+        for vip in &service.vips {
+            let Some(pool) = self.pools.of(*vip) else {
+                continue;
+            };
+            let covering = self.config.l2.iter().filter(|rule| {
+                rule.pools.iter().any(|name| name == pool)
+                    && any_or_empty(&rule.node_selectors, node.labels())
+                    && any_or_empty(&rule.service_selectors, &service.labels)
+            });
+            for rule in covering {
+                let named = (!rule.interfaces.is_empty())
+                    .then(|| rule.interfaces.iter().cloned().collect::<BTreeSet<_>>());
+                plan.answer(*vip, named);
+            }
+        }
+    }
+
+    fn peer(&self, rule: &PeerRule) -> PlannedPeer {
+        match self.peer_spec(rule) {
+            Ok(spec) => PlannedPeer::Run(spec),
+            Err(why) => PlannedPeer::Wait(rule.name.clone(), rule.address, why),
+        }
+    }
+
+    fn peer_spec(&self, rule: &PeerRule) -> Result<PeerSpec, String> {
+        let key = match &rule.password_secret {
+            Some(secret) => Some(self.key(secret)?.to_owned()),
+            None => rule.password.clone(),
+        };
+        let words = |why: &dyn std::fmt::Display| why.to_string();
+        Ok(PeerSpec {
+            name: rule.name.clone(),
+            address: rule.address,
+            port: rule.port,
+            source: rule.source_address,
+            local_as: Asn::new(rule.my_asn).map_err(|why| words(&why))?,
+            peer_as: Asn::new(rule.peer_asn).map_err(|why| words(&why))?,
+            router_id: self.router_id(rule).map_err(|why| words(&why))?,
+            hold_time: HoldTime::new(rule.hold_time_seconds).map_err(|why| words(&why))?,
+            keepalive: rule
+                .keepalive_milliseconds
+                .map(|ms| std::time::Duration::from_millis(ms.into())),
+            connect_time: rule
+                .connect_seconds
+                .map(|s| std::time::Duration::from_secs(s.into())),
+            password: key
+                .map(Password::new)
+                .transpose()
+                .map_err(|why| words(&why))?,
+            multihop: rule.multi_hop,
+        })
+    }
+
+    /// The configured identifier, else the node's first IPv4 address, else a number made from the node's name, which is
+    /// as good: RFC 6286 asks only that it is unique within the AS and not zero.
+    fn router_id(&self, rule: &PeerRule) -> Result<RouterId, RouterIdError> {
+        let addresses = self.node.iter().flat_map(|node| &node.status.addresses);
+        let internal = addresses
+            .filter(|address| address.kind == "InternalIP")
+            .find_map(|address| address.address.parse::<Ipv4Addr>().ok());
+        match rule.router_id.or(internal) {
+            Some(id) => RouterId::try_from(id),
+            None => RouterId::new(fnv1a(self.node_name()).max(1)),
+        }
+    }
+}
+
+impl Plan {
+    /// Whether a session with this peer is to run.
+    #[must_use]
+    pub fn runs(&self, name: &str) -> bool {
+        let is = |peer: &PlannedPeer| matches!(peer, PlannedPeer::Run(spec) if spec.name == name);
+        self.peers.iter().any(is)
+    }
+
+    /// Puts a prefix to every peer that the rule names, or to all. Where several rules put the same prefix to the same
+    /// peer, communities add up and the higher local preference counts.
+    fn announce(&mut self, rule: &BgpRule, prefix: IpNetwork, peers: &[&PeerRule]) {
+        // A session carries the family of its own address.
+        let takes = |peer: &&&PeerRule| {
+            peer.address.is_ipv4() == prefix.is_ipv4()
+                && (rule.peers.is_empty() || rule.peers.contains(&peer.name))
+        };
+        for peer in peers.iter().filter(takes) {
+            let routes = self.routes.entry(peer.name.clone()).or_default();
+            let attrs = routes.entry(prefix).or_default();
+            attrs.local_pref = attrs.local_pref.max(rule.local_pref);
+            attrs
+                .communities
+                .extend(rule.communities.iter().map(|c| community(*c)));
+            attrs.large.extend(
+                rule.large_communities
+                    .iter()
+                    .map(|[global, local1, local2]| LargeCommunity {
+                        global: *global,
+                        local1: *local1,
+                        local2: *local2,
+                    }),
+            );
+        }
+    }
+
+    /// Adds interfaces for an address; no names means all.
+    fn answer(&mut self, vip: IpAddr, named: Option<BTreeSet<String>>) {
+        let wanted = named.map_or(Interfaces::All, Interfaces::Named);
+        match (self.l2.get_mut(&vip), wanted) {
+            (Some(Interfaces::Named(held)), Interfaces::Named(more)) => held.extend(more),
+            (Some(Interfaces::All), _) => {}
+            (_, wanted) => {
+                self.l2.insert(vip, wanted);
+            }
+        }
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the two halves of 32 bits")]
+fn community(bits: u32) -> Community {
+    Community::new((bits >> 16) as u16, bits as u16)
+}
+
+/// The prefix of this length that holds the network's address, host bits cleared.
+fn masked(network: IpNetwork, length: u8) -> IpNetwork {
+    IpNetwork::new(network.ip(), length)
+        .and_then(|wide| IpNetwork::new(wide.network(), length))
+        .unwrap_or(network)
+}

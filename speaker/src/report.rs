@@ -1,0 +1,148 @@
+//! The NodeReport: what this node really does, for users and tools.
+//!
+//! Written at most once a second and only on change; nobody watches it in the way of a decision.
+
+use std::time::Duration;
+
+use kube::api::{Patch, PatchParams};
+use kube::{Api, Client};
+use portolan_api::crd::{AnnouncedVip, NodeReport, NodeReportStatus, SessionReport, SessionState};
+use serde_json::json;
+use tokio::sync::watch;
+
+use crate::bgp::SessionStatus;
+use crate::core::{Plan, PlannedPeer};
+
+/// Shortest time between two writes.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// The report is written again after this time even if nothing changed: somebody may have deleted it.
+const REFRESH: Duration = Duration::from_secs(300);
+/// Longest time that one write may take.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// VIPs listed by name; all of them are counted.
+const LISTED: usize = 100;
+
+/// The owner of a report: its Node, so that the report goes with it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Owner {
+    /// Name of the Node.
+    pub(crate) name: String,
+    /// UID of the Node.
+    pub(crate) uid: String,
+}
+
+/// Makes the report from what is planned and what the sessions say.
+#[must_use]
+pub(crate) fn make(
+    plan: &Plan,
+    sessions: &[SessionStatus],
+    answered: Vec<AnnouncedVip>,
+    config_generation: i64,
+) -> NodeReportStatus {
+    let mut reports: Vec<SessionReport> = sessions.iter().map(session).collect();
+    for peer in &plan.peers {
+        if let PlannedPeer::Wait(name, address, why) = peer {
+            reports.push(SessionReport {
+                peer: name.clone(),
+                address: address.to_string(),
+                last_error: Some(why.clone()),
+                ..SessionReport::default()
+            });
+        }
+    }
+    reports.sort_by(|a, b| a.peer.cmp(&b.peer));
+    let up = reports
+        .iter()
+        .filter(|s| s.state == SessionState::Established)
+        .count();
+    let prefixes: std::collections::BTreeSet<_> =
+        plan.routes.values().flat_map(|r| r.keys()).collect();
+    NodeReportStatus {
+        config_generation,
+        excluded: plan.excluded.clone(),
+        sessions_summary: format!("{up}/{}", reports.len()),
+        sessions: reports,
+        routes: count(prefixes.len()),
+        l2_vip_count: count(answered.len()),
+        l2_vips: answered.into_iter().take(LISTED).collect(),
+        problems: Vec::new(),
+    }
+}
+
+fn session(status: &SessionStatus) -> SessionReport {
+    SessionReport {
+        peer: status.name.clone(),
+        address: status.address.to_string(),
+        state: state(status.state),
+        established_count: i64::try_from(status.established).unwrap_or(i64::MAX),
+        prefixes: count(status.advertised),
+        last_error: status.last_error.clone(),
+    }
+}
+
+fn state(state: portolan_proto::bgp::session::SessionState) -> SessionState {
+    use portolan_proto::bgp::session::SessionState as Wire;
+    match state {
+        Wire::Idle => SessionState::Idle,
+        Wire::Connect => SessionState::Connect,
+        Wire::Active => SessionState::Active,
+        Wire::OpenSent => SessionState::OpenSent,
+        Wire::OpenConfirm => SessionState::OpenConfirm,
+        Wire::Established => SessionState::Established,
+    }
+}
+
+fn count(n: usize) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}
+
+/// Writes the newest report, for ever. Never the reason for anything else to wait.
+pub(crate) async fn write(client: Client, mut reports: watch::Receiver<(Owner, NodeReportStatus)>) {
+    let api: Api<NodeReport> = Api::all(client);
+    let mut written: Option<NodeReportStatus> = None;
+    loop {
+        let changed = tokio::time::timeout(REFRESH, reports.changed()).await;
+        if matches!(changed, Ok(Err(_))) {
+            return;
+        }
+        let (owner, status) = reports.borrow_and_update().clone();
+        if owner.name.is_empty() || (changed.is_ok() && written.as_ref() == Some(&status)) {
+            continue;
+        }
+        match tokio::time::timeout(TIMEOUT, put(&api, &owner, &status)).await {
+            Ok(Ok(())) => written = Some(status),
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "NodeReport not written");
+                reports.mark_changed();
+            }
+            Err(_) => {
+                tracing::debug!("NodeReport not written: no answer within {TIMEOUT:?}");
+                reports.mark_changed();
+            }
+        }
+        tokio::time::sleep(INTERVAL).await;
+    }
+}
+
+async fn put(api: &Api<NodeReport>, owner: &Owner, status: &NodeReportStatus) -> kube::Result<()> {
+    const VERSION: &str = "portolan.dev/v1alpha1";
+    let params = PatchParams::apply("portolan-speaker").force();
+    let body = Patch::Apply(json!({"apiVersion": VERSION, "kind": "NodeReport", "status": status}));
+    match api.patch_status(&owner.name, &params, &body).await {
+        Err(kube::Error::Api(answer)) if answer.is_not_found() => {
+            let node =
+                json!({"apiVersion": "v1", "kind": "Node", "name": owner.name, "uid": owner.uid});
+            let object = Patch::Apply(json!({
+                "apiVersion": VERSION,
+                "kind": "NodeReport",
+                "metadata": {"name": owner.name, "ownerReferences": [node]},
+                "spec": {},
+            }));
+            api.patch(&owner.name, &params, &object).await?;
+            api.patch_status(&owner.name, &params, &body)
+                .await
+                .map(drop)
+        }
+        result => result.map(drop),
+    }
+}
