@@ -103,15 +103,15 @@ pub async fn run(
         shutdown.clone(),
     ));
 
-    let (writes, writes_rx) = mpsc::channel(OUTSTANDING);
+    let (writes, queue) = mpsc::channel(OUTSTANDING);
     let (outcomes_tx, outcomes) = mpsc::channel(OUTSTANDING);
-    let writer = Writer {
+    let sink = Writer {
         client: client.clone(),
         leadership: leadership.clone(),
         outcomes: outcomes_tx,
         metrics: metrics.clone(),
     };
-    tokio::spawn(writer.run(writes_rx));
+    tokio::spawn(sink.run(queue));
 
     let core = Core::new(&settings.identity, settings.class);
     let shell = Shell {

@@ -55,45 +55,45 @@ impl Core {
 
 /// Objects that can not be decoded keep the rules that were made from them.
 fn keep_unreadable(
-    new: &mut SpeakerConfigSpec,
+    rules: &mut SpeakerConfigSpec,
     last: &SpeakerConfigSpec,
     unreadable: &BTreeSet<(Kind, String)>,
 ) {
     fn keep<R: Clone>(
-        rules: &mut Vec<R>,
+        kept: &mut Vec<R>,
         last: &[R],
-        lost: impl Fn(&R) -> bool,
-        name: fn(&R) -> &str,
+        gone: impl Fn(&R) -> bool,
+        by: fn(&R) -> &str,
     ) {
-        rules.extend(last.iter().filter(|rule| lost(rule)).cloned());
-        rules.sort_by(|a, b| name(a).cmp(name(b)));
+        kept.extend(last.iter().filter(|rule| gone(rule)).cloned());
+        kept.sort_by(|a, b| by(a).cmp(by(b)));
     }
     if unreadable.is_empty() {
         return;
     }
-    let lost = |kind: Kind, name: &str| unreadable.contains(&(kind, name.to_owned()));
+    let unread = |kind: Kind, name: &str| unreadable.contains(&(kind, name.to_owned()));
     keep(
-        &mut new.pools,
+        &mut rules.pools,
         &last.pools,
-        |r| lost(Kind::Pool, &r.name),
+        |r| unread(Kind::Pool, &r.name),
         |r| &r.name,
     );
     keep(
-        &mut new.l2,
+        &mut rules.l2,
         &last.l2,
-        |r| lost(Kind::L2, &r.name),
+        |r| unread(Kind::L2, &r.name),
         |r| &r.name,
     );
     keep(
-        &mut new.bgp,
+        &mut rules.bgp,
         &last.bgp,
-        |r| lost(Kind::Bgp, &r.name),
+        |r| unread(Kind::Bgp, &r.name),
         |r| &r.name,
     );
     keep(
-        &mut new.peers,
+        &mut rules.peers,
         &last.peers,
-        |r| lost(Kind::Peer, &r.name),
+        |r| unread(Kind::Peer, &r.name),
         |r| &r.name,
     );
 }

@@ -61,9 +61,9 @@ fn key_of(key: &ObjectKey) -> (String, String) {
 }
 
 impl World {
-    fn next_version(&mut self) -> Option<String> {
+    fn next_version(&mut self) -> String {
         self.version += 1;
-        Some(self.version.to_string())
+        self.version.to_string()
     }
 
     fn observe(&mut self, event: Event) {
@@ -118,7 +118,7 @@ impl World {
                 ..IPAddressPoolSpec::default()
             },
         );
-        pool.metadata.resource_version = self.next_version();
+        pool.metadata.resource_version = Some(self.next_version());
         self.pools.insert(name.to_owned(), pool.clone());
         self.observe(Event::Pool(Change::Apply(pool)));
     }
@@ -136,7 +136,7 @@ impl World {
     /// Creates or changes a Service, and lets the core see it.
     fn edit(&mut self, name: &str, change: impl FnOnce(&mut Service)) {
         let key = mk_key(name);
-        let version = self.next_version();
+        let version = Some(self.next_version());
         let mut service = self.services.get(&key).cloned().unwrap_or_else(|| {
             let mut service = Service::default();
             service.metadata.namespace = Some(key.namespace.clone());
@@ -172,15 +172,15 @@ impl World {
                 return;
             }
             for write in writes {
-                self.land(write);
+                self.land(&write);
             }
         }
         panic!("the core writes for ever");
     }
 
-    fn land(&mut self, write: Write) {
+    fn land(&mut self, write: &Write) {
         let target = write.target.clone();
-        let result = self.apply(&write);
+        let result = self.apply(write);
         if result.is_ok() {
             let about = |note: &crate::write::Note| {
                 let name = note.regarding.name.as_deref().unwrap_or_default();
@@ -192,7 +192,7 @@ impl World {
     }
 
     fn apply(&mut self, write: &Write) -> Result<Event, Failure> {
-        let version = self.next_version();
+        let version = Some(self.next_version());
         match (&write.target, &write.body) {
             (Target::Service(key), Body::Status(patch)) => {
                 self.writes += 1;
@@ -355,7 +355,7 @@ fn a_status_that_looks_empty_gets_the_same_address_again() {
     world.create("web");
     world.settle();
     world.edit("web", |service| {
-        service.status = portolan_api::view::ServiceStatus::default()
+        service.status = portolan_api::view::ServiceStatus::default();
     });
     world.create("other");
     world.settle();
@@ -515,7 +515,7 @@ fn sharing_is_refused_with_words_and_a_holder_keeps_what_it_has() {
         ("False".into(), "NotImplemented".into())
     );
     world.edit("holder", |service| {
-        annotate(service, ALLOW_SHARED_IP, "key")
+        annotate(service, ALLOW_SHARED_IP, "key");
     });
     world.settle();
     assert_eq!(world.ips("holder"), "10.0.0.0");
@@ -529,7 +529,7 @@ fn sharing_is_refused_with_words_and_a_holder_keeps_what_it_has() {
 fn another_service_under_the_same_name_inherits_nothing() {
     let mut world = mk_world(&[("p", "10.0.0.0/24")]);
     world.edit("web", |service| {
-        annotate(service, LOAD_BALANCER_IPS, "10.0.0.9")
+        annotate(service, LOAD_BALANCER_IPS, "10.0.0.9");
     });
     world.settle();
     // Deleted and created again while the watch was away: one Apply with another UID.
@@ -538,7 +538,7 @@ fn another_service_under_the_same_name_inherits_nothing() {
     world.settle();
     assert_eq!(world.ips("web"), "10.0.0.0");
     world.edit("second", |service| {
-        annotate(service, LOAD_BALANCER_IPS, "10.0.0.9")
+        annotate(service, LOAD_BALANCER_IPS, "10.0.0.9");
     });
     world.settle();
     assert_eq!(world.ips("second"), "10.0.0.9");
@@ -638,7 +638,7 @@ fn placement_follows_endpoints_speakers_and_policy() {
         "a returning node takes nothing back"
     );
     world.edit("web", |s| {
-        s.spec.external_traffic_policy = TrafficPolicy::Local
+        s.spec.external_traffic_policy = TrafficPolicy::Local;
     });
     world.settle();
     let local = world.placement("web").unwrap();

@@ -103,11 +103,7 @@ impl Speakers {
                 && spec.holder_identity.as_ref() == Some(&self.identity);
             return ours && self.judge(now);
         };
-        if self
-            .by_node
-            .get(node)
-            .is_some_and(|held| held.spec == spec)
-        {
+        if self.by_node.get(node).is_some_and(|held| held.spec == spec) {
             return false;
         }
         let mut speaker = Speaker {
