@@ -1,1 +1,10 @@
-//! To be written.
+//! Portolan seen from outside: the lab and the clusters that its scenarios run on.
+//!
+//! [`lab`] builds a small data centre out of network namespaces and starts real routers in it. [`apiserver`] is a
+//! Kubernetes API server in memory. [`kubernetes`] puts that one or a real one beside a lab, behind one interface.
+//!
+//! Everything here is for tests, benches and the demo; no daemon depends on it.
+
+pub mod apiserver;
+pub mod kubernetes;
+pub mod lab;
