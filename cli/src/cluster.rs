@@ -88,7 +88,8 @@ impl ReadError {
             format!("{plural}.{group}")
         };
         match error {
-            kube::Error::Api(status) if status.is_not_found() => Self::NotInstalled { kind },
+            // By code: for a kind that it does not know the server answers in plain text, without a reason.
+            kube::Error::Api(status) if status.code == 404 => Self::NotInstalled { kind },
             kube::Error::Api(status) if status.is_forbidden() => Self::Forbidden { kind },
             error => Self::Api {
                 kind,

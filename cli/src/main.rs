@@ -21,6 +21,7 @@ mod status;
 
 use std::io::Write as _;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
@@ -88,8 +89,18 @@ enum Explain {
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> anyhow::Result<()> {
-    let Cli { access, command } = Cli::parse();
+async fn main() -> ExitCode {
+    match run(Cli::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // If even this can not be written, nobody is listening.
+            let _ = writeln!(std::io::stderr(), "error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(Cli { access, command }: Cli) -> anyhow::Result<()> {
     let cluster = Cluster::connect(
         access.kubeconfig.as_deref(),
         access.context,
