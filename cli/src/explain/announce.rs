@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use portolan_api::crd::NodeReportStatus;
+
 use super::{Mark, Report, Topic, listed};
 use crate::reach::{Obstacle, Reach, Vip, placement};
 
@@ -52,15 +54,13 @@ impl<'a> Report<'a> {
             format!("standing by: {}", listed(standby))
         };
         let answering = vip.answering();
-        let all_listed = self.snapshot.report(first).is_some_and(|report| {
-            usize::try_from(report.l2_vip_count).is_ok_and(|count| count == report.l2_vips.len())
-        });
-        let (mark, words) = match (answering.contains(&first), all_listed) {
-            (true, _) => (Mark::Good, "and reports that it answers"),
-            (false, true) => (Mark::Bad, "but does not report that it answers"),
-            (false, false) => (
+        let (mark, words) = match self.snapshot.report(first) {
+            _ if answering.contains(&first) => (Mark::Good, "and reports that it answers"),
+            None => (Mark::Bad, "but has no NodeReport"),
+            Some(report) if lists_all(report) => (Mark::Bad, "but does not report that it answers"),
+            Some(_) => (
                 Mark::Note,
-                "and has no complete list of its addresses in its NodeReport",
+                "and answers for more addresses than its NodeReport lists",
             ),
         };
         self.add(
@@ -141,6 +141,11 @@ impl<'a> Report<'a> {
             self.add(Topic::Address, Mark::Bad, words);
         }
     }
+}
+
+/// Whether the report names every address that the node answers for, not only the first of many.
+fn lists_all(report: &NodeReportStatus) -> bool {
+    usize::try_from(report.l2_vip_count).is_ok_and(|count| count == report.l2_vips.len())
 }
 
 fn mark(obstacle: &Obstacle) -> Mark {

@@ -231,7 +231,14 @@ fn an_address_that_nobody_answers_for_is_explained() {
             },
             Topic::Layer2,
             Mark::Note,
-            "no complete list",
+            "more addresses than its NodeReport lists",
+        ),
+        (
+            "placed and without a report",
+            |s| _ = s.reports.remove("n1"),
+            Topic::Layer2,
+            Mark::Bad,
+            "placed on n1 but has no NodeReport",
         ),
         (
             "two answer",
