@@ -188,25 +188,6 @@ spec: { addresses: [192.0.2.0/24] }
     Ok(())
 }
 
-macro_rules! on_both_faces {
-    ($($scenario:ident),*) => {
-        mod embedded {
-            use super::*;
-            $(#[tokio::test(flavor = "multi_thread")]
-            async fn $scenario() -> Result<()> {
-                super::$scenario(Face::Embedded).await
-            })*
-        }
-        mod real {
-            use super::*;
-            $(#[tokio::test(flavor = "multi_thread")]
-            async fn $scenario() -> Result<()> {
-                super::$scenario(Face::Real).await
-            })*
-        }
-    };
-}
-
 on_both_faces!(
     clients_reach_pods,
     an_outage_keeps_data_and_port,

@@ -45,6 +45,19 @@ impl Endpoint {
         }
     }
 
+    /// A ready endpoint without a pod behind it, for scenarios that send no traffic.
+    #[must_use]
+    pub fn at(address: Dual, node: &str) -> Self {
+        let node = node.to_owned();
+        Self {
+            address,
+            node,
+            ready: true,
+            serving: true,
+            terminating: false,
+        }
+    }
+
     /// Not ready, as when its readiness probe fails.
     #[must_use]
     pub fn unready(self) -> Self {
