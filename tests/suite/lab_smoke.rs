@@ -2,14 +2,17 @@
 //!
 //! `GoBGP` plays the speaker here, so that a failure is the lab's.
 
+use std::io::{BufRead, BufReader};
 use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use ipnetwork::IpNetwork;
 use portolan_tests::lab::proxy::{Backend, Proxy, ServiceRule};
 use portolan_tests::lab::router::{Bird, Frr, Gobgp, Neighbour, Router, RouterConfig, Session};
-use portolan_tests::lab::{Host, Lab, Layout, Link, Node, Pod, Program, retry_until};
+use portolan_tests::lab::{Host, Lab, Layout, Link, Node, Pod, Program, retry_until, run};
 
 const SPEAKERS: u32 = 64512;
 const ROUTERS: u32 = 64500;
@@ -189,6 +192,64 @@ async fn check_ways(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn only_the_right_key_establishes_a_session_with_any_router() -> Result<()> {
+    let lab = Lab::start(Layout {
+        nodes: 2,
+        routers: 3,
+    })?;
+    let [first, second, third] = &lab.routers[..] else {
+        panic!("three routers")
+    };
+    let with_key = |router: &Host| {
+        let keyed = mk_each(&lab)
+            .into_iter()
+            .map(|neighbour| neighbour.password("right"));
+        mk_config(router, keyed.collect())
+    };
+    let frr = Frr::start(first, &with_key(first)).await?;
+    let bird = Bird::start(second, &with_key(second)).await?;
+    let gobgp = Gobgp::start(third, &with_key(third)).await?;
+    let mut speakers = Vec::new();
+    for (node, key) in lab.nodes.iter().zip(["right", "wrong"]) {
+        let routers = lab.routers.iter().map(|router| router.address().v4);
+        let peers = routers
+            .map(|address| Neighbour::at(address, ROUTERS).password(key))
+            .collect();
+        let config = RouterConfig::new(SPEAKERS, node.host.address().v4, peers);
+        speakers.push(Gobgp::start(&node.host, &config).await?);
+    }
+    let routers: [&dyn Router; 3] = [&frr, &bird, &gobgp];
+    let right = lab.nodes[0].host.address().v4;
+    for router in routers {
+        retry_until(
+            SOON,
+            &format!("{} to accept the right key", router.name()),
+            async || {
+                let sessions = router.sessions()?;
+                let up: Vec<IpAddr> = sessions
+                    .iter()
+                    .filter(|it| it.is_established())
+                    .map(|it| it.peer)
+                    .collect();
+                ensure!(up == [right], "established with {up:?}: {sessions:?}");
+                Ok(())
+            },
+        )
+        .await?;
+    }
+    // Both tried for as long as it took the right one.
+    for router in routers {
+        let up = router
+            .sessions()?
+            .into_iter()
+            .filter(Session::is_established)
+            .count();
+        assert_eq!(up, 1, "{}", router.name());
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_node_without_power_loses_its_traffic_to_the_other() -> Result<()> {
     let lab = Lab::start(Layout::default())?;
     let mut config = mk_config(&lab.routers[0], mk_range());
@@ -230,6 +291,13 @@ async fn a_node_without_power_loses_its_traffic_to_the_other() -> Result<()> {
         .last()
         .map(|attempt| attempt.outcome.is_ok());
     assert_eq!(last, Some(true), "and then none: {report}");
+
+    lab.nodes[0].heal()?;
+    for host in [&lab.routers[0], &lab.lan_client] {
+        let node = lab.nodes[0].host.address();
+        host.exec(&["ping", "-c", "1", "-w", "5", &node.v4.to_string()])?;
+        host.exec(&["ping", "-c", "1", "-w", "5", &node.v6.to_string()])?;
+    }
     Ok(())
 }
 
@@ -354,7 +422,7 @@ async fn labs_run_side_by_side_and_leave_nothing() -> Result<()> {
     assert_ne!(first.management(), second.management());
     let own = [&first, &second].map(|lab| lab.nodes[0].host.management().unwrap().to_string());
     for address in &own {
-        portolan_tests::lab::run(&["ping", "-c", "1", "-W", "2", address])?;
+        run(&["ping", "-c", "1", "-W", "2", address])?;
     }
     let namespaces =
         [&first, &second].map(|lab| lab.nodes[0].host.netns().name().unwrap().to_owned());
@@ -367,10 +435,63 @@ async fn labs_run_side_by_side_and_leave_nothing() -> Result<()> {
         "what ran in the lab went with it"
     );
     for namespace in namespaces {
-        assert!(
-            !std::path::Path::new("/run/netns").join(&namespace).exists(),
-            "{namespace}"
-        );
+        assert!(!netns_file(&namespace).exists(), "{namespace}");
     }
     Ok(())
+}
+
+/// Not a test by itself: the one below runs it in a process of its own, and kills that.
+#[tokio::test]
+#[ignore = "run by what_a_killed_lab_left_behind_is_swept_by_the_next"]
+async fn a_lab_that_waits_to_be_killed() -> Result<()> {
+    let lab = Lab::start(Layout::default())?;
+    let router = &lab.routers[0];
+    let mut frr = Frr::start(router, &mk_config(router, mk_range())).await?;
+    router.netns().ip(&["link add leftover type bridge"])?;
+    let (namespace, bgpd) = (router.netns().name().unwrap(), frr.bgpd().unwrap().pid());
+    println!("left behind: {bgpd} {namespace}");
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    Ok(())
+}
+
+/// bgpd has changed its user, so it survives its parent: only the sweep ends it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_lab_left_behind_is_swept_by_the_next() -> Result<()> {
+    let mut victim = Command::new(std::env::current_exe()?)
+        .args([
+            "--ignored",
+            "--exact",
+            "--nocapture",
+            "lab_smoke::a_lab_that_waits_to_be_killed",
+        ])
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let lines = BufReader::new(victim.stdout.take().unwrap()).lines();
+    let mut said =
+        lines.filter_map(|line| Some(line.ok()?.split_once("left behind: ")?.1.to_owned()));
+    let said = said.next().expect("the lab started");
+    let Some((bgpd, namespace)) = said.split_once(' ') else {
+        panic!("{said}")
+    };
+    victim.kill()?;
+    victim.wait()?;
+
+    // A lab of another test may be sweeping it at this moment; then ours does not wait for that.
+    let _lab = Lab::start(Layout {
+        nodes: 1,
+        routers: 1,
+    })?;
+    retry_until(SOON, "the killed lab to be swept", async || {
+        let name = std::fs::read_to_string(format!("/proc/{bgpd}/comm")).unwrap_or_default();
+        ensure!(name.trim() != "bgpd", "its bgpd runs");
+        // The name may be in use again by now, but for another namespace.
+        let link = run(&["ip", "-n", namespace, "link", "show", "leftover"]);
+        ensure!(link.is_err(), "its namespace is there with {link:?}");
+        Ok(())
+    })
+    .await
+}
+
+fn netns_file(name: &str) -> PathBuf {
+    Path::new("/run/netns").join(name)
 }
