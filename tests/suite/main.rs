@@ -8,4 +8,5 @@
 )]
 
 mod kubernetes_smoke;
+mod lab_life;
 mod lab_smoke;
