@@ -11,13 +11,13 @@ use serde_json::Value;
 /// First and last node port of a default cluster.
 const NODE_PORTS: (u16, u16) = (30_000, 32_767);
 
-/// How far from the start of a range automatic addresses begin: below is left for those who ask for an address
+/// How far after the first address of a range automatic ones begin: below is left for those who ask for an address
 /// (a real server prefers the upper band likewise; KEP-3070).
-const RESERVED: u128 = 16;
+const RESERVED: u128 = 15;
 
 /// What Services hold.
 #[derive(Debug, Default)]
-pub struct Held {
+pub(super) struct Held {
     addresses: BTreeSet<IpAddr>,
     /// The address taken last, of IPv4 and of IPv6.
     last: [Option<IpAddr>; 2],
@@ -26,7 +26,7 @@ pub struct Held {
 
 impl Held {
     /// Marks what a Service holds as taken.
-    pub fn take(&mut self, service: &Value) {
+    pub(super) fn take(&mut self, service: &Value) {
         for address in cluster_ips(service) {
             let [v4, v6] = &mut self.last;
             *(if address.is_ipv4() { v4 } else { v6 }) = Some(address);
@@ -36,7 +36,7 @@ impl Held {
     }
 
     /// Frees what a Service holds.
-    pub fn free(&mut self, service: &Value) {
+    pub(super) fn free(&mut self, service: &Value) {
         for address in cluster_ips(service) {
             self.addresses.remove(&address);
         }
@@ -47,19 +47,19 @@ impl Held {
 
     /// Whether the address is given to some Service.
     #[must_use]
-    pub fn has_address(&self, address: IpAddr) -> bool {
+    pub(super) fn has_address(&self, address: IpAddr) -> bool {
         self.addresses.contains(&address)
     }
 
     /// Whether the port is given to some Service.
     #[must_use]
-    pub fn has_port(&self, port: u16) -> bool {
+    pub(super) fn has_port(&self, port: u16) -> bool {
         self.ports.contains(&port)
     }
 
     /// The next free address of a range.
     #[must_use]
-    pub fn next_address(&self, range: IpNetwork) -> Option<IpAddr> {
+    pub(super) fn next_address(&self, range: IpNetwork) -> Option<IpAddr> {
         let (first, last) = bounds(range);
         let low = first
             .checked_add(RESERVED)
@@ -80,16 +80,16 @@ impl Held {
             .find(|a| !self.has_address(*a))
     }
 
-    /// The next free node port.
+    /// The next node port that neither this nor `other` holds.
     #[must_use]
-    pub fn next_port(&self) -> Option<u16> {
-        (NODE_PORTS.0..=NODE_PORTS.1).find(|p| !self.has_port(*p))
+    pub(super) fn next_port(&self, other: &Self) -> Option<u16> {
+        (NODE_PORTS.0..=NODE_PORTS.1).find(|p| !self.has_port(*p) && !other.has_port(*p))
     }
 }
 
 /// Whether a node port lies in the range.
 #[must_use]
-pub fn is_node_port(port: u16) -> bool {
+pub(super) fn is_node_port(port: u16) -> bool {
     (NODE_PORTS.0..=NODE_PORTS.1).contains(&port)
 }
 
@@ -171,10 +171,10 @@ mod tests {
         let mut held = Held::default();
         let service = json!({"spec": {"clusterIPs": ["fd00::11"], "healthCheckNodePort": 30_001, "ports": [{"nodePort": 30_000}]}});
         held.take(&service);
-        assert_eq!(held.next_port(), Some(30_002));
+        assert_eq!(held.next_port(&Held::default()), Some(30_002));
         assert!(held.has_address("fd00::11".parse().unwrap()));
         held.free(&service);
-        assert_eq!(held.next_port(), Some(30_000));
+        assert_eq!(held.next_port(&Held::default()), Some(30_000));
         assert_eq!(
             held.next_address("fd00::/112".parse().unwrap()),
             Some("fd00::12".parse().unwrap())

@@ -17,16 +17,17 @@ use kube_cel::Validator;
 use serde_json::{Map, Value, json};
 
 use super::address::Held;
+use super::body::metadata;
 use super::error::{Cause, Refusal};
 use super::kind::{Kind, Kinds};
 use super::ownership::{self, Manager};
 use super::store::{Key, Object, Store};
 use super::strategy;
 use super::uid::Uids;
-use super::{custom, events, patch};
+use super::{body, custom, events, patch};
 
 /// See the module.
-pub struct Cluster {
+pub(super) struct Cluster {
     /// Objects and their history.
     pub store: Store,
     /// What is served.
@@ -39,7 +40,7 @@ pub struct Cluster {
 
 /// Which object a request is about.
 #[derive(Clone, Debug)]
-pub struct Target {
+pub(super) struct Target {
     /// Its kind.
     pub kind: Arc<Kind>,
     /// Its namespace, or empty.
@@ -51,7 +52,7 @@ pub struct Target {
 impl Target {
     /// Where it is stored.
     #[must_use]
-    pub fn key(&self) -> Key {
+    pub(super) fn key(&self) -> Key {
         Key {
             resource: self.kind.storage(),
             namespace: self.namespace.clone(),
@@ -65,7 +66,7 @@ impl Target {
 
     /// The object lost a race.
     #[must_use]
-    pub fn conflict(&self, why: &str) -> Refusal {
+    pub(super) fn conflict(&self, why: &str) -> Refusal {
         Refusal::Conflict {
             subject: self.kind.subject(&self.name),
             why: why.to_owned(),
@@ -74,7 +75,7 @@ impl Target {
 
     /// The object is not valid.
     #[must_use]
-    pub fn invalid(&self, causes: Vec<Cause>) -> Refusal {
+    pub(super) fn invalid(&self, causes: Vec<Cause>) -> Refusal {
         Refusal::Invalid {
             subject: self.kind.subject(&self.name),
             causes,
@@ -84,7 +85,7 @@ impl Target {
 
 /// How a write is to be done.
 #[derive(Clone, Debug)]
-pub struct Writing {
+pub(super) struct Writing {
     /// By whom.
     pub manager: Manager,
     /// When.
@@ -98,14 +99,14 @@ pub struct Writing {
 impl Writing {
     /// `now` as metadata shows it.
     #[must_use]
-    pub fn timestamp(&self) -> String {
+    pub(super) fn timestamp(&self) -> String {
         self.now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
     }
 }
 
 /// What a write did.
 #[derive(Debug)]
-pub struct Written {
+pub(super) struct Written {
     /// The object as it is now.
     pub object: Arc<Object>,
     /// It was created.
@@ -118,7 +119,7 @@ pub struct Written {
 
 /// The ways to change an object by PATCH.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PatchKind {
+pub(super) enum PatchKind {
     /// application/json-patch+json
     Json,
     /// application/merge-patch+json
@@ -134,19 +135,16 @@ pub enum PatchKind {
 
 /// What must hold for a delete, and who says so.
 #[derive(Clone, Debug, Default)]
-pub struct Preconditions {
+pub(super) struct Preconditions {
     /// The object's uid.
     pub uid: Option<String>,
     /// The object's resourceVersion.
     pub resource_version: Option<String>,
 }
 
-const STALE: &str =
-    "the object has been modified; please apply your changes to the latest version and try again";
-
 impl Cluster {
     /// A server without objects that remembers `history` changes.
-    pub fn new(history: usize) -> anyhow::Result<Self> {
+    pub(super) fn new(history: usize) -> anyhow::Result<Self> {
         Ok(Self {
             store: Store::new(history),
             kinds: Kinds::builtin()?,
@@ -157,21 +155,21 @@ impl Cluster {
     }
 
     /// The object a request is about.
-    pub fn get(&self, target: &Target) -> Result<&Arc<Object>, Refusal> {
+    pub(super) fn get(&self, target: &Target) -> Result<&Arc<Object>, Refusal> {
         self.store
             .get(&target.key())
             .ok_or_else(|| target.not_found())
     }
 
     /// Creates an object.
-    pub fn create(
+    pub(super) fn create(
         &mut self,
         target: &Target,
         mut body: Value,
         how: &Writing,
     ) -> Result<Written, Refusal> {
         let mut target = target.clone();
-        check_type(&target.kind, &body)?;
+        body::check_type(&target.kind, &body)?;
         events::to_stored(&target.kind, &mut body);
         target.name = self.name_of(&target, &mut body)?;
         self.check_namespace(&target)?;
@@ -204,10 +202,10 @@ impl Cluster {
         if target.kind.custom.is_some() && target.kind.status {
             remove(&mut body, "status");
         }
-        let (mut new, warnings) = self.form(&target, body, how)?;
+        let (mut new, warnings) = body::form(&target.kind, body, how.strict)?;
         strategy::admit(self, &target, &mut new, None, how)?;
         self.validate(&target, &new, None)?;
-        ownership::record_update(None, &mut new, &how.manager, &target.kind.schema, how.now);
+        record(&target.kind, None, &mut new, how);
         let object = self.commit(&target, new, how);
         Ok(Written {
             object,
@@ -218,16 +216,16 @@ impl Cluster {
     }
 
     /// Replaces an object, or its status.
-    pub fn update(
+    pub(super) fn update(
         &mut self,
         target: &Target,
         mut body: Value,
         how: &Writing,
     ) -> Result<Written, Refusal> {
-        check_type(&target.kind, &body)?;
+        body::check_type(&target.kind, &body)?;
         events::to_stored(&target.kind, &mut body);
         let old = self.get(target)?.clone();
-        self.check_identity(target, &old.value, &mut body)?;
+        body::check_identity(target, &old.value, &mut body)?;
         let unversioned = metadata(&mut body)
             .get("resourceVersion")
             .and_then(Value::as_str)
@@ -241,7 +239,7 @@ impl Cluster {
     }
 
     /// Patches an object, or its status.
-    pub fn patch(
+    pub(super) fn patch(
         &mut self,
         target: &Target,
         patch: Value,
@@ -258,9 +256,9 @@ impl Cluster {
             PatchKind::Strategic => patch::strategic(&shown, &patch, &target.kind.schema),
             PatchKind::Merge | PatchKind::Apply { .. } => patch::merge(&shown, &patch),
         };
-        check_type(&target.kind, &body)?;
+        body::check_type(&target.kind, &body)?;
         events::to_stored(&target.kind, &mut body);
-        self.check_identity(target, &old.value, &mut body)?;
+        body::check_identity(target, &old.value, &mut body)?;
         self.finish(target, &old, body, how)
     }
 
@@ -271,7 +269,7 @@ impl Cluster {
         force: bool,
         how: &Writing,
     ) -> Result<Written, Refusal> {
-        check_type(&target.kind, &config)?;
+        body::check_type(&target.kind, &config)?;
         events::to_stored(&target.kind, &mut config);
         if metadata(&mut config)
             .get("managedFields")
@@ -315,7 +313,7 @@ impl Cluster {
             written.object = self.commit(target, new, how);
             return Ok(written);
         };
-        self.check_identity(target, &old.value, &mut config)?;
+        body::check_identity(target, &old.value, &mut config)?;
         let own = strategy::own_part(&target.kind, how.manager.status, &config);
         let body = ownership::apply(&old.value, &own, &how.manager, force, schema, how.now)?;
         self.finish(target, &old, body, how)
@@ -331,7 +329,7 @@ impl Cluster {
     ) -> Result<Written, Refusal> {
         let status = how.manager.status;
         let body = strategy::take_part(&target.kind, status, body, &old.value);
-        let (mut new, warnings) = self.form(target, body, how)?;
+        let (mut new, warnings) = body::form(&target.kind, body, how.strict)?;
         for field in [
             "uid",
             "creationTimestamp",
@@ -350,13 +348,7 @@ impl Cluster {
             bump_generation(&mut new);
         }
         if !how.manager.applies {
-            ownership::record_update(
-                Some(&old.value),
-                &mut new,
-                &how.manager,
-                &target.kind.schema,
-                how.now,
-            );
+            record(&target.kind, Some(&old.value), &mut new, how);
         }
         let unchanged = |object| Written {
             object,
@@ -380,7 +372,7 @@ impl Cluster {
     }
 
     /// Deletes an object, or marks it when finalizers hold it.
-    pub fn delete(
+    pub(super) fn delete(
         &mut self,
         target: &Target,
         only_if: &Preconditions,
@@ -476,64 +468,6 @@ impl Cluster {
         }
     }
 
-    /// The form in which an object is stored: typed or pruned, with defaults.
-    fn form(
-        &self,
-        target: &Target,
-        mut body: Value,
-        how: &Writing,
-    ) -> Result<(Value, Vec<String>), Refusal> {
-        let meta = metadata(&mut body);
-        for map in ["labels", "annotations"] {
-            let strings = |m: &Map<String, Value>| m.values().all(Value::is_string);
-            if meta
-                .get(map)
-                .is_some_and(|m| !m.is_null() && !m.as_object().is_some_and(strings))
-            {
-                let why = format!(
-                    "{} in version {:?} cannot be handled: metadata.{map}: expected a map of strings",
-                    target.kind.kind, target.kind.version
-                );
-                return Err(Refusal::BadRequest(why));
-            }
-            if meta.get(map).is_some_and(Value::is_null) {
-                meta.remove(map);
-            }
-        }
-        let (formed, dropped) = match &target.kind.custom {
-            Some(custom) => {
-                let dropped = custom::conform(&target.kind, custom, &mut body);
-                (body, dropped)
-            }
-            None => {
-                let formed = target.kind.through_type(body.clone()).map_err(|e| {
-                    let why = format!(
-                        "{} in version {:?} cannot be handled as a {}: {e}",
-                        target.kind.kind, target.kind.version, target.kind.kind
-                    );
-                    Refusal::BadRequest(why)
-                })?;
-                let dropped = lost(&body, &formed, "");
-                (formed, dropped)
-            }
-        };
-        let unknown: Vec<String> = dropped
-            .iter()
-            .map(|path| format!("unknown field {path:?}"))
-            .collect();
-        if how.strict && !unknown.is_empty() {
-            let why = format!(
-                "{} in version {:?} cannot be handled as a {}: strict decoding error: {}",
-                target.kind.kind,
-                target.kind.version,
-                target.kind.kind,
-                unknown.join(", ")
-            );
-            return Err(Refusal::BadRequest(why));
-        }
-        Ok((formed, unknown))
-    }
-
     fn validate(&self, target: &Target, new: &Value, old: Option<&Value>) -> Result<(), Refusal> {
         match &target.kind.custom {
             Some(custom) => custom::check(&target.kind, custom, &self.validator, new, old),
@@ -594,41 +528,6 @@ impl Cluster {
                 subject: target.kind.subject(&target.name),
                 why,
             });
-        }
-        Ok(())
-    }
-
-    /// Name, uid and resourceVersion of a change are those of the object, where they are given.
-    fn check_identity(
-        &self,
-        target: &Target,
-        old: &Value,
-        body: &mut Value,
-    ) -> Result<(), Refusal> {
-        let meta = metadata(body);
-        let given = |field: &str| {
-            meta.get(field)
-                .and_then(Value::as_str)
-                .filter(|v| !v.is_empty())
-        };
-        let have = |field: &str| old.get("metadata").and_then(|m| m.get(field)?.as_str());
-        if given("name").is_some_and(|name| name != target.name) {
-            let why = format!(
-                "the name of the object ({}) does not match the name on the URL ({})",
-                given("name").unwrap_or_default(),
-                target.name
-            );
-            return Err(Refusal::BadRequest(why));
-        }
-        if let Some(uid) = given("uid").filter(|uid| Some(*uid) != have("uid")) {
-            let why = format!(
-                "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
-                have("uid").unwrap_or_default()
-            );
-            return Err(target.conflict(&why));
-        }
-        if given("resourceVersion").is_some_and(|rv| Some(rv) != have("resourceVersion")) {
-            return Err(target.conflict(STALE));
         }
         Ok(())
     }
@@ -700,27 +599,9 @@ impl Cluster {
     }
 }
 
-fn check_type(kind: &Kind, body: &Value) -> Result<(), Refusal> {
-    let text = |field: &str| body.get(field).and_then(Value::as_str).unwrap_or_default();
-    if !body.is_object() {
-        return Err(Refusal::BadRequest("the body is not an object".to_owned()));
-    }
-    if text("kind") != kind.kind || text("apiVersion") != kind.api_version() {
-        let why = format!(
-            "the object provided is unrecognized (must be {}, Kind={}): got apiVersion={:?}, kind={:?}",
-            kind.api_version(),
-            kind.kind,
-            text("apiVersion"),
-            text("kind"),
-        );
-        return Err(Refusal::BadRequest(why));
-    }
-    Ok(())
-}
-
-/// The metadata of an object, made if it is missing.
-pub fn metadata(body: &mut Value) -> &mut Map<String, Value> {
-    strategy::object_at(body, "metadata")
+fn record(kind: &Kind, before: Option<&Value>, after: &mut Value, how: &Writing) {
+    let reset = strategy::reset_fields(kind, how.manager.status);
+    ownership::record_update(before, after, &how.manager, &kind.schema, reset, how.now);
 }
 
 fn remove(body: &mut Value, field: &str) {
@@ -756,35 +637,4 @@ fn finalizers(object: &Value) -> &[Value] {
         .get("metadata")
         .and_then(|m| m.get("finalizers")?.as_array());
     list.map(Vec::as_slice).unwrap_or_default()
-}
-
-/// Paths of `before` that `after` does not have.
-fn lost(before: &Value, after: &Value, path: &str) -> Vec<String> {
-    match (before, after) {
-        (Value::Object(before), Value::Object(after)) => before
-            .iter()
-            .filter(|(_, value)| !value.is_null())
-            .flat_map(|(field, value)| {
-                let path = if path.is_empty() {
-                    field.clone()
-                } else {
-                    format!("{path}.{field}")
-                };
-                let empty = value.as_object().is_some_and(Map::is_empty)
-                    || value.as_array().is_some_and(Vec::is_empty);
-                match after.get(field) {
-                    Some(kept) => lost(value, kept, &path),
-                    None if empty => Vec::new(),
-                    None => vec![path],
-                }
-            })
-            .collect(),
-        (Value::Array(before), Value::Array(after)) => before
-            .iter()
-            .zip(after)
-            .enumerate()
-            .flat_map(|(i, (before, after))| lost(before, after, &format!("{path}[{i}]")))
-            .collect(),
-        _ => Vec::new(),
-    }
 }

@@ -8,11 +8,11 @@ use kube_cel::{CompiledSchema, RootContext, Validator, compile_schema};
 use serde_json::{Value, json};
 
 use super::error::{Cause, Refusal};
-use super::kind::{Column, Custom, Kind, Names};
+use super::kind::{Column, Custom, Kind};
 use super::schema::{self, Patterns};
 
 /// The kinds of all served versions of a definition.
-pub fn kinds(definition: &Value) -> Result<Vec<Kind>, Vec<Cause>> {
+pub(super) fn kinds(definition: &Value) -> Result<Vec<Kind>, Vec<Cause>> {
     let versions = definition
         .pointer("/spec/versions")
         .and_then(Value::as_array);
@@ -82,37 +82,39 @@ fn kind(definition: &Value, version: &Value) -> Result<Kind, String> {
         .pointer("/spec/names")
         .cloned()
         .unwrap_or_default();
-    let kind = text(&names, "/kind").to_owned();
+    let kind = text(&names, "/kind");
     let singular = Some(text(&names, "/singular")).filter(|s| !s.is_empty());
     let selectable = version.get("selectableFields").and_then(Value::as_array);
-    let selectable = selectable
+    let selectable: Vec<&str> = selectable
         .into_iter()
         .flatten()
-        .map(|f| text(f, "/jsonPath").to_owned());
-    let names = Names {
-        group: text(definition, "/spec/group").to_owned(),
-        version: text(version, "/name").to_owned(),
-        plural: text(&names, "/plural").to_owned(),
-        singular: singular.map_or_else(|| kind.to_lowercase(), str::to_owned),
-        short_names: texts(&names, "/shortNames"),
-        categories: texts(&names, "/categories"),
-        kind,
-        namespaced: text(definition, "/spec/scope") == "Namespaced",
-        status: version.pointer("/subresources/status").is_some(),
-        selectable: selectable.collect(),
-    };
-    let storage_version = version
-        .get("storage")
-        .and_then(Value::as_bool)
-        .unwrap_or_default();
-    let custom = Custom {
-        schema: schema.clone(),
-        patterns,
-        rules,
-        columns,
-        storage_version,
-    };
-    Ok(Kind::custom(names, schema, custom))
+        .map(|f| text(f, "/jsonPath"))
+        .collect();
+    let names = json!({
+        "group": text(definition, "/spec/group"),
+        "version": text(version, "/name"),
+        "plural": text(&names, "/plural"),
+        "singular": singular.map_or_else(|| kind.to_lowercase(), str::to_owned),
+        "shortNames": texts(&names, "/shortNames"),
+        "categories": texts(&names, "/categories"),
+        "kind": kind,
+        "namespaced": text(definition, "/spec/scope") == "Namespaced",
+        "status": version.pointer("/subresources/status").is_some(),
+        "generation": true,
+        "unconditionalUpdate": false,
+        "selectable": selectable,
+        "schema": schema,
+    });
+    Kind::custom(
+        names,
+        Custom {
+            schema,
+            patterns,
+            rules,
+            columns,
+        },
+    )
+    .map_err(|e| e.to_string())
 }
 
 fn first_error(rules: &CompiledSchema) -> Option<String> {
@@ -138,7 +140,7 @@ fn first_error(rules: &CompiledSchema) -> Option<String> {
 }
 
 /// Fills in and completes a definition: names, conditions, stored versions.
-pub fn complete(definition: &mut Value, now: &str) -> Result<(), Vec<Cause>> {
+pub(super) fn complete(definition: &mut Value, now: &str) -> Result<(), Vec<Cause>> {
     let name = text(definition, "/metadata/name").to_owned();
     let expected = format!(
         "{}.{}",
@@ -199,7 +201,7 @@ pub fn complete(definition: &mut Value, now: &str) -> Result<(), Vec<Cause>> {
 }
 
 /// Prunes and defaults a custom object; the paths of dropped fields.
-pub fn conform(kind: &Kind, custom: &Custom, value: &mut Value) -> Vec<String> {
+pub(super) fn conform(kind: &Kind, custom: &Custom, value: &mut Value) -> Vec<String> {
     let dropped = schema::prune(value, &custom.schema);
     schema::default(value, &custom.schema);
     if kind.status {
@@ -210,7 +212,7 @@ pub fn conform(kind: &Kind, custom: &Custom, value: &mut Value) -> Vec<String> {
 }
 
 /// Checks a custom object by schema, then by rules.
-pub fn check(
+pub(super) fn check(
     kind: &Kind,
     custom: &Custom,
     validator: &Validator,

@@ -21,9 +21,9 @@ const VERBS: [&str; 8] = [
 
 /// `/version`.
 #[must_use]
-pub fn version() -> Value {
+pub(super) fn version() -> Value {
     json!({
-        "major": "1", "minor": "34", "gitVersion": "v1.34.0+portolan-memory", "gitCommit": "", "gitTreeState": "",
+        "major": "1", "minor": "33", "gitVersion": "v1.33.0+portolan-memory", "gitCommit": "", "gitTreeState": "",
         "buildDate": "1970-01-01T00:00:00Z", "goVersion": "none", "compiler": "rustc",
         "platform": format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH),
     })
@@ -31,7 +31,7 @@ pub fn version() -> Value {
 
 /// `/api`.
 #[must_use]
-pub fn core_versions(address: &str) -> Value {
+pub(super) fn core_versions(address: &str) -> Value {
     json!({
         "kind": "APIVersions", "versions": ["v1"],
         "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": address}],
@@ -40,7 +40,7 @@ pub fn core_versions(address: &str) -> Value {
 
 /// `/apis`.
 #[must_use]
-pub fn groups(kinds: &Kinds) -> Value {
+pub(super) fn groups(kinds: &Kinds) -> Value {
     let groups: Vec<Value> = by_group(kinds)
         .keys()
         .filter_map(|name| group(kinds, name))
@@ -50,7 +50,7 @@ pub fn groups(kinds: &Kinds) -> Value {
 
 /// `/apis/GROUP`.
 #[must_use]
-pub fn group(kinds: &Kinds, name: &str) -> Option<Value> {
+pub(super) fn group(kinds: &Kinds, name: &str) -> Option<Value> {
     if name.is_empty() {
         return None;
     }
@@ -66,7 +66,7 @@ pub fn group(kinds: &Kinds, name: &str) -> Option<Value> {
 
 /// `/api/v1` and `/apis/GROUP/VERSION`.
 #[must_use]
-pub fn resources(kinds: &Kinds, group: &str, version: &str) -> Option<Value> {
+pub(super) fn resources(kinds: &Kinds, group: &str, version: &str) -> Option<Value> {
     let groups = by_group(kinds);
     let kinds = groups.get(group)?.get(&Version::of(version))?;
     let group_version = kinds.first()?.api_version();
@@ -94,7 +94,7 @@ fn resource(kind: &Kind) -> Vec<Value> {
 
 /// `/api` and `/apis` as `APIGroupDiscoveryList`: one group (core), or all others.
 #[must_use]
-pub fn aggregated(kinds: &Kinds, core: bool) -> Value {
+pub(super) fn aggregated(kinds: &Kinds, core: bool) -> Value {
     let groups = by_group(kinds);
     let items: Vec<Value> = groups
         .iter()

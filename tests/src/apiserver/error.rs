@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 /// The object a refusal speaks about.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Subject {
+pub(super) struct Subject {
     /// API group, empty for core.
     pub group: String,
     /// Plural resource name.
@@ -34,7 +34,7 @@ fn qualified(what: &str, group: &str) -> String {
 
 /// One field that is wrong, as in `details.causes`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cause {
+pub(super) struct Cause {
     /// Machine-readable, for example `FieldValueRequired`.
     pub reason: &'static str,
     /// JSON path of the field.
@@ -45,7 +45,7 @@ pub struct Cause {
 
 impl Cause {
     /// The value is not acceptable.
-    pub fn invalid(field: impl Into<String>, value: &Value, why: &str) -> Self {
+    pub(super) fn invalid(field: impl Into<String>, value: &Value, why: &str) -> Self {
         let message = format!("Invalid value: {value}: {why}");
         Self {
             reason: "FieldValueInvalid",
@@ -55,7 +55,7 @@ impl Cause {
     }
 
     /// The value is missing.
-    pub fn required(field: impl Into<String>, why: &str) -> Self {
+    pub(super) fn required(field: impl Into<String>, why: &str) -> Self {
         let message = if why.is_empty() {
             "Required value".to_owned()
         } else {
@@ -69,7 +69,7 @@ impl Cause {
     }
 
     /// The field may not be set here.
-    pub fn forbidden(field: impl Into<String>, why: &str) -> Self {
+    pub(super) fn forbidden(field: impl Into<String>, why: &str) -> Self {
         let message = format!("Forbidden: {why}");
         Self {
             reason: "FieldValueForbidden",
@@ -79,7 +79,7 @@ impl Cause {
     }
 
     /// The value occurs twice.
-    pub fn duplicate(field: impl Into<String>, value: &Value) -> Self {
+    pub(super) fn duplicate(field: impl Into<String>, value: &Value) -> Self {
         let message = format!("Duplicate value: {value}");
         Self {
             reason: "FieldValueDuplicate",
@@ -89,7 +89,7 @@ impl Cause {
     }
 
     /// The value is none of those that the field knows.
-    pub fn not_supported(field: impl Into<String>, value: &Value, known: &[String]) -> Self {
+    pub(super) fn not_supported(field: impl Into<String>, value: &Value, known: &[String]) -> Self {
         let message = format!(
             "Unsupported value: {value}: supported values: {}",
             known.join(", ")
@@ -104,7 +104,7 @@ impl Cause {
 
 /// A refused request.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub(super) enum Refusal {
     /// 404: the object does not exist.
     #[error("{} \"{}\" not found", .0.resource(), .0.name)]
     NotFound(Subject),
@@ -186,7 +186,7 @@ fn list_conflicts(causes: &[Cause]) -> String {
 impl Refusal {
     /// HTTP status code.
     #[must_use]
-    pub fn code(&self) -> u16 {
+    pub(super) fn code(&self) -> u16 {
         match self {
             Self::BadRequest(_) => 400,
             Self::Forbidden { .. } => 403,
@@ -204,7 +204,7 @@ impl Refusal {
 
     /// `metav1.StatusReason`.
     #[must_use]
-    pub fn reason(&self) -> &'static str {
+    pub(super) fn reason(&self) -> &'static str {
         match self {
             Self::NotFound(_) | Self::NoRoute => "NotFound",
             Self::AlreadyExists(_) => "AlreadyExists",
@@ -223,7 +223,7 @@ impl Refusal {
 
     /// The body that clients read.
     #[must_use]
-    pub fn status(&self) -> Value {
+    pub(super) fn status(&self) -> Value {
         let mut status = json!({
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
             "message": self.to_string(), "reason": self.reason(), "code": self.code(),

@@ -22,34 +22,34 @@ fn rename(object: &mut Map<String, Value>, from: &str, to: &str) {
 }
 
 /// An object as its store keeps it.
-pub fn to_stored(kind: &Kind, value: &mut Value) {
+pub(super) fn to_stored(kind: &Kind, value: &mut Value) {
     let Some(object) = value.as_object_mut() else {
         return;
     };
     if kind.group == "events.k8s.io" {
         object.insert("apiVersion".to_owned(), Value::from("v1"));
-        NAMES
-            .iter()
-            .for_each(|(core, new)| rename(object, new, core));
+        for (core, new) in NAMES {
+            rename(object, new, core);
+        }
     }
 }
 
 /// Whether stored objects can be shown as they are.
 #[must_use]
-pub fn shown_as_stored(kind: &Kind, value: &Value) -> bool {
+pub(super) fn shown_as_stored(kind: &Kind, value: &Value) -> bool {
     value.get("apiVersion").and_then(Value::as_str) == Some(kind.api_version().as_str())
 }
 
 /// A stored object as `kind` shows it.
 #[must_use]
-pub fn shown(kind: &Kind, value: &Value) -> Value {
+pub(super) fn shown(kind: &Kind, value: &Value) -> Value {
     let mut value = value.clone();
     if let Some(object) = value.as_object_mut() {
         object.insert("apiVersion".to_owned(), Value::from(kind.api_version()));
         if kind.group == "events.k8s.io" {
-            NAMES
-                .iter()
-                .for_each(|(core, new)| rename(object, core, new));
+            for (core, new) in NAMES {
+                rename(object, core, new);
+            }
         }
     }
     value

@@ -12,13 +12,13 @@ use super::schema::{list_map_keys, list_type, property};
 
 /// A set of field paths.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct FieldSet {
+pub(super) struct FieldSet {
     member: bool,
     children: BTreeMap<String, FieldSet>,
 }
 
 /// How a value is divided for ownership and merging.
-pub enum Shape<'a> {
+pub(super) enum Shape<'a> {
     /// One leaf.
     Atomic,
     /// Fields, each with its own schema.
@@ -29,12 +29,12 @@ pub enum Shape<'a> {
 
 /// How `value` divides under `schema`; without schema, maps divide and lists do not.
 #[must_use]
-pub fn shape<'a>(value: &'a Value, schema: Option<&Value>) -> Shape<'a> {
+pub(super) fn shape<'a>(value: &'a Value, schema: Option<&Value>) -> Shape<'a> {
     let atomic_map = schema
         .and_then(|s| s.get("x-kubernetes-map-type"))
         .is_some_and(|map_type| map_type == "atomic");
     match value {
-        Value::Object(map) if !map.is_empty() && !atomic_map => Shape::Map(map),
+        Value::Object(map) if !atomic_map => Shape::Map(map),
         Value::Array(items) => match schema.and_then(list_type) {
             Some("map" | "set") if !items.is_empty() => Shape::List(
                 items
@@ -50,7 +50,7 @@ pub fn shape<'a>(value: &'a Value, schema: Option<&Value>) -> Shape<'a> {
 
 /// The step that names an item of a keyed list or a set.
 #[must_use]
-pub fn item_step(item: &Value, schema: Option<&Value>) -> String {
+pub(super) fn item_step(item: &Value, schema: Option<&Value>) -> String {
     let keys = schema.map(list_map_keys).unwrap_or_default();
     if keys.is_empty() {
         return format!("v:{item}");
@@ -78,7 +78,7 @@ pub fn item_step(item: &Value, schema: Option<&Value>) -> String {
 
 /// The schema below one step.
 #[must_use]
-pub fn below<'a>(schema: Option<&'a Value>, step: &str) -> Option<&'a Value> {
+pub(super) fn below<'a>(schema: Option<&'a Value>, step: &str) -> Option<&'a Value> {
     match step.strip_prefix("f:") {
         Some(field) => property(schema?, field),
         None => schema?.get("items"),
@@ -88,8 +88,8 @@ pub fn below<'a>(schema: Option<&'a Value>, step: &str) -> Option<&'a Value> {
 impl FieldSet {
     /// All fields of a value.
     #[must_use]
-    pub fn of(value: &Value, schema: Option<&Value>) -> Self {
-        let children = match shape(value, schema) {
+    pub(super) fn of(value: &Value, schema: Option<&Value>) -> Self {
+        let children: BTreeMap<String, Self> = match shape(value, schema) {
             Shape::Atomic => {
                 return Self {
                     member: true,
@@ -121,7 +121,11 @@ impl FieldSet {
 
     /// Fields whose value differs: new or changed in `after`, and those that are only in `before`.
     #[must_use]
-    pub fn difference(before: &Value, after: &Value, schema: Option<&Value>) -> (Self, Self) {
+    pub(super) fn difference(
+        before: &Value,
+        after: &Value,
+        schema: Option<&Value>,
+    ) -> (Self, Self) {
         if before == after {
             return (Self::default(), Self::default());
         }
@@ -139,17 +143,14 @@ impl FieldSet {
         let mut changed = Self::default();
         let mut removed = Self::default();
         for (step, value) in &new {
-            match old.get(step) {
-                Some(was) => {
-                    let (c, r) = Self::difference(was, value, below(schema, step));
-                    changed.graft(step, c);
-                    removed.graft(step, r);
-                }
-                None => {
-                    let mut set = Self::of(value, below(schema, step));
-                    set.member |= !step.starts_with("f:");
-                    changed.graft(step, set);
-                }
+            if let Some(was) = old.get(step) {
+                let (c, r) = Self::difference(was, value, below(schema, step));
+                changed.graft(step, c);
+                removed.graft(step, r);
+            } else {
+                let mut set = Self::of(value, below(schema, step));
+                set.member |= !step.starts_with("f:");
+                changed.graft(step, set);
             }
         }
         for (step, value) in old.iter().filter(|(step, _)| !new.contains_key(*step)) {
@@ -168,13 +169,13 @@ impl FieldSet {
 
     /// True without any field.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         !self.member && self.children.values().all(Self::is_empty)
     }
 
     /// Fields of either.
     #[must_use]
-    pub fn union(mut self, other: &Self) -> Self {
+    pub(super) fn union(mut self, other: &Self) -> Self {
         self.member |= other.member;
         for (step, theirs) in &other.children {
             let ours = self.children.remove(step).unwrap_or_default();
@@ -185,13 +186,13 @@ impl FieldSet {
 
     /// Fields of this one that the other has not.
     #[must_use]
-    pub fn minus(&self, other: &Self) -> Self {
+    pub(super) fn minus(&self, other: &Self) -> Self {
         self.keep(other, false)
     }
 
     /// Fields of both.
     #[must_use]
-    pub fn common(&self, other: &Self) -> Self {
+    pub(super) fn common(&self, other: &Self) -> Self {
         self.keep(other, true)
     }
 
@@ -211,7 +212,7 @@ impl FieldSet {
     }
 
     /// Drops everything below the given fields.
-    pub fn forget(&mut self, path: &[&str]) {
+    pub(super) fn forget(&mut self, path: &[&str]) {
         match path {
             [] => {}
             [last] => {
@@ -229,7 +230,7 @@ impl FieldSet {
     }
 
     /// Removes these fields from a value, and the maps and lists that this leaves empty.
-    pub fn erase_from(&self, value: &mut Value, schema: Option<&Value>) {
+    pub(super) fn erase_from(&self, value: &mut Value, schema: Option<&Value>) {
         match value {
             Value::Object(map) => {
                 for (step, set) in &self.children {
@@ -259,7 +260,7 @@ impl FieldSet {
 
     /// FieldsV1.
     #[must_use]
-    pub fn to_json(&self) -> Value {
+    pub(super) fn to_json(&self) -> Value {
         let mut map = Map::new();
         if self.member && !self.children.is_empty() {
             map.insert(".".to_owned(), Value::Object(Map::new()));
@@ -272,7 +273,7 @@ impl FieldSet {
 
     /// Reads FieldsV1.
     #[must_use]
-    pub fn from_json(fields: &Value) -> Self {
+    pub(super) fn from_json(fields: &Value) -> Self {
         let Some(map) = fields.as_object() else {
             return Self::default();
         };
@@ -288,7 +289,7 @@ impl FieldSet {
 
     /// Every field as kubectl writes it, for example `.spec.ports[port=80,protocol="TCP"].name`.
     #[must_use]
-    pub fn paths(&self) -> Vec<String> {
+    pub(super) fn paths(&self) -> Vec<String> {
         let mut paths = Vec::new();
         self.collect_paths("", &mut paths);
         paths

@@ -12,7 +12,7 @@ use hyper::body::Bytes;
 
 /// What a client accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
+pub(super) enum Form {
     /// The objects themselves.
     Whole,
     /// `as=Table`: cells, with metadata, the object or nothing beside them.
@@ -25,7 +25,7 @@ pub enum Form {
 
 /// What stands beside the cells of a row (`includeObject`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Beside {
+pub(super) enum Beside {
     /// Metadata, the default.
     Metadata,
     /// The whole object.
@@ -36,7 +36,7 @@ pub enum Beside {
 
 impl Form {
     /// The first form of an Accept header that this server has.
-    pub fn negotiate(accept: &str, include: &str) -> Result<Self, Refusal> {
+    pub(super) fn negotiate(accept: &str, include: &str) -> Result<Self, Refusal> {
         let beside = match include {
             "Object" => Beside::Object,
             "None" => Beside::None,
@@ -53,7 +53,7 @@ impl Form {
 
     /// The content type of an answer in this form.
     #[must_use]
-    pub fn content_type(self) -> &'static str {
+    pub(super) fn content_type(self) -> &'static str {
         match self {
             Self::AggregatedDiscovery => {
                 "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
@@ -64,7 +64,7 @@ impl Form {
 
     /// One object.
     #[must_use]
-    pub fn object(self, kind: &Kind, object: &Object, now: Timestamp) -> Bytes {
+    pub(super) fn object(self, kind: &Kind, object: &Object, now: Timestamp) -> Bytes {
         match self {
             Self::Whole | Self::AggregatedDiscovery => whole(kind, object),
             Self::Metadata => Bytes::from(metadata_only(&object.value).to_string()),
@@ -80,7 +80,7 @@ impl Form {
 
     /// A list of objects.
     #[must_use]
-    pub fn list<'a>(
+    pub(super) fn list<'a>(
         self,
         kind: &Kind,
         objects: impl Iterator<Item = &'a Object>,

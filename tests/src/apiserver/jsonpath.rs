@@ -12,12 +12,12 @@ enum Step {
 
 /// A parsed path.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct JsonPath(Vec<Step>);
+pub(super) struct JsonPath(Vec<Step>);
 
 impl JsonPath {
     /// Parses a path such as `.status.conditions[?(@.type=="Ready")].status`; none if it is beyond the subset.
     #[must_use]
-    pub fn parse(path: &str) -> Option<Self> {
+    pub(super) fn parse(path: &str) -> Option<Self> {
         let mut steps = Vec::new();
         let mut rest = path.trim().trim_start_matches('$');
         while !rest.is_empty() {
@@ -34,7 +34,7 @@ impl JsonPath {
 
     /// Everything the path finds.
     #[must_use]
-    pub fn find<'a>(&self, value: &'a Value) -> Vec<&'a Value> {
+    pub(super) fn find<'a>(&self, value: &'a Value) -> Vec<&'a Value> {
         self.0.iter().fold(vec![value], |found, step| {
             found
                 .into_iter()

@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Event, Namespace, Node, Secret, Service};
+use k8s_openapi::api::core::v1::{
+    ConfigMap, Endpoints, Event, Namespace, Node, Pod, Secret, Service,
+};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::ServiceCIDR;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -21,9 +23,14 @@ use super::error::Subject;
 use super::schema::Patterns;
 
 /// One served (group, version, resource).
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts, as discovery lists them"
+)]
+#[expect(clippy::struct_field_names, reason = "the API calls it kind")]
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Kind {
+pub(super) struct Kind {
     /// API group, empty for core.
     #[serde(default)]
     pub group: String,
@@ -67,7 +74,7 @@ pub struct Kind {
 
 /// The parts of a kind that only custom resources have.
 #[derive(Debug)]
-pub struct Custom {
+pub(super) struct Custom {
     /// Schema as the definition wrote it.
     pub schema: Value,
     /// Its regular expressions, compiled.
@@ -76,14 +83,12 @@ pub struct Custom {
     pub rules: CompiledSchema,
     /// Printer columns.
     pub columns: Vec<Column>,
-    /// The version that is written to disk in a real server; shown by discovery.
-    pub storage_version: bool,
 }
 
 /// An additional printer column of a custom resource.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Column {
+pub(super) struct Column {
     /// Header.
     pub name: String,
     /// OpenAPI type, or `date`.
@@ -107,27 +112,12 @@ fn yes() -> bool {
 }
 
 impl Kind {
-    /// A kind of a custom resource.
-    pub fn custom(names: Names, schema: Value, custom: Custom) -> Self {
-        let mut kind = Self {
-            group: names.group,
-            version: names.version,
-            plural: names.plural,
-            singular: names.singular,
-            kind: names.kind,
-            short_names: names.short_names,
-            categories: names.categories,
-            namespaced: names.namespaced,
-            status: names.status,
-            generation: true,
-            unconditional_update: false,
-            selectable: names.selectable,
-            storage: None,
-            schema,
-            custom: Some(custom),
-        };
+    /// A kind of a custom resource, from the names in its definition.
+    pub(super) fn custom(names: Value, custom: Custom) -> Result<Self, serde_json::Error> {
+        let mut kind: Self = serde_json::from_value(names)?;
+        kind.custom = Some(custom);
         kind.complete_schema();
-        kind
+        Ok(kind)
     }
 
     fn complete_schema(&mut self) {
@@ -148,7 +138,7 @@ impl Kind {
 
     /// `group/version`, or `v1` for core.
     #[must_use]
-    pub fn api_version(&self) -> String {
+    pub(super) fn api_version(&self) -> String {
         if self.group.is_empty() {
             self.version.clone()
         } else {
@@ -158,7 +148,7 @@ impl Kind {
 
     /// Name under which objects of all its versions are stored.
     #[must_use]
-    pub fn storage(&self) -> Arc<str> {
+    pub(super) fn storage(&self) -> Arc<str> {
         match &self.storage {
             Some(storage) => storage.as_str().into(),
             None if self.group.is_empty() => self.plural.as_str().into(),
@@ -168,7 +158,7 @@ impl Kind {
 
     /// The object of this kind called `name`, for refusals.
     #[must_use]
-    pub fn subject(&self, name: &str) -> Subject {
+    pub(super) fn subject(&self, name: &str) -> Subject {
         Subject {
             group: self.group.clone(),
             plural: self.plural.clone(),
@@ -179,11 +169,12 @@ impl Kind {
 
     /// Reads an object as the Rust type of a built-in kind and writes it back: wrong types are an error, unknown
     /// fields are gone.
-    pub fn through_type(&self, value: Value) -> Result<Value, serde_json::Error> {
+    pub(super) fn through_type(&self, value: Value) -> Result<Value, serde_json::Error> {
         match (self.group.as_str(), self.plural.as_str()) {
             ("", "namespaces") => through::<Namespace>(value),
             ("", "nodes") => through::<Node>(value),
             ("", "services") => through::<Service>(value),
+            ("", "pods") => through::<Pod>(value),
             ("", "secrets") => through::<Secret>(value),
             ("", "configmaps") => through::<ConfigMap>(value),
             ("", "endpoints") => through::<Endpoints>(value),
@@ -202,31 +193,15 @@ fn through<T: Serialize + DeserializeOwned>(value: Value) -> Result<Value, serde
     serde_json::to_value(serde_json::from_value::<T>(value)?)
 }
 
-/// What a definition says about the names of one version.
-#[derive(Debug)]
-#[expect(missing_docs, reason = "the fields of `Kind` with the same names")]
-pub struct Names {
-    pub group: String,
-    pub version: String,
-    pub plural: String,
-    pub singular: String,
-    pub kind: String,
-    pub short_names: Vec<String>,
-    pub categories: Vec<String>,
-    pub namespaced: bool,
-    pub status: bool,
-    pub selectable: Vec<String>,
-}
-
 /// Every kind served at the moment.
 #[derive(Debug)]
-pub struct Kinds {
+pub(super) struct Kinds {
     by_path: BTreeMap<(String, String, String), Arc<Kind>>,
 }
 
 impl Kinds {
     /// The built-in kinds.
-    pub fn builtin() -> Result<Self, serde_yaml::Error> {
+    pub(super) fn builtin() -> Result<Self, serde_yaml::Error> {
         let kinds: Vec<Kind> = serde_yaml::from_str(include_str!("builtin.yaml"))?;
         let mut all = Self {
             by_path: BTreeMap::new(),
@@ -239,7 +214,7 @@ impl Kinds {
     }
 
     /// Serves a kind from now on.
-    pub fn insert(&mut self, kind: Kind) {
+    pub(super) fn insert(&mut self, kind: Kind) {
         let path = (
             kind.group.clone(),
             kind.version.clone(),
@@ -249,14 +224,14 @@ impl Kinds {
     }
 
     /// Stops serving a resource, all versions.
-    pub fn remove(&mut self, group: &str, plural: &str) {
+    pub(super) fn remove(&mut self, group: &str, plural: &str) {
         self.by_path
             .retain(|(g, _, p), _| !(g == group && p == plural));
     }
 
     /// The kind at `/apis/GROUP/VERSION/PLURAL`.
     #[must_use]
-    pub fn get(&self, group: &str, version: &str, plural: &str) -> Option<Arc<Kind>> {
+    pub(super) fn get(&self, group: &str, version: &str, plural: &str) -> Option<Arc<Kind>> {
         self.by_path
             .get(&(group.to_owned(), version.to_owned(), plural.to_owned()))
             .cloned()
@@ -264,14 +239,14 @@ impl Kinds {
 
     /// Some version of a resource.
     #[must_use]
-    pub fn any_version(&self, group: &str, plural: &str) -> Option<Arc<Kind>> {
+    pub(super) fn any_version(&self, group: &str, plural: &str) -> Option<Arc<Kind>> {
         self.iter()
             .find(|k| k.group == group && k.plural == plural)
             .cloned()
     }
 
     /// All kinds, by group, version and resource.
-    pub fn iter(&self) -> impl Iterator<Item = &Arc<Kind>> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<Kind>> {
         self.by_path.values()
     }
 }
@@ -281,7 +256,7 @@ const API_VERSION: &str =
 const KIND: &str = "Kind is a string value representing the REST resource this object represents.";
 
 /// The schema of metadata: how its lists and maps merge, and what `kubectl explain` says.
-pub static OBJECT_META: LazyLock<Value> = LazyLock::new(|| {
+pub(super) static OBJECT_META: LazyLock<Value> = LazyLock::new(|| {
     let text = |says: &str| json!({"type": "string", "description": says});
     let map = |says: &str| json!({"type": "object", "description": says, "additionalProperties": {"type": "string"}});
     json!({

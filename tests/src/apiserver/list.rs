@@ -18,7 +18,7 @@ use hyper::body::Bytes;
 
 /// What to list.
 #[derive(Debug)]
-pub struct Listing {
+pub(super) struct Listing {
     namespace: String,
     selector: Selector,
     limit: usize,
@@ -28,7 +28,7 @@ pub struct Listing {
 
 impl Listing {
     /// Reads the parameters of a list.
-    pub fn parse(
+    pub(super) fn parse(
         kind: &Kind,
         namespace: &str,
         query: &Query,
@@ -58,7 +58,7 @@ impl Listing {
     }
 
     /// All objects that it selects, ignoring pages.
-    pub fn all(&self, store: &Store, resource: &Arc<str>) -> Vec<Key> {
+    pub(super) fn all(&self, store: &Store, resource: &Arc<str>) -> Vec<Key> {
         let objects = store.range(resource, &self.namespace, None);
         objects
             .filter(|(_, o)| self.selector.matches(&o.value))
@@ -67,7 +67,7 @@ impl Listing {
     }
 
     /// One page.
-    pub fn page(
+    pub(super) fn page(
         &self,
         cluster: &Cluster,
         kind: &Kind,
@@ -177,7 +177,7 @@ fn revision(query: &Query) -> Result<Option<u64>, Refusal> {
 }
 
 /// Both selectors of a query.
-pub fn selector(kind: &Kind, query: &Query) -> Result<Selector, Refusal> {
+pub(super) fn selector(kind: &Kind, query: &Query) -> Result<Selector, Refusal> {
     Selector::parse(
         query.get("labelSelector"),
         query.get("fieldSelector"),
@@ -186,7 +186,7 @@ pub fn selector(kind: &Kind, query: &Query) -> Result<Selector, Refusal> {
 }
 
 /// How long a watch may last, if the client says.
-pub fn timeout(query: &Query) -> Result<Option<Duration>, Refusal> {
+pub(super) fn timeout(query: &Query) -> Result<Option<Duration>, Refusal> {
     match query.get("timeoutSeconds") {
         "" | "0" => Ok(None),
         text => {
@@ -199,7 +199,7 @@ pub fn timeout(query: &Query) -> Result<Option<Duration>, Refusal> {
 }
 
 /// Where a watch starts.
-pub fn start(query: &Query, current: u64) -> Result<Start, Refusal> {
+pub(super) fn start(query: &Query, current: u64) -> Result<Start, Refusal> {
     let revision = revision(query)?;
     match query.get("sendInitialEvents") {
         "" => Ok(match revision {

@@ -17,10 +17,12 @@
 //! awaited under it.
 //!
 //! What differs from a real server, beyond what the modules say: no authentication, TLS, protobuf, OpenAPI v2, admission
-//! webhooks, garbage collection by owner or built-in controllers (so no endpoints), no pods; field ownership is
+//! webhooks, garbage collection by owner or built-in controllers (so no endpoints, and pods that nobody runs); field ownership is
 //! recorded in the version written.
 
 mod address;
+mod allocation;
+mod body;
 mod cluster;
 mod custom;
 mod discovery;

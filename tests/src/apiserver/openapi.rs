@@ -21,7 +21,7 @@ fn root_of(group: &str, version: &str) -> String {
 
 /// `/openapi/v3`. The revision in each address changes when a definition does, since clients cache by it.
 #[must_use]
-pub fn index(kinds: &Kinds, revision: u64) -> Value {
+pub(super) fn index(kinds: &Kinds, revision: u64) -> Value {
     let roots: BTreeSet<String> = kinds
         .iter()
         .map(|k| root_of(&k.group, &k.version))
@@ -38,7 +38,7 @@ pub fn index(kinds: &Kinds, revision: u64) -> Value {
 
 /// `/openapi/v3/apis/GROUP/VERSION`.
 #[must_use]
-pub fn document(kinds: &Kinds, group: &str, version: &str) -> Option<Value> {
+pub(super) fn document(kinds: &Kinds, group: &str, version: &str) -> Option<Value> {
     let kinds: Vec<_> = kinds
         .iter()
         .filter(|k| k.group == group && k.version == version)
@@ -54,7 +54,7 @@ pub fn document(kinds: &Kinds, group: &str, version: &str) -> Option<Value> {
         paths.extend(operations(kind));
     }
     Some(json!({
-        "openapi": "3.0.0", "info": {"title": "Portolan in-memory API server", "version": "v1.34.0"},
+        "openapi": "3.0.0", "info": {"title": "Portolan in-memory API server", "version": "v1.33.0"},
         "paths": paths, "components": {"schemas": schemas},
     }))
 }

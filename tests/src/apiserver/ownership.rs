@@ -14,7 +14,7 @@ use super::fields::{FieldSet, Shape, below, item_step, shape};
 
 /// Who writes.
 #[derive(Clone, Debug)]
-pub struct Manager {
+pub(super) struct Manager {
     /// `fieldManager` of the request, else the first word of its user agent.
     pub name: String,
     /// It applies; otherwise it updates.
@@ -115,17 +115,23 @@ fn owned_fields(mut set: FieldSet) -> FieldSet {
     set
 }
 
-/// Records in `after` that `who` made it from `before` by an ordinary write.
-pub fn record_update(
+/// Records in `after` that `who` made it from `before` by an ordinary write. `reset` are steps that this endpoint does not
+/// write, whatever it is sent: nobody owns them by it.
+pub(super) fn record_update(
     before: Option<&Value>,
     after: &mut Value,
     who: &Manager,
     schema: &Value,
+    reset: &[&str],
     now: Timestamp,
 ) {
     let nothing = json!({});
     let (changed, removed) = FieldSet::difference(before.unwrap_or(&nothing), after, Some(schema));
-    let (changed, removed) = (owned_fields(changed), owned_fields(removed));
+    let (mut changed, mut removed) = (owned_fields(changed), owned_fields(removed));
+    for field in reset {
+        changed.forget(&[field]);
+        removed.forget(&[field]);
+    }
     let mut entries = before.map(read).unwrap_or_default();
     if !changed.is_empty() || !removed.is_empty() {
         for entry in &mut entries {
@@ -147,7 +153,7 @@ pub fn record_update(
 }
 
 /// Applies `config` to `live`: the object that results, managedFields included.
-pub fn apply(
+pub(super) fn apply(
     live: &Value,
     config: &Value,
     who: &Manager,
@@ -253,10 +259,6 @@ fn merge(live: &Value, config: &Value, schema: Option<&Value>) -> Value {
             }
             Value::Array(merged)
         }
-        // An empty map claims the map, not its emptiness.
-        (Value::Object(_), Shape::Atomic) if config.as_object().is_some_and(Map::is_empty) => {
-            live.clone()
-        }
         _ => config.clone(),
     }
 }
@@ -350,6 +352,7 @@ mod tests {
             &mut after,
             &editor,
             &mk_schema(),
+            &[],
             Timestamp::UNIX_EPOCH,
         );
         let refused = applying(&after, "a", &json!({"x": 1, "y": 1}), false).unwrap_err();

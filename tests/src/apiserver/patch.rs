@@ -9,7 +9,7 @@ use super::error::Refusal;
 use super::schema::property;
 
 /// Applies a JSON patch.
-pub fn json(object: &Value, patch: Value) -> Result<Value, Refusal> {
+pub(super) fn json(object: &Value, patch: Value) -> Result<Value, Refusal> {
     let patch: json_patch::Patch = serde_json::from_value(patch)
         .map_err(|e| Refusal::BadRequest(format!("error decoding patch: {e}")))?;
     let mut object = object.clone();
@@ -23,7 +23,7 @@ pub fn json(object: &Value, patch: Value) -> Result<Value, Refusal> {
 
 /// Applies a merge patch.
 #[must_use]
-pub fn merge(object: &Value, patch: &Value) -> Value {
+pub(super) fn merge(object: &Value, patch: &Value) -> Value {
     let mut object = object.clone();
     json_patch::merge(&mut object, patch);
     object
@@ -31,7 +31,7 @@ pub fn merge(object: &Value, patch: &Value) -> Value {
 
 /// Applies a strategic merge patch.
 #[must_use]
-pub fn strategic(object: &Value, patch: &Value, schema: &Value) -> Value {
+pub(super) fn strategic(object: &Value, patch: &Value, schema: &Value) -> Value {
     strategic_at(Some(object), patch, Some(schema)).unwrap_or_default()
 }
 

@@ -2,7 +2,7 @@
 
 /// A parsed path.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Route {
+pub(super) enum Route {
     /// /healthz, /livez, /readyz
     Health,
     /// /version
@@ -35,7 +35,7 @@ pub enum Route {
 
 /// A collection, an object or a subresource.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Resource {
+pub(super) struct Resource {
     /// API group, empty for core.
     pub group: String,
     /// Version.
@@ -53,7 +53,7 @@ pub struct Resource {
 impl Route {
     /// Parses a path; none if it means nothing here.
     #[must_use]
-    pub fn parse(path: &str) -> Option<Self> {
+    pub(super) fn parse(path: &str) -> Option<Self> {
         let decoded: Vec<String> = path
             .split('/')
             .filter(|s| !s.is_empty())
@@ -113,12 +113,12 @@ fn resource(group: &str, version: &str, rest: &[&str]) -> Option<Route> {
 
 /// The parameters of a query.
 #[derive(Clone, Debug, Default)]
-pub struct Query(Vec<(String, String)>);
+pub(super) struct Query(Vec<(String, String)>);
 
 impl Query {
     /// Parses what stands after the question mark.
     #[must_use]
-    pub fn parse(query: &str) -> Self {
+    pub(super) fn parse(query: &str) -> Self {
         let pair = |p: &str| {
             let (name, value) = p.split_once('=').unwrap_or((p, ""));
             (
@@ -137,7 +137,7 @@ impl Query {
 
     /// The value of a parameter, empty if it is not given.
     #[must_use]
-    pub fn get(&self, name: &str) -> &str {
+    pub(super) fn get(&self, name: &str) -> &str {
         self.0
             .iter()
             .find(|(n, _)| n == name)
@@ -146,7 +146,7 @@ impl Query {
 
     /// Whether a boolean parameter is set.
     #[must_use]
-    pub fn flag(&self, name: &str) -> bool {
+    pub(super) fn flag(&self, name: &str) -> bool {
         ["true", "1"].contains(&self.get(name))
     }
 }
@@ -174,40 +174,43 @@ fn decode(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn mk_resource(namespace: &str, plural: &str, name: &str, subresource: &str) -> Option<Route> {
-        Some(Route::Resource(Resource {
+    fn mk_resource(namespace: &str, plural: &str, name: &str, subresource: &str) -> Route {
+        Route::Resource(Resource {
             version: "v1".into(),
             namespace: namespace.into(),
             plural: plural.into(),
             name: name.into(),
             subresource: subresource.into(),
             ..Resource::default()
-        }))
+        })
     }
 
     #[test]
     fn namespaces_are_both_objects_and_places() {
         for (path, want) in [
-            ("/api/v1/namespaces", mk_resource("", "namespaces", "", "")),
+            (
+                "/api/v1/namespaces",
+                Some(mk_resource("", "namespaces", "", "")),
+            ),
             (
                 "/api/v1/namespaces/a",
-                mk_resource("", "namespaces", "a", ""),
+                Some(mk_resource("", "namespaces", "a", "")),
             ),
             (
                 "/api/v1/namespaces/a/status",
-                mk_resource("", "namespaces", "a", "status"),
+                Some(mk_resource("", "namespaces", "a", "status")),
             ),
             (
                 "/api/v1/namespaces/a/services",
-                mk_resource("a", "services", "", ""),
+                Some(mk_resource("a", "services", "", "")),
             ),
             (
                 "/api/v1/namespaces/a/services/b/status",
-                mk_resource("a", "services", "b", "status"),
+                Some(mk_resource("a", "services", "b", "status")),
             ),
             (
                 "/api/v1/nodes/n/status",
-                mk_resource("", "nodes", "n", "status"),
+                Some(mk_resource("", "nodes", "n", "status")),
             ),
             ("/api/v1/a/b/c/d", None),
             ("/what", None),

@@ -17,11 +17,11 @@ const MAX_DEPTH: usize = 64;
 
 /// The regular expressions of a schema, compiled once.
 #[derive(Debug, Default)]
-pub struct Patterns(HashMap<String, Regex>);
+pub(super) struct Patterns(HashMap<String, Regex>);
 
 impl Patterns {
     /// Compiles every `pattern` in the schema.
-    pub fn compile(schema: &Value) -> Result<Self, regex::Error> {
+    pub(super) fn compile(schema: &Value) -> Result<Self, regex::Error> {
         let mut patterns = Self::default();
         patterns.collect(schema)?;
         Ok(patterns)
@@ -50,7 +50,7 @@ fn flag(schema: &Value, name: &str) -> bool {
 
 /// The schema of a field of an object, if the object's schema knows the field.
 #[must_use]
-pub fn property<'a>(schema: &'a Value, field: &str) -> Option<&'a Value> {
+pub(super) fn property<'a>(schema: &'a Value, field: &str) -> Option<&'a Value> {
     schema
         .get("properties")
         .and_then(|p| p.get(field))
@@ -71,7 +71,7 @@ fn join(path: &str, field: &str) -> String {
 }
 
 /// Drops unknown fields and returns their paths.
-pub fn prune(value: &mut Value, schema: &Value) -> Vec<String> {
+pub(super) fn prune(value: &mut Value, schema: &Value) -> Vec<String> {
     let mut dropped = Vec::new();
     prune_at(value, schema, "", &mut dropped);
     dropped
@@ -120,7 +120,7 @@ fn prune_object(
 }
 
 /// Fills in defaults, where the object that holds the field exists.
-pub fn default(value: &mut Value, schema: &Value) {
+pub(super) fn default(value: &mut Value, schema: &Value) {
     default_at(value, schema, 0);
 }
 
@@ -151,16 +151,16 @@ fn default_at(value: &mut Value, schema: &Value, depth: usize) {
             let Some(of_item) = schema.get("items") else {
                 return;
             };
-            items
-                .iter_mut()
-                .for_each(|item| default_at(item, of_item, depth + 1));
+            for item in items {
+                default_at(item, of_item, depth + 1);
+            }
         }
         _ => {}
     }
 }
 
 /// Drops fields that are null and may not be: a real server treats them as unset.
-pub fn drop_nulls(value: &mut Value, schema: &Value) {
+pub(super) fn drop_nulls(value: &mut Value, schema: &Value) {
     match value {
         Value::Object(map) => {
             map.retain(|field, child| {
@@ -176,7 +176,9 @@ pub fn drop_nulls(value: &mut Value, schema: &Value) {
             let Some(of_item) = schema.get("items") else {
                 return;
             };
-            items.iter_mut().for_each(|item| drop_nulls(item, of_item));
+            for item in items {
+                drop_nulls(item, of_item);
+            }
         }
         _ => {}
     }
@@ -184,7 +186,7 @@ pub fn drop_nulls(value: &mut Value, schema: &Value) {
 
 /// Checks a value against its schema.
 #[must_use]
-pub fn validate(value: &Value, schema: &Value, patterns: &Patterns) -> Vec<Cause> {
+pub(super) fn validate(value: &Value, schema: &Value, patterns: &Patterns) -> Vec<Cause> {
     let mut check = Check {
         patterns,
         causes: Vec::new(),
@@ -444,13 +446,13 @@ fn bound(schema: &Value, name: &str) -> Option<usize> {
 
 /// `x-kubernetes-list-type`.
 #[must_use]
-pub fn list_type(schema: &Value) -> Option<&str> {
+pub(super) fn list_type(schema: &Value) -> Option<&str> {
     schema.get("x-kubernetes-list-type").and_then(Value::as_str)
 }
 
 /// `x-kubernetes-list-map-keys`, empty unless the list is a map.
 #[must_use]
-pub fn list_map_keys(schema: &Value) -> Vec<&str> {
+pub(super) fn list_map_keys(schema: &Value) -> Vec<&str> {
     if list_type(schema) != Some("map") {
         return Vec::new();
     }

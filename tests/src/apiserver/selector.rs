@@ -6,7 +6,7 @@ use super::error::Refusal;
 
 /// Both selectors of a list or watch.
 #[derive(Clone, Debug, Default)]
-pub struct Selector {
+pub(super) struct Selector {
     labels: Vec<LabelTerm>,
     fields: Vec<FieldTerm>,
 }
@@ -28,7 +28,11 @@ struct FieldTerm {
 
 impl Selector {
     /// Parses both; `selectable` names the fields that the resource knows beyond metadata.name and .namespace.
-    pub fn parse(labels: &str, fields: &str, selectable: &[String]) -> Result<Self, Refusal> {
+    pub(super) fn parse(
+        labels: &str,
+        fields: &str,
+        selectable: &[String],
+    ) -> Result<Self, Refusal> {
         let labels = split_terms(labels)
             .into_iter()
             .map(label_term)
@@ -43,20 +47,20 @@ impl Selector {
 
     /// True when it selects everything.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.labels.is_empty() && self.fields.is_empty()
     }
 
     /// The one name it can match, if it asks for one: lets a list be a lookup.
     #[must_use]
-    pub fn name(&self) -> Option<&str> {
+    pub(super) fn name(&self) -> Option<&str> {
         let exact = |t: &&FieldTerm| t.equal && t.path == "metadata.name";
         self.fields.iter().find(exact).map(|t| t.value.as_str())
     }
 
     /// Whether the object is selected.
     #[must_use]
-    pub fn matches(&self, object: &Value) -> bool {
+    pub(super) fn matches(&self, object: &Value) -> bool {
         self.labels.iter().all(|term| term.matches(object))
             && self.fields.iter().all(|term| term.matches(object))
     }

@@ -3,7 +3,6 @@
 //! From pkg/apis/core/v1/defaults.go, pkg/registry/core/service/{strategy,storage/alloc}.go and core validation, as far
 //! as a load balancer or its users can see it. Works on the typed Service, which is the shortest way to say it.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
@@ -11,14 +10,16 @@ use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::{Value, json};
 
-use super::address::{Held, is_node_port};
+use super::address::Held;
+use super::allocation::Allocation;
 use super::error::Cause;
 
-const NONE: &str = "None";
+/// clusterIP of a headless Service; sessionAffinity without affinity.
+pub(super) const NONE: &str = "None";
 
 /// Completes `new`, which replaces `old`, and says what is wrong with it. Ranges are those of the cluster's ServiceCIDRs,
 /// the default family first.
-pub fn admit(
+pub(super) fn admit(
     new: &mut Service,
     old: Option<&Service>,
     held: &Held,
@@ -54,7 +55,7 @@ pub fn admit(
 
 /// What a write of the status subresource may not say.
 #[must_use]
-pub fn check_status(service: &mut Service) -> Vec<Cause> {
+pub(super) fn check_status(service: &mut Service) -> Vec<Cause> {
     set_ip_mode(service);
     let status = service
         .status
@@ -149,19 +150,23 @@ fn set_defaults(spec: &mut ServiceSpec) {
     }
 }
 
-fn has_cluster_ip(spec: &ServiceSpec) -> bool {
+/// The type has a ClusterIP, if only `None`.
+pub(super) fn has_cluster_ip(spec: &ServiceSpec) -> bool {
     !is_type(Some(spec), "ExternalName")
 }
 
-fn has_node_ports(spec: &ServiceSpec) -> bool {
+/// The type may have node ports.
+pub(super) fn has_node_ports(spec: &ServiceSpec) -> bool {
     is_type(Some(spec), "NodePort") || is_type(Some(spec), "LoadBalancer")
 }
 
-fn is_headless(spec: &ServiceSpec) -> bool {
+/// There is no ClusterIP on purpose.
+pub(super) fn is_headless(spec: &ServiceSpec) -> bool {
     spec.cluster_ip.as_deref() == Some(NONE)
 }
 
-fn wants_health_check(spec: &ServiceSpec) -> bool {
+/// kube-proxy answers health checks for it.
+pub(super) fn wants_health_check(spec: &ServiceSpec) -> bool {
     is_type(Some(spec), "LoadBalancer") && spec.external_traffic_policy.as_deref() == Some("Local")
 }
 
@@ -373,221 +378,8 @@ fn check_ports(spec: &ServiceSpec, causes: &mut Vec<Cause>) {
     }
 }
 
-struct Allocation<'a> {
-    spec: &'a mut ServiceSpec,
-    before: Option<&'a ServiceSpec>,
-    held: &'a Held,
-    ranges: &'a [IpNetwork],
-    causes: &'a mut Vec<Cause>,
-}
-
-fn family(v6: bool) -> String {
-    if v6 { "IPv6" } else { "IPv4" }.to_owned()
-}
-
-impl Allocation<'_> {
-    /// ipFamilies and ipFamilyPolicy from what the user asked for and the cluster has.
-    fn families(&mut self) {
-        if !has_cluster_ip(self.spec) {
-            return;
-        }
-        let served: Vec<String> = self.ranges.iter().map(|r| family(r.is_ipv6())).collect();
-        let asked = self.spec.cluster_ips.clone().filter(|ips| !ips.is_empty());
-        let asked = asked
-            .or_else(|| self.spec.cluster_ip.clone().map(|ip| vec![ip]))
-            .unwrap_or_default();
-        let mut families = self.spec.ip_families.clone().unwrap_or_default();
-        if families.is_empty() {
-            let of = |ip: &String| ip.parse::<IpAddr>().ok().map(|ip| family(ip.is_ipv6()));
-            families = asked.iter().filter_map(of).collect();
-        }
-        let headless_without_selector =
-            is_headless(self.spec) && self.spec.selector.as_ref().is_none_or(BTreeMap::is_empty);
-        let policy = self.spec.ip_family_policy.get_or_insert_with(|| {
-            let dual = headless_without_selector && served.len() > 1 && families.len() != 1;
-            if dual {
-                "RequireDualStack"
-            } else {
-                "SingleStack"
-            }
-            .to_owned()
-        });
-        let dual = policy != "SingleStack";
-        if !dual && families.len() > 1 {
-            if self
-                .before
-                .is_some_and(|b| b.ip_family_policy.as_ref() != Some(policy))
-            {
-                families.truncate(1);
-            } else {
-                let why = "may only hold up to 1 value when `ipFamilyPolicy` is SingleStack";
-                self.causes
-                    .push(Cause::invalid("spec.ipFamilyPolicy", &json!(policy), why));
-            }
-        }
-        if policy == "RequireDualStack" && served.len() < 2 && !headless_without_selector {
-            let why = "this cluster is not configured for dual-stack services";
-            self.causes
-                .push(Cause::invalid("spec.ipFamilyPolicy", &json!(policy), why));
-        }
-        for wanted in families
-            .iter()
-            .filter(|f| !served.contains(f) && !is_headless(self.spec))
-        {
-            let why = "not configured on this cluster";
-            self.causes
-                .push(Cause::invalid("spec.ipFamilies[0]", &json!(wanted), why));
-        }
-        let most = if dual { 2 } else { 1 };
-        for more in served {
-            if families.len() < most && !families.contains(&more) {
-                families.push(more);
-            }
-        }
-        self.spec.ip_families = Some(families);
-    }
-
-    /// One ClusterIP for each family.
-    fn cluster_ips(&mut self) {
-        if !has_cluster_ip(self.spec) || !self.causes.is_empty() {
-            return;
-        }
-        if is_headless(self.spec) {
-            self.spec.cluster_ips = Some(vec![NONE.to_owned()]);
-            return;
-        }
-        let families = self.spec.ip_families.clone().unwrap_or_default();
-        let asked = self.spec.cluster_ips.clone().filter(|ips| !ips.is_empty());
-        let asked = asked.or_else(|| {
-            self.spec
-                .cluster_ip
-                .clone()
-                .filter(|ip| !ip.is_empty())
-                .map(|ip| vec![ip])
-        });
-        let asked = asked.unwrap_or_default();
-        let mine = self
-            .before
-            .and_then(|b| b.cluster_ips.clone())
-            .unwrap_or_default();
-        let mut given = Vec::new();
-        for (i, wanted) in families.iter().enumerate() {
-            let ip = match asked.get(i) {
-                Some(ip) if mine.contains(ip) => Ok(ip.clone()),
-                Some(ip) => self.exact(ip, wanted),
-                None => self.next(wanted),
-            };
-            match ip {
-                Ok(ip) => given.push(ip),
-                Err(why) => {
-                    self.causes
-                        .push(Cause::invalid("spec.clusterIPs", &json!(asked), &why))
-                }
-            }
-        }
-        self.spec.cluster_ip = given.first().cloned();
-        self.spec.cluster_ips = Some(given);
-    }
-
-    fn exact(&self, ip: &str, wanted: &str) -> Result<String, String> {
-        let failed = |why: &str| format!("failed to allocate IP {ip}: {why}");
-        let address: IpAddr = ip
-            .parse()
-            .map_err(|_| failed("must be a valid IP address"))?;
-        if family(address.is_ipv6()) != wanted {
-            return Err(failed(&format!(
-                "expected an {wanted} value as indicated by `ipFamilies`"
-            )));
-        }
-        if !self.ranges.iter().any(|r| r.contains(address)) {
-            return Err(failed(
-                "the provided network does not match the current range",
-            ));
-        }
-        if self.held.has_address(address) {
-            return Err(failed("provided IP is already allocated"));
-        }
-        Ok(address.to_string())
-    }
-
-    fn next(&self, wanted: &str) -> Result<String, String> {
-        let ranges = self.ranges.iter().filter(|r| family(r.is_ipv6()) == wanted);
-        let free = ranges.filter_map(|r| self.held.next_address(*r)).next();
-        free.map(|ip| ip.to_string())
-            .ok_or_else(|| "range is full".to_owned())
-    }
-
-    /// Node ports and the health check port, where the type has them.
-    fn node_ports(&mut self) {
-        let wanted = match self.spec.type_.as_deref() {
-            Some("NodePort") => true,
-            Some("LoadBalancer") => self.spec.allocate_load_balancer_node_ports == Some(true),
-            _ => false,
-        };
-        let mine = self
-            .before
-            .and_then(|b| b.ports.clone())
-            .unwrap_or_default();
-        let mine: Vec<i32> = mine.iter().filter_map(|p| p.node_port).collect();
-        let mut taken = Held::default();
-        let mut by_port: BTreeMap<i32, i32> = BTreeMap::new();
-        for (i, port) in self.spec.ports.iter_mut().flatten().enumerate() {
-            let asked = port.node_port.filter(|p| *p != 0);
-            if let Some(asked) = asked.filter(|p| !mine.contains(p)) {
-                let number = u16::try_from(asked).unwrap_or_default();
-                let why = if !is_node_port(number) {
-                    Some(
-                        "provided port is not in the valid range. The range of valid ports is 30000-32767",
-                    )
-                } else if self.held.has_port(number) {
-                    Some("provided port is already allocated")
-                } else {
-                    None
-                };
-                if let Some(why) = why {
-                    self.causes.push(Cause::invalid(
-                        format!("spec.ports[{i}].nodePort"),
-                        &json!(asked),
-                        why,
-                    ));
-                }
-            } else if asked.is_none() && wanted {
-                // One port over two protocols shares its node port.
-                port.node_port = by_port
-                    .get(&port.port)
-                    .copied()
-                    .or_else(|| next_port(self.held, &taken));
-                if port.node_port.is_none() {
-                    let why = "failed to allocate a nodePort: range is full";
-                    self.causes.push(Cause::invalid(
-                        format!("spec.ports[{i}].nodePort"),
-                        &json!(0),
-                        why,
-                    ));
-                }
-            }
-            if let Some(given) = port.node_port {
-                by_port.insert(port.port, given);
-                taken.take(&json!({"spec": {"ports": [{"nodePort": given}]}}));
-            }
-        }
-        if wants_health_check(self.spec)
-            && self.spec.health_check_node_port.unwrap_or_default() == 0
-        {
-            self.spec.health_check_node_port = next_port(self.held, &taken);
-        }
-    }
-}
-
-fn next_port(held: &Held, taken: &Held) -> Option<i32> {
-    // Few ports are taken within one Service, so the search is short.
-    (30_000..=32_767_u16)
-        .find(|p| !held.has_port(*p) && !taken.has_port(*p))
-        .map(i32::from)
-}
-
 /// Reads ranges from ServiceCIDR objects.
-pub fn ranges<'a>(cidrs: impl Iterator<Item = &'a Value>) -> Vec<IpNetwork> {
+pub(super) fn ranges<'a>(cidrs: impl Iterator<Item = &'a Value>) -> Vec<IpNetwork> {
     let lists = cidrs.filter_map(|c| c.pointer("/spec/cidrs").and_then(Value::as_array));
     lists
         .flatten()
@@ -599,7 +391,7 @@ pub fn ranges<'a>(cidrs: impl Iterator<Item = &'a Value>) -> Vec<IpNetwork> {
 mod tests {
     use super::*;
 
-    fn mk_service(spec: Value) -> Service {
+    fn mk_service(spec: &Value) -> Service {
         serde_json::from_value(json!({"metadata": {"name": "s"}, "spec": spec})).unwrap()
     }
 
@@ -610,7 +402,7 @@ mod tests {
         ]
     }
 
-    fn admitted(spec: Value, old: Option<&Service>) -> Result<Service, Vec<Cause>> {
+    fn admitted(spec: &Value, old: Option<&Service>) -> Result<Service, Vec<Cause>> {
         let mut held = Held::default();
         if let Some(old) = old {
             held.take(&serde_json::to_value(old).unwrap());
@@ -627,7 +419,7 @@ mod tests {
     #[test]
     fn a_load_balancer_gets_the_defaults_of_a_real_server() {
         let got = admitted(
-            json!({"type": "LoadBalancer", "ports": [{"port": 80}]}),
+            &json!({"type": "LoadBalancer", "ports": [{"port": 80}]}),
             None,
         )
         .unwrap();
@@ -671,7 +463,7 @@ mod tests {
                 json!(null),
             ),
         ] {
-            let got = admitted(spec.clone(), None).unwrap();
+            let got = admitted(&spec, None).unwrap();
             assert_eq!(json!(got.spec.unwrap().cluster_ips), ips, "{spec}");
         }
     }
@@ -707,7 +499,7 @@ mod tests {
                 "spec.ipFamilyPolicy",
             ),
         ] {
-            let causes = admitted(spec.clone(), None).unwrap_err();
+            let causes = admitted(&spec, None).unwrap_err();
             assert_eq!(causes[0].field, field, "{spec}");
         }
     }
@@ -715,21 +507,21 @@ mod tests {
     #[test]
     fn an_update_keeps_what_was_allocated_and_a_new_type_drops_it() {
         let spec = json!({"type": "LoadBalancer", "externalTrafficPolicy": "Local", "loadBalancerClass": "a/b", "ports": [{"port": 80}]});
-        let old = admitted(spec.clone(), None).unwrap();
+        let old = admitted(&spec, None).unwrap();
         let before = old.spec.clone().unwrap();
         assert_eq!(before.health_check_node_port, Some(30_001));
         assert_eq!(
-            admitted(spec, Some(&old)).unwrap().spec,
+            admitted(&spec, Some(&old)).unwrap().spec,
             old.spec,
             "same spec, same ports"
         );
         let mut wider = serde_json::to_value(&before).unwrap();
         wider["ipFamilyPolicy"] = json!("PreferDualStack");
-        let got = admitted(wider, Some(&old)).unwrap().spec.unwrap();
+        let got = admitted(&wider, Some(&old)).unwrap().spec.unwrap();
         assert_eq!(got.cluster_ips.unwrap(), ["10.96.0.16", "fd00:96::10"]);
         let mut plain = serde_json::to_value(&before).unwrap();
         plain["type"] = json!("ClusterIP");
-        let got = admitted(plain, Some(&old)).unwrap().spec.unwrap();
+        let got = admitted(&plain, Some(&old)).unwrap().spec.unwrap();
         assert_eq!(got.ports.unwrap()[0].node_port, None);
         assert_eq!(
             (
@@ -744,7 +536,7 @@ mod tests {
     #[test]
     fn status_belongs_to_load_balancers_only() {
         let status = json!({"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}});
-        let mut service = mk_service(json!({"type": "LoadBalancer"}));
+        let mut service = mk_service(&json!({"type": "LoadBalancer"}));
         service.status = serde_json::from_value(status.clone()).unwrap();
         assert_eq!(check_status(&mut service), []);
         let shown = serde_json::to_value(&service.status).unwrap();
@@ -752,7 +544,7 @@ mod tests {
             shown.pointer("/loadBalancer/ingress/0/ipMode"),
             Some(&json!("VIP"))
         );
-        let mut service = mk_service(json!({"type": "ClusterIP"}));
+        let mut service = mk_service(&json!({"type": "ClusterIP"}));
         service.status = serde_json::from_value(status).unwrap();
         assert_eq!(check_status(&mut service).len(), 1);
     }

@@ -28,7 +28,7 @@ impl Default for Settings {
 }
 
 /// A cluster as a new one is: its namespaces, its ranges, the Service `kubernetes`; and the given definitions.
-pub fn cluster(
+pub(super) fn cluster(
     crds: Vec<CustomResourceDefinition>,
     settings: &Settings,
 ) -> anyhow::Result<Cluster> {
@@ -111,7 +111,7 @@ fn add(cluster: &mut Cluster, object: Value) -> anyhow::Result<()> {
 }
 
 /// A kubeconfig for a server without credentials.
-pub fn kubeconfig(url: &str) -> String {
+pub(super) fn kubeconfig(url: &str) -> String {
     format!(
         "apiVersion: v1\nkind: Config\ncurrent-context: portolan\n\
          clusters:\n- name: portolan\n  cluster:\n    server: {url}\n\

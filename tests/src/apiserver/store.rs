@@ -17,11 +17,11 @@ use hyper::body::Bytes;
 use serde_json::Value;
 
 /// Changes remembered unless told otherwise: enough for a burst of 5000 objects, each created and written twice.
-pub const HISTORY: usize = 16_384;
+pub(super) const HISTORY: usize = 16_384;
 
 /// Where an object lives. Namespace is empty for cluster-scoped resources.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Key {
+pub(super) struct Key {
     /// Storage name of the resource, shared by all its versions.
     pub resource: Arc<str>,
     /// Namespace, or empty.
@@ -32,7 +32,7 @@ pub struct Key {
 
 /// One version of an object: immutable, shared by map, history and responses.
 #[derive(Debug)]
-pub struct Object {
+pub(super) struct Object {
     /// The object, with its resourceVersion.
     pub value: Value,
     json: OnceLock<Bytes>,
@@ -48,12 +48,12 @@ impl Object {
 
     /// A version that is shown but not kept: the answer to a dry run.
     #[must_use]
-    pub fn unstored(value: Value) -> Arc<Self> {
+    pub(super) fn unstored(value: Value) -> Arc<Self> {
         Self::new(value)
     }
 
     /// Its JSON, serialised once for all readers.
-    pub fn json(&self) -> &Bytes {
+    pub(super) fn json(&self) -> &Bytes {
         self.json
             .get_or_init(|| Bytes::from(self.value.to_string()))
     }
@@ -61,7 +61,7 @@ impl Object {
 
 /// One step of the store.
 #[derive(Debug)]
-pub struct Change {
+pub(super) struct Change {
     /// The resourceVersion it made.
     pub revision: u64,
     /// The object it happened to.
@@ -77,7 +77,7 @@ pub struct Change {
 /// The changes asked for are no longer remembered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("too old resource version: {asked} ({oldest})")]
-pub struct Compacted {
+pub(super) struct Compacted {
     /// Revision the caller had seen.
     pub asked: u64,
     /// Oldest revision from which changes can still be told.
@@ -86,7 +86,7 @@ pub struct Compacted {
 
 /// See the module.
 #[derive(Debug)]
-pub struct Store {
+pub(super) struct Store {
     objects: BTreeMap<Key, Arc<Object>>,
     history: VecDeque<Arc<Change>>,
     revision: u64,
@@ -96,7 +96,7 @@ pub struct Store {
 impl Store {
     /// An empty store that remembers `capacity` changes.
     #[must_use]
-    pub fn new(capacity: usize) -> Self {
+    pub(super) fn new(capacity: usize) -> Self {
         Self {
             objects: BTreeMap::new(),
             history: VecDeque::new(),
@@ -107,13 +107,13 @@ impl Store {
 
     /// The current resourceVersion.
     #[must_use]
-    pub fn revision(&self) -> u64 {
+    pub(super) fn revision(&self) -> u64 {
         self.revision
     }
 
     /// The oldest revision from which a watch can resume.
     #[must_use]
-    pub fn oldest(&self) -> u64 {
+    pub(super) fn oldest(&self) -> u64 {
         self.history
             .front()
             .map_or(self.revision, |c| c.revision - 1)
@@ -121,12 +121,12 @@ impl Store {
 
     /// The object at `key`.
     #[must_use]
-    pub fn get(&self, key: &Key) -> Option<&Arc<Object>> {
+    pub(super) fn get(&self, key: &Key) -> Option<&Arc<Object>> {
         self.objects.get(key)
     }
 
     /// Writes `value` under a new revision, which it is stamped with.
-    pub fn put(&mut self, key: Key, value: Value) -> Arc<Object> {
+    pub(super) fn put(&mut self, key: Key, value: Value) -> Arc<Object> {
         let after = self.stamp(value);
         let before = self.objects.insert(key.clone(), after.clone());
         self.remember(Change {
@@ -140,7 +140,7 @@ impl Store {
     }
 
     /// Removes the object and returns its last state.
-    pub fn remove(&mut self, key: &Key) -> Option<Arc<Object>> {
+    pub(super) fn remove(&mut self, key: &Key) -> Option<Arc<Object>> {
         let before = self.objects.remove(key)?;
         let after = self.stamp(before.value.clone());
         self.remember(Change {
@@ -154,7 +154,7 @@ impl Store {
     }
 
     /// Objects of a resource, by namespace and name, from after `start` if given.
-    pub fn range<'a>(
+    pub(super) fn range<'a>(
         &'a self,
         resource: &Arc<str>,
         namespace: &'a str,
@@ -176,7 +176,7 @@ impl Store {
 
     /// The objects of a resource as they were at `revision`, from after `start`: what makes the pages of one list
     /// agree with each other.
-    pub fn range_at(
+    pub(super) fn range_at(
         &self,
         resource: &Arc<str>,
         namespace: &str,
@@ -220,7 +220,10 @@ impl Store {
     }
 
     /// What happened after `since`, oldest first.
-    pub fn changes(&self, since: u64) -> Result<impl Iterator<Item = &Arc<Change>>, Compacted> {
+    pub(super) fn changes(
+        &self,
+        since: u64,
+    ) -> Result<impl Iterator<Item = &Arc<Change>>, Compacted> {
         let oldest = self.oldest();
         if since < oldest || since > self.revision {
             return Err(Compacted {
@@ -234,20 +237,8 @@ impl Store {
     }
 
     /// Forgets all changes: who has not seen them must list again.
-    pub fn compact(&mut self) {
+    pub(super) fn compact(&mut self) {
         self.history.clear();
-    }
-
-    /// Number of objects.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.objects.len()
-    }
-
-    /// True without objects.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.objects.is_empty()
     }
 
     fn stamp(&mut self, mut value: Value) -> Arc<Object> {
@@ -303,7 +294,7 @@ mod tests {
         assert_eq!(first, json!("2"));
         assert_eq!(second.value["metadata"]["resourceVersion"], json!("3"));
         assert_eq!(store.revision(), 3);
-        assert!(store.is_empty());
+        assert!(store.get(&mk_key("a", "x")).is_none());
     }
 
     #[test]

@@ -18,19 +18,19 @@ use super::service;
 
 /// Namespace objects of the core group.
 #[must_use]
-pub fn is_namespace(kind: &Kind) -> bool {
+pub(super) fn is_namespace(kind: &Kind) -> bool {
     kind.group.is_empty() && kind.plural == "namespaces"
 }
 
 /// CustomResourceDefinition.
 #[must_use]
-pub fn is_definition(kind: &Kind) -> bool {
+pub(super) fn is_definition(kind: &Kind) -> bool {
     kind.plural == "customresourcedefinitions" && kind.custom.is_none()
 }
 
 /// Why an object of this kind cannot be called so.
 #[must_use]
-pub fn wrong_name(kind: &Kind, name: &str) -> Option<Cause> {
+pub(super) fn wrong_name(kind: &Kind, name: &str) -> Option<Cause> {
     if name.is_empty() {
         return Some(Cause::required(
             "metadata.name",
@@ -58,7 +58,7 @@ pub fn wrong_name(kind: &Kind, name: &str) -> Option<Cause> {
 }
 
 /// The object in a field, made if it is missing.
-pub fn object_at<'a>(body: &'a mut Value, field: &str) -> &'a mut Map<String, Value> {
+pub(super) fn object_at<'a>(body: &'a mut Value, field: &str) -> &'a mut Map<String, Value> {
     as_object(as_object(body).entry(field).or_insert_with(|| json!({})))
 }
 
@@ -73,7 +73,7 @@ fn as_object(value: &mut Value) -> &mut Map<String, Value> {
 }
 
 /// Sets a value two levels deep, such as `/status/phase`.
-pub fn set(object: &mut Value, pointer: &str, value: Value) {
+pub(super) fn set(object: &mut Value, pointer: &str, value: Value) {
     if let Some((outer, inner)) = pointer.trim_start_matches('/').split_once('/') {
         object_at(object, outer).insert(inner.to_owned(), value);
     }
@@ -81,7 +81,7 @@ pub fn set(object: &mut Value, pointer: &str, value: Value) {
 
 /// The part of an applied configuration that this endpoint listens to.
 #[must_use]
-pub fn own_part(kind: &Kind, status: bool, config: &Value) -> Value {
+pub(super) fn own_part(kind: &Kind, status: bool, config: &Value) -> Value {
     let mut config = config.clone();
     let custom = kind.custom.is_some();
     if let Some(config) = config.as_object_mut() {
@@ -99,10 +99,20 @@ pub fn own_part(kind: &Kind, status: bool, config: &Value) -> Value {
     config
 }
 
+/// Steps that an endpoint does not write.
+#[must_use]
+pub(super) fn reset_fields(kind: &Kind, status: bool) -> &'static [&'static str] {
+    if kind.status && !status {
+        &["f:status"]
+    } else {
+        &[]
+    }
+}
+
 /// The change that `body` means: the status endpoint writes the status (and, for built-in kinds, metadata), the main
 /// endpoint everything but the status.
 #[must_use]
-pub fn take_part(kind: &Kind, status: bool, mut body: Value, old: &Value) -> Value {
+pub(super) fn take_part(kind: &Kind, status: bool, mut body: Value, old: &Value) -> Value {
     if !kind.status || is_definition(kind) && !status {
         return body;
     }
@@ -135,7 +145,7 @@ pub fn take_part(kind: &Kind, status: bool, mut body: Value, old: &Value) -> Val
 
 /// Whether a change counts for metadata.generation.
 #[must_use]
-pub fn spec_changed(kind: &Kind, old: &Value, new: &Value) -> bool {
+pub(super) fn spec_changed(kind: &Kind, old: &Value, new: &Value) -> bool {
     let relevant = |value: &Value| {
         let mut value = value.clone();
         let map = as_object(&mut value);
@@ -149,7 +159,7 @@ pub fn spec_changed(kind: &Kind, old: &Value, new: &Value) -> bool {
 }
 
 /// What only the server decides, and rules that are not in a schema.
-pub fn admit(
+pub(super) fn admit(
     cluster: &Cluster,
     target: &Target,
     new: &mut Value,
@@ -171,6 +181,10 @@ pub fn admit(
         }
         "nodes" if old.is_none() => {
             taint_until_ready(new);
+            Ok(())
+        }
+        "pods" if old.is_none() => {
+            set(new, "/status/phase", json!("Pending"));
             Ok(())
         }
         "secrets" => {
@@ -264,7 +278,7 @@ fn admit_service(
 impl Cluster {
     /// Ranges of all ServiceCIDRs, oldest object first: its first range is the default family.
     #[must_use]
-    pub fn service_ranges(&self) -> Vec<IpNetwork> {
+    pub(super) fn service_ranges(&self) -> Vec<IpNetwork> {
         let resource: Arc<str> = "servicecidrs.networking.k8s.io".into();
         let mut objects: Vec<&Value> = self
             .store

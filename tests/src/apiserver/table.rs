@@ -7,17 +7,19 @@ use super::jsonpath::JsonPath;
 use super::kind::{Column, Kind};
 
 /// One column and how to fill it.
-pub struct Printer {
+pub(super) struct Printer {
     name: String,
     type_: String,
     format: String,
     description: String,
     priority: i32,
-    cell: Box<dyn Fn(&Value, Timestamp) -> Value + Send + Sync>,
+    cell: Cell,
 }
 
+type Cell = Box<dyn Fn(&Value, Timestamp) -> Value>;
+
 impl Printer {
-    fn text(name: &str, cell: impl Fn(&Value) -> String + Send + Sync + 'static) -> Self {
+    fn text(name: &str, cell: impl Fn(&Value) -> String + 'static) -> Self {
         Self {
             name: name.to_owned(),
             type_: "string".to_owned(),
@@ -124,7 +126,7 @@ fn count(object: &Value, pointer: &str) -> usize {
 
 /// The columns of a kind.
 #[must_use]
-pub fn printers(kind: &Kind) -> Vec<Printer> {
+pub(super) fn printers(kind: &Kind) -> Vec<Printer> {
     let name = Printer::at("Name", "/metadata/name");
     let age = || Printer::since("Age", &["/metadata/creationTimestamp"]);
     if let Some(custom) = &kind.custom {
@@ -141,6 +143,12 @@ pub fn printers(kind: &Kind) -> Vec<Printer> {
         "namespaces" => vec![Printer::at("Status", "/status/phase"), age()],
         "nodes" => node(),
         "services" => service(),
+        "pods" => vec![
+            Printer::at("Status", "/status/phase"),
+            age(),
+            Printer::at("IP", "/status/podIP").wide(),
+            Printer::at("Node", "/spec/nodeName").wide(),
+        ],
         "secrets" => vec![
             Printer::at("Type", "/type"),
             Printer::text("Data", |o| count(o, "/data").to_string()),
@@ -321,7 +329,7 @@ fn slice() -> Vec<Printer> {
 
 /// A `Table` of the given objects.
 #[must_use]
-pub fn table(
+pub(super) fn table(
     printers: &[Printer],
     rows: impl Iterator<Item = (Value, Value)>,
     list_meta: &Value,
@@ -340,7 +348,7 @@ pub fn table(
 
 /// How long ago, in the two largest units that matter (apimachinery, duration.HumanDuration).
 #[must_use]
-pub fn age(since: &str, now: Timestamp) -> String {
+pub(super) fn age(since: &str, now: Timestamp) -> String {
     let Ok(since) = since.parse::<Timestamp>() else {
         return "<unknown>".to_owned();
     };

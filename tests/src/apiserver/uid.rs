@@ -7,7 +7,7 @@ const LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 
 /// A source of ids: hashes of a counter under a random key.
 #[derive(Debug, Default)]
-pub struct Uids {
+pub(super) struct Uids {
     state: RandomState,
     counter: u64,
 }
@@ -19,7 +19,7 @@ impl Uids {
     }
 
     /// A version 4 UUID (RFC 9562 §5.4).
-    pub fn next(&mut self) -> String {
+    pub(super) fn next(&mut self) -> String {
         let (a, b) = (self.number(), self.number());
         format!(
             "{:08x}-{:04x}-4{:03x}-{:04x}-{:012x}",
@@ -32,7 +32,7 @@ impl Uids {
     }
 
     /// Five letters that complete a generateName.
-    pub fn suffix(&mut self) -> String {
+    pub(super) fn suffix(&mut self) -> String {
         let mut number = self.number();
         let radix = LETTERS.len() as u64;
         (0..5)

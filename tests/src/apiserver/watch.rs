@@ -32,7 +32,7 @@ const TIMEOUT: Duration = Duration::from_secs(1800);
 
 /// What a watch is to show.
 #[derive(Debug)]
-pub struct View {
+pub(super) struct View {
     /// The kind.
     pub kind: Arc<Kind>,
     /// Only this namespace, unless empty.
@@ -45,7 +45,7 @@ pub struct View {
 
 /// Where a watch starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Start {
+pub(super) enum Start {
     /// Show what exists, then what changes.
     Existing {
         /// Say when everything that exists has been shown (`sendInitialEvents`).
@@ -56,7 +56,7 @@ pub enum Start {
 }
 
 /// One running watch.
-pub struct Feed {
+pub(super) struct Feed {
     shared: Arc<Shared>,
     view: View,
     moved: watch::Receiver<u64>,
@@ -70,7 +70,7 @@ pub struct Feed {
 
 impl Feed {
     /// Starts at `start`, in one step with reading what exists.
-    pub fn new(
+    pub(super) fn new(
         shared: Arc<Shared>,
         view: View,
         start: Start,
@@ -125,7 +125,7 @@ impl Feed {
     }
 
     /// The next piece of the stream; none when it ends.
-    pub async fn next(&mut self) -> Option<Bytes> {
+    pub(super) async fn next(&mut self) -> Option<Bytes> {
         loop {
             if let Some(chunk) = self.pending.pop_front() {
                 return Some(chunk);
@@ -211,12 +211,12 @@ impl View {
     }
 
     fn write_change(&self, chunk: &mut Vec<u8>, change: &Change, now: Timestamp) {
-        let matched = change
+        let was_seen = change
             .before
             .as_ref()
             .filter(|b| self.selector.matches(&b.value));
-        let matches = !change.deleted && self.selector.matches(&change.after.value);
-        match (matched, matches) {
+        let is_seen = !change.deleted && self.selector.matches(&change.after.value);
+        match (was_seen, is_seen) {
             (None, true) => self.write(chunk, "ADDED", &change.after, now),
             (Some(_), true) => self.write(chunk, "MODIFIED", &change.after, now),
             (Some(_), false) if change.deleted => self.write(chunk, "DELETED", &change.after, now),
