@@ -73,7 +73,11 @@ async fn labs_run_side_by_side_and_leave_nothing() -> Result<()> {
 async fn a_lab_that_waits_to_be_killed() -> Result<()> {
     let lab = Lab::start(Layout::default())?;
     let router = &lab.routers[0];
-    let mut frr = Frr::start(router, &RouterConfig::new(64500, router.address().v4, Vec::new())).await?;
+    let mut frr = Frr::start(
+        router,
+        &RouterConfig::new(64500, router.address().v4, Vec::new()),
+    )
+    .await?;
     router.netns().ip(&["link add leftover type bridge"])?;
     let (namespace, bgpd) = (router.netns().name().unwrap(), frr.bgpd().unwrap().pid());
     println!("left behind: {bgpd} {namespace}");
