@@ -8,7 +8,9 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use k8s_openapi::api::core::v1::{Node as NodeObject, Service};
 use kube::api::{ListParams, Patch, PatchParams};
-use kube::{Api, ResourceExt};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Api, Client, Config, ResourceExt};
+use portolan_api::crd::IPAddressPool;
 use portolan_tests::kubernetes::{Cluster, Endpoint, Face};
 use portolan_tests::lab::{Host, Lab, Layout, Pod, retry_until};
 use serde_json::json;
@@ -173,18 +175,19 @@ metadata: { name: public }
 spec: { addresses: [192.0.2.0/24] }
 ";
     cluster.apply(pool).await?;
-    let kubeconfig = cluster.kubeconfig().to_string_lossy();
-    let argv = [
-        "kubectl",
-        "--kubeconfig",
-        &*kubeconfig,
-        "get",
-        "ipaddresspools.portolan.dev",
-        "-o",
-        "name",
-    ];
-    let shown = lab.nodes[0].host.exec(&argv)?;
+    let shown = cluster
+        .kubectl(&["get", "ipaddresspools.portolan.dev", "-o", "name"])
+        .await?;
     assert_eq!(shown.trim(), "ipaddresspool.portolan.dev/public");
+
+    // From the node, the same file leads to the same server.
+    let read = Kubeconfig::read_from(cluster.kubeconfig())?;
+    let pools = lab.nodes[0].host.netns().block_on(async move || {
+        let config = Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await?;
+        let pools: Api<IPAddressPool> = Api::all(Client::try_from(config)?);
+        anyhow::Ok(pools.list(&ListParams::default()).await?.items)
+    });
+    assert_eq!(pools.await??.len(), 1);
     Ok(())
 }
 

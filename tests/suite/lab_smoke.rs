@@ -9,7 +9,7 @@ use anyhow::{Result, ensure};
 use ipnetwork::IpNetwork;
 use portolan_tests::lab::proxy::{Backend, Proxy, ServiceRule};
 use portolan_tests::lab::router::{Bird, Frr, Gobgp, Neighbour, Router, RouterConfig, Session};
-use portolan_tests::lab::{Host, Lab, Layout, Link, Node, Pod, Program, retry_until};
+use portolan_tests::lab::{Host, Lab, Layout, Link, Node, Pod, retry_until};
 
 const SPEAKERS: u32 = 64512;
 const ROUTERS: u32 = 64500;
@@ -189,6 +189,64 @@ async fn check_ways(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn only_the_right_key_establishes_a_session_with_any_router() -> Result<()> {
+    let lab = Lab::start(Layout {
+        nodes: 2,
+        routers: 3,
+    })?;
+    let [first, second, third] = &lab.routers[..] else {
+        panic!("three routers")
+    };
+    let with_key = |router: &Host| {
+        let keyed = mk_each(&lab)
+            .into_iter()
+            .map(|neighbour| neighbour.password("right"));
+        mk_config(router, keyed.collect())
+    };
+    let frr = Frr::start(first, &with_key(first)).await?;
+    let bird = Bird::start(second, &with_key(second)).await?;
+    let gobgp = Gobgp::start(third, &with_key(third)).await?;
+    let mut speakers = Vec::new();
+    for (node, key) in lab.nodes.iter().zip(["right", "wrong"]) {
+        let routers = lab.routers.iter().map(|router| router.address().v4);
+        let peers = routers
+            .map(|address| Neighbour::at(address, ROUTERS).password(key))
+            .collect();
+        let config = RouterConfig::new(SPEAKERS, node.host.address().v4, peers);
+        speakers.push(Gobgp::start(&node.host, &config).await?);
+    }
+    let routers: [&dyn Router; 3] = [&frr, &bird, &gobgp];
+    let right = lab.nodes[0].host.address().v4;
+    for router in routers {
+        retry_until(
+            SOON,
+            &format!("{} to accept the right key", router.name()),
+            async || {
+                let sessions = router.sessions()?;
+                let up: Vec<IpAddr> = sessions
+                    .iter()
+                    .filter(|it| it.is_established())
+                    .map(|it| it.peer)
+                    .collect();
+                ensure!(up == [right], "established with {up:?}: {sessions:?}");
+                Ok(())
+            },
+        )
+        .await?;
+    }
+    // Both tried for as long as it took the right one.
+    for router in routers {
+        let up = router
+            .sessions()?
+            .into_iter()
+            .filter(Session::is_established)
+            .count();
+        assert_eq!(up, 1, "{}", router.name());
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_node_without_power_loses_its_traffic_to_the_other() -> Result<()> {
     let lab = Lab::start(Layout::default())?;
     let mut config = mk_config(&lab.routers[0], mk_range());
@@ -230,6 +288,13 @@ async fn a_node_without_power_loses_its_traffic_to_the_other() -> Result<()> {
         .last()
         .map(|attempt| attempt.outcome.is_ok());
     assert_eq!(last, Some(true), "and then none: {report}");
+
+    lab.nodes[0].heal()?;
+    for host in [&lab.routers[0], &lab.lan_client] {
+        let node = lab.nodes[0].host.address();
+        host.exec(&["ping", "-c", "1", "-w", "5", &node.v4.to_string()])?;
+        host.exec(&["ping", "-c", "1", "-w", "5", &node.v6.to_string()])?;
+    }
     Ok(())
 }
 
@@ -313,64 +378,6 @@ async fn pods_answer_from_everywhere_with_their_name() -> Result<()> {
                 );
             }
         }
-    }
-    Ok(())
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_process_is_killed_restarted_stopped_and_measured() -> Result<()> {
-    let lab = Lab::start(Layout {
-        nodes: 1,
-        routers: 1,
-    })?;
-    let script = "trap 'echo bye; exit 7' TERM; echo hello $WORD; while :; do sleep 0.01; done";
-    let program = Program::new("sh").args(["-c", script]).env("WORD", "lab");
-    let mut process = lab.nodes[0].host.spawn(program)?;
-    let wait_for_greetings = async |process: &portolan_tests::lab::Process, count: usize| {
-        retry_until(SOON, "greetings in the log", async || {
-            let log = process.log()?;
-            ensure!(log.matches("hello lab").count() == count, "{log}");
-            Ok(())
-        })
-        .await
-    };
-    wait_for_greetings(&process, 1).await?;
-    assert!(process.resident_memory()? > 100_000);
-    process.kill()?;
-    assert!(process.ensure_running().is_err(), "and it says so");
-    process.restart()?;
-    wait_for_greetings(&process, 2).await?;
-    assert_eq!(process.stop(SECOND).await?.code(), Some(7));
-    assert!(process.log()?.contains("bye"));
-    Ok(())
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn labs_run_side_by_side_and_leave_nothing() -> Result<()> {
-    let (first, second) = (
-        Lab::start(Layout::default())?,
-        Lab::start(Layout::default())?,
-    );
-    assert_ne!(first.management(), second.management());
-    let own = [&first, &second].map(|lab| lab.nodes[0].host.management().unwrap().to_string());
-    for address in &own {
-        portolan_tests::lab::run(&["ping", "-c", "1", "-W", "2", address])?;
-    }
-    let namespaces =
-        [&first, &second].map(|lab| lab.nodes[0].host.netns().name().unwrap().to_owned());
-    let mut process = first.nodes[0]
-        .host
-        .spawn(Program::new("sleep").arg("600"))?;
-    drop((first, second));
-    assert!(
-        process.ended()?.is_some(),
-        "what ran in the lab went with it"
-    );
-    for namespace in namespaces {
-        assert!(
-            !std::path::Path::new("/run/netns").join(&namespace).exists(),
-            "{namespace}"
-        );
     }
     Ok(())
 }

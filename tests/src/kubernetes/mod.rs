@@ -27,6 +27,7 @@ pub use objects::Endpoint;
 pub use proxy::ServiceProxy;
 pub use stand_in::StandIn;
 
+use std::ffi::OsString;
 use std::fmt;
 use std::fs;
 use std::net::SocketAddr;
@@ -37,7 +38,7 @@ use anyhow::{Context, Result, ensure};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
-use crate::lab::{Lab, Node, retry_until};
+use crate::lab::{Lab, Node, retry_until, run};
 use embedded::EmbeddedServer;
 use real::RealServer;
 
@@ -143,6 +144,22 @@ impl Cluster {
     #[must_use]
     pub fn kubeconfig(&self) -> &Path {
         &self.kubeconfig
+    }
+
+    /// Runs kubectl, of the version of the real face, and returns what it prints.
+    ///
+    /// # Errors
+    /// When it cannot be built, or fails; the error carries its words.
+    pub async fn kubectl(&self, arguments: &[&str]) -> Result<String> {
+        let arguments: Vec<OsString> = arguments.iter().map(Into::into).collect();
+        let kubeconfig = self.kubeconfig.clone();
+        let ran = tokio::task::spawn_blocking(move || {
+            let mut argv = vec![find(Binary::Kubectl)?.into_os_string()];
+            argv.extend(["--kubeconfig".into(), kubeconfig.into_os_string()]);
+            argv.extend(arguments);
+            run(&argv)
+        });
+        ran.await.context("running kubectl")?
     }
 
     /// The server of the embedded face, for what only that one can do (sever, compact, count requests).

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use futures::{Stream, StreamExt, stream};
-use k8s_openapi::api::core::v1::{Service, ServicePort};
+use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
 use kube::runtime::reflector::{self, Store};
 use kube::runtime::{WatchStreamExt, watcher};
@@ -121,56 +122,54 @@ impl Follower {
 
 /// Per port one rule for what comes from outside and one for the cluster-internal addresses: their policies
 /// differ.
-fn rules_of(service: &Service, slices: &[std::sync::Arc<EndpointSlice>]) -> Vec<ServiceRule> {
+fn rules_of(service: &Service, slices: &[Arc<EndpointSlice>]) -> Vec<ServiceRule> {
     let Some(spec) = &service.spec else {
         return Vec::new();
     };
+    let is_local = |policy: &Option<String>| policy.as_deref() == Some("Local");
+    let sides = [
+        (
+            outside(service, spec),
+            is_local(&spec.external_traffic_policy),
+        ),
+        (
+            parse(spec.cluster_ips.iter().flatten()),
+            is_local(&spec.internal_traffic_policy),
+        ),
+    ];
+    let slices = slices.iter().map(Arc::as_ref);
+    let own: Vec<&EndpointSlice> = slices.filter(|slice| belongs(slice, service)).collect();
+    let mut rules = Vec::new();
+    for port in spec.ports.iter().flatten() {
+        let is_tcp = port
+            .protocol
+            .as_deref()
+            .is_none_or(|protocol| protocol == "TCP");
+        let Some(number) = u16::try_from(port.port).ok().filter(|_| is_tcp) else {
+            continue;
+        };
+        rules.extend(sides.iter().map(|(addresses, local)| ServiceRule {
+            addresses: addresses.clone(),
+            port: number,
+            local: *local,
+            backends: backends(port, &own, *local),
+        }));
+    }
+    rules
+}
+
+/// The addresses that clients outside use: those in the status, and the user's own.
+fn outside(service: &Service, spec: &ServiceSpec) -> Vec<IpAddr> {
     let status = service
         .status
         .as_ref()
-        .and_then(|status| status.load_balancer.as_ref());
+        .and_then(|it| it.load_balancer.as_ref());
     let ingress = status
-        .and_then(|status| status.ingress.as_ref())
+        .and_then(|it| it.ingress.as_ref())
         .into_iter()
         .flatten();
-    let vips = ingress.filter_map(|ingress| ingress.ip.as_ref());
-    let outside = parse(vips.chain(spec.external_ips.iter().flatten()));
-    let inside = parse(spec.cluster_ips.iter().flatten());
-    let is_local = |policy: &Option<String>| policy.as_deref() == Some("Local");
-    let own: Vec<&EndpointSlice> = slices
-        .iter()
-        .map(|slice| &**slice)
-        .filter(|slice| belongs(slice, service))
-        .collect();
-    let ports = spec
-        .ports
-        .iter()
-        .flatten()
-        .filter(|port| port.protocol.as_deref() != Some("UDP"));
-    let pairs = ports.flat_map(|port| {
-        [
-            (
-                outside.clone(),
-                is_local(&spec.external_traffic_policy),
-                port,
-            ),
-            (
-                inside.clone(),
-                is_local(&spec.internal_traffic_policy),
-                port,
-            ),
-        ]
-    });
-    let rules = pairs.filter_map(|(addresses, local, port)| {
-        let number = u16::try_from(port.port).ok()?;
-        Some(ServiceRule {
-            addresses,
-            port: number,
-            local,
-            backends: backends(port, &own, local),
-        })
-    });
-    rules.collect()
+    let vips = ingress.filter_map(|it| it.ip.as_ref());
+    parse(vips.chain(spec.external_ips.iter().flatten()))
 }
 
 fn belongs(slice: &EndpointSlice, service: &Service) -> bool {

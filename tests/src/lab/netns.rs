@@ -130,7 +130,8 @@ impl Netns {
         Ok(runtime.block_on(async { work().await }))
     }
 
-    fn join_thread(&self) -> Result<()> {
+    /// Moves the calling thread inside, for good.
+    pub(super) fn join_thread(&self) -> Result<()> {
         let Some(name) = &self.name else {
             return Ok(());
         };

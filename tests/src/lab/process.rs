@@ -14,6 +14,7 @@ use std::sync::{OnceLock, mpsc};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use nix::sched::{CloneFlags, setns};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::time::Instant;
@@ -266,7 +267,8 @@ fn launch(netns: &Netns, log: &Path, program: &Program) -> Result<Child> {
         .stdin(Stdio::null())
         .stdout(output)
         .stderr(errors);
-    spawn_on_lasting_thread(command).with_context(|| format!("starting {}", program.path.display()))
+    spawn_on_lasting_thread(netns, command)
+        .with_context(|| format!("starting {}", program.path.display()))
 }
 
 fn open_log(path: &Path) -> Result<File> {
@@ -274,27 +276,36 @@ fn open_log(path: &Path) -> Result<File> {
     open.with_context(|| format!("opening {}", path.display()))
 }
 
-type Order = (Command, mpsc::SyncSender<std::io::Result<Child>>);
+type Reply = mpsc::SyncSender<Result<Child>>;
 
 /// See the module's words on `PR_SET_PDEATHSIG`.
-fn spawn_on_lasting_thread(command: Command) -> Result<Child> {
-    static ORDERS: OnceLock<mpsc::SyncSender<Order>> = OnceLock::new();
+fn spawn_on_lasting_thread(netns: &Netns, command: Command) -> Result<Child> {
+    static ORDERS: OnceLock<mpsc::SyncSender<(Netns, Command, Reply)>> = OnceLock::new();
     let orders = ORDERS.get_or_init(|| {
-        let (sender, receiver) = mpsc::sync_channel::<Order>(16);
+        let (sender, receiver) = mpsc::sync_channel::<(Netns, Command, Reply)>(16);
         std::thread::spawn(move || {
-            for (mut command, reply) in receiver {
-                let _caller_gave_up = reply.send(command.spawn());
+            for (netns, mut command, reply) in receiver {
+                let _caller_gave_up = reply.send(spawn_inside(&netns, &mut command));
             }
         });
         sender
     });
     let (reply, child) = mpsc::sync_channel(1);
-    orders
-        .send((command, reply))
-        .ok()
+    let sent = orders.send((netns.clone(), command, reply));
+    sent.ok()
         .context("the thread that starts programs is gone")?;
     child
         .recv()
         .context("the thread that starts programs is gone")?
-        .context("fork or exec")
+}
+
+/// The child is inside from its birth: `ip netns exec`, which also gives it the right `/sys`, takes a moment that a
+/// power loss could fall into.
+fn spawn_inside(netns: &Netns, command: &mut Command) -> Result<Child> {
+    let home = File::open("/proc/thread-self/ns/net").context("opening the own namespace")?;
+    let child = netns
+        .join_thread()
+        .and_then(|()| command.spawn().context("fork or exec"));
+    setns(home, CloneFlags::CLONE_NEWNET).context("returning to the own namespace")?;
+    child
 }
