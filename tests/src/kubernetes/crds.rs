@@ -19,9 +19,11 @@ pub(super) fn read() -> Result<Vec<CustomResourceDefinition>> {
     let mut paths = entries
         .map(|entry| Ok(entry?.path()))
         .collect::<Result<Vec<_>>>()?;
+    // Beside the definitions stands kustomize's own list of them.
     paths.retain(|path| {
         path.extension()
             .is_some_and(|extension| extension == "yaml")
+            && !path.ends_with("kustomization.yaml")
     });
     paths.sort_unstable();
     let crds = paths.iter().map(|path| {
