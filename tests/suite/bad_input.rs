@@ -301,6 +301,7 @@ async fn kubectl_shows_columns_and_explains_fields(face: Face) -> Result<()> {
         ("nodereport.status.sessions", "sessions"),
     ] {
         let text = run(&["explain", path, "--api-version", "portolan.dev/v1alpha1"])?;
+        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(text.contains(words), "{path}: {text}");
     }
     let described: Value =

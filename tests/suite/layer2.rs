@@ -9,7 +9,15 @@ use k8s_openapi::api::core::v1::Service;
 use kube::{Api, ResourceExt as _};
 use portolan_tests::kubernetes::{Endpoint, Face};
 use portolan_tests::lab::{Host, Layout, retry_until};
-use portolan_tests::world::{L2, POOL, SOON, Shape, World};
+use portolan_tests::world::{L2, SOON, Shape, World};
+
+/// Addresses of the LAN itself: layer 2 serves those who look for them on their own link.
+const POOL: &str = "
+apiVersion: portolan.dev/v1alpha1
+kind: IPAddressPool
+metadata: { name: lan }
+spec: { addresses: [172.30.200.0/24, 'fd00:30::aa00/120'] }
+";
 
 fn mk_shape(face: Face) -> Shape {
     Shape {

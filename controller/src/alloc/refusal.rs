@@ -16,7 +16,12 @@ pub enum Refusal {
     /// Exact addresses by annotation and by `spec.loadBalancerIP`.
     TwoRequests,
     /// An exact address that is none.
-    Malformed(String),
+    Malformed {
+        /// Where it was written.
+        field: &'static str,
+        /// What was written.
+        text: String,
+    },
     /// Exact addresses that do not fit the families of the Service.
     Families {
         /// The families that the Service has.
@@ -73,7 +78,7 @@ impl Refusal {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Sharing => "NotImplemented",
-            Self::TwoRequests | Self::Malformed(_) | Self::Families { .. } => "InvalidRequest",
+            Self::TwoRequests | Self::Malformed { .. } | Self::Families { .. } => "InvalidRequest",
             Self::NoFamilies => "NoClusterIP",
             Self::NotInAnyPool(_) | Self::NotInNamedPool { .. } => "AddressOutsidePools",
             Self::KeptBack { .. } => "AddressExcluded",
@@ -110,9 +115,9 @@ impl fmt::Display for Refusal {
                 f,
                 "annotation {LOAD_BALANCER_IPS} and spec.loadBalancerIP are both set: keep the annotation"
             ),
-            Self::Malformed(text) => write!(
+            Self::Malformed { field, text } => write!(
                 f,
-                "{text:?} is not an IP address: write for example 192.0.2.10, or 192.0.2.10,2001:db8::10"
+                "{field}: {text:?} is not an IP address: write for example 192.0.2.10, or 192.0.2.10,2001:db8::10"
             ),
             Self::Families { wanted } => {
                 let families: Vec<String> = wanted.iter().map(Family::to_string).collect();

@@ -121,16 +121,18 @@ fn exact(service: &Service) -> Result<Holding, Refusal> {
         .load_balancer_ip
         .as_deref()
         .filter(|text| !text.is_empty());
-    let text = match (annotation, field) {
+    let (field, text) = match (annotation, field) {
         (Some(_), Some(_)) => return Err(Refusal::TwoRequests),
-        (one, other) => one.or(other),
+        (Some(text), None) => (LOAD_BALANCER_IPS, Some(text)),
+        (None, text) => ("spec.loadBalancerIP", text),
     };
     let mut exact = Holding::default();
     for text in text.into_iter().flat_map(|text| text.split(',')) {
         let text = text.trim();
-        let address: IpAddr = text
-            .parse()
-            .map_err(|_| Refusal::Malformed(text.to_owned()))?;
+        let address: IpAddr = text.parse().map_err(|_| Refusal::Malformed {
+            field,
+            text: text.to_owned(),
+        })?;
         if exact.of(Family::of(address)).is_some() {
             return Err(Refusal::Families {
                 wanted: Families::of(service)?.iter().collect(),

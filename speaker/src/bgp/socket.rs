@@ -4,7 +4,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 
 use portolan_proto::bgp::session::ConnectFailure;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpSocket, TcpStream};
 
 use super::PeerSpec;
@@ -64,18 +64,22 @@ pub(super) async fn connect(spec: PeerSpec) -> Result<TcpStream, SocketError> {
             .map_err(|source| SocketError::Bind { address, source })?;
     }
     let socket = TcpSocket::from_std_stream(socket.into());
-    socket
+    let stream = socket
         .connect(spec.remote())
         .await
-        .map_err(SocketError::Connect)
+        .map_err(SocketError::Connect)?;
+    // Unacknowledged data on a dead path: the hold time, as for the other direction. Not before: the SYN would count
+    // as such, and the state machine has better words for a peer that does not answer one.
+    SockRef::from(&stream)
+        .set_tcp_user_timeout(spec.hold_time.duration())
+        .map_err(SocketError::Options)?;
+    Ok(stream)
 }
 
 fn set_options(socket: &Socket, spec: &PeerSpec) -> io::Result<()> {
     socket.set_nonblocking(true)?;
     socket.set_tcp_nodelay(true)?;
     socket.set_send_buffer_size(SEND_BUFFER)?;
-    // Unacknowledged data on a dead path: the hold time, as for the other direction.
-    socket.set_tcp_user_timeout(spec.hold_time.duration())?;
     let ttl = u32::from(spec.ttl());
     match spec.address {
         IpAddr::V4(_) => {
