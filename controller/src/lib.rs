@@ -10,7 +10,8 @@
 //!                      └──── alloc    which address a Service has
 //!
 //! leader     who may write, and until when         snapshot   what a new leader reads before its first decision
-//! run        the tasks and channels around it      metrics    what can be seen from outside
+//! ledger     what is being written, what rests      metrics    what can be seen from outside
+//! run        the tasks and channels around it
 //! ```
 //!
 //! `model`, `decide`, `alloc` and `place` are pure: no clock, no client. What they hold to:
@@ -24,6 +25,7 @@
 pub mod alloc;
 pub mod decide;
 pub mod leader;
+pub mod ledger;
 pub mod metrics;
 pub mod model;
 pub mod place;

@@ -27,9 +27,10 @@ use portolan_api::crd::SpeakerConfigSpec;
 use portolan_api::view::Service;
 
 use crate::alloc::{Allocator, ServiceId, Usage};
+use crate::ledger::Ledger;
 use crate::model::{Event, Model, Snapshot, Watch};
 use crate::place::{Load, Placement};
-use crate::write::{Failure, Ledger, Outcome, Target, Write};
+use crate::write::{Failure, Outcome, Target, Write};
 
 /// Condition of a Service: it has the addresses that it wants.
 pub const ASSIGNED: &str = "portolan.dev/Assigned";

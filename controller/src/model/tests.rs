@@ -1,1 +1,165 @@
+//! What counts as a change, and what a list that runs ahead of the watch may do.
 
+use portolan_api::crd::{IPAddressPoolSpec, IPAddressPoolStatus};
+use portolan_api::view::{Endpoint, Ingress};
+
+use super::*;
+
+fn mk_model() -> Model {
+    Model::new("me")
+}
+
+fn mk_start() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+fn mk_service(uid: &str, version: u64, ip: Option<&str>) -> Service {
+    let mut service = Service::default();
+    service.metadata.namespace = Some("shop".to_owned());
+    service.metadata.name = Some("web".to_owned());
+    service.metadata.uid = Some(uid.to_owned());
+    service.metadata.resource_version = Some(version.to_string());
+    service.spec.kind = Some("LoadBalancer".to_owned());
+    let ingress = |ip: &str| Ingress {
+        ip: Some(ip.to_owned()),
+        ..Ingress::default()
+    };
+    service.status.load_balancer.ingress = ip.map(ingress).into_iter().collect();
+    service
+}
+
+fn mk_pool(version: u64) -> IPAddressPool {
+    let spec = IPAddressPoolSpec {
+        addresses: vec!["10.0.0.0/24".to_owned()],
+        ..IPAddressPoolSpec::default()
+    };
+    let mut pool = IPAddressPool::new("p", spec);
+    pool.metadata.resource_version = Some(version.to_string());
+    pool
+}
+
+fn see(model: &mut Model, service: Service) {
+    model.apply(Event::Service(Change::Apply(service)), mk_start());
+}
+
+fn key() -> ObjectKey {
+    ObjectKey::new("shop", "web")
+}
+
+/// The addresses that the model knows of the Service.
+fn known(model: &Model) -> Option<Vec<std::net::IpAddr>> {
+    let id = model.services.id(&key())?;
+    Some(model.services.get(id)?.service.as_ref()?.vips())
+}
+
+#[test]
+fn nothing_is_complete_until_every_watch_has_reported() {
+    let mut model = mk_model();
+    let now = mk_start();
+    assert_eq!(
+        model.apply(Event::Service(Change::Synced), now),
+        Some(Watch::Services)
+    );
+    assert_eq!(model.apply(Event::Service(Change::Synced), now), None);
+    assert!(!model.is_synced());
+}
+
+#[test]
+fn an_older_event_does_not_undo_what_a_fresh_list_has_told() {
+    let mut model = mk_model();
+    see(&mut model, mk_service("1", 5, None));
+    let listed = Snapshot {
+        services: vec![mk_service("1", 9, Some("10.0.0.1"))],
+        ..Snapshot::default()
+    };
+    model.refresh(listed);
+    see(&mut model, mk_service("1", 7, None));
+    assert_eq!(known(&model).map(|ips| ips.len()), Some(1));
+}
+
+#[test]
+fn the_deletion_of_a_predecessor_does_not_delete_a_service_that_a_list_has_told_of() {
+    let mut model = mk_model();
+    see(&mut model, mk_service("old", 5, Some("10.0.0.1")));
+    let old = model.services.id(&key());
+    let listed = Snapshot {
+        services: vec![mk_service("new", 9, Some("10.0.0.2"))],
+        ..Snapshot::default()
+    };
+    model.refresh(listed);
+    assert_ne!(
+        model.services.id(&key()),
+        old,
+        "another UID is another Service"
+    );
+    let gone = || Event::Service(Change::Delete(("shop".to_owned(), "web".to_owned())));
+    model.apply(gone(), mk_start());
+    assert!(known(&model).is_some(), "that was its predecessor");
+    see(&mut model, mk_service("new", 9, Some("10.0.0.2")));
+    model.apply(gone(), mk_start());
+    assert!(known(&model).is_none(), "and this is its own");
+}
+
+#[test]
+fn what_a_fresh_list_lacks_is_gone() {
+    let mut model = mk_model();
+    see(&mut model, mk_service("1", 5, None));
+    model.apply(Event::Pool(Change::Apply(mk_pool(3))), mk_start());
+    model.refresh(Snapshot::default());
+    assert!(known(&model).is_none());
+    assert!(model.sources.pools.is_empty());
+}
+
+#[test]
+fn a_new_status_of_a_pool_is_no_reason_to_compile() {
+    let mut model = mk_model();
+    model.apply(Event::Pool(Change::Apply(mk_pool(3))), mk_start());
+    assert!(std::mem::take(&mut model.dirty.config));
+    let mut counted = mk_pool(4);
+    counted.status = Some(IPAddressPoolStatus::default());
+    model.apply(Event::Pool(Change::Apply(counted)), mk_start());
+    assert!(!model.dirty.config);
+    let mut edited = mk_pool(5);
+    edited.spec.auto_assign = true;
+    model.apply(Event::Pool(Change::Apply(edited)), mk_start());
+    assert!(model.dirty.config);
+}
+
+#[test]
+fn services_without_a_load_balancer_are_kept_as_stubs() {
+    let mut model = mk_model();
+    let mut service = mk_service("1", 5, None);
+    service.spec.kind = Some("ClusterIP".to_owned());
+    see(&mut model, service);
+    let id = model.services.id(&key()).unwrap();
+    assert!(model.services.get(id).unwrap().service.is_none());
+}
+
+#[test]
+fn only_a_change_of_nodes_makes_a_slice_interesting() {
+    let mut model = mk_model();
+    see(&mut model, mk_service("1", 5, None));
+    let slice = |endpoints: usize| {
+        let mut slice = EndpointSlice::default();
+        slice.metadata.name = Some("web-1".to_owned());
+        slice.metadata.namespace = Some("shop".to_owned());
+        let label = portolan_api::annotation::SERVICE_NAME.to_owned();
+        slice.metadata.labels = Some(BTreeMap::from([(label, "web".to_owned())]));
+        let endpoint = Endpoint {
+            node_name: Some("a".to_owned()),
+            ..Endpoint::default()
+        };
+        slice.endpoints = vec![endpoint; endpoints];
+        Event::Slice(Change::Apply(slice))
+    };
+    for (endpoints, interesting) in [(1, true), (5, false), (0, true), (0, false)] {
+        model.dirty.services.clear();
+        model.apply(slice(endpoints), mk_start());
+        assert_eq!(
+            !model.dirty.services.is_empty(),
+            interesting,
+            "{endpoints} endpoints"
+        );
+    }
+    assert!(!model.endpoints.any(&key()));
+}

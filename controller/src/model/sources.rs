@@ -1,0 +1,109 @@
+//! User objects: what they ask for, and whether that changed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kube::Resource;
+use portolan_api::compile::{Kind, Sources};
+use portolan_api::crd::{
+    BFDProfile, BGPAdvertisement, BGPPeer, Community, IPAddressPool, L2Advertisement,
+};
+use portolan_daemon::watch::Change;
+
+use super::{Model, Watch, is_older};
+
+impl Model {
+    pub(super) fn source<K: Source>(
+        &mut self,
+        change: Change<K>,
+        kind: Kind,
+        table: impl FnOnce(&mut Sources) -> &mut BTreeMap<String, K>,
+    ) -> Option<Watch> {
+        match change {
+            Change::Apply(object) => {
+                let name = object.meta().name.clone().unwrap_or_default();
+                let table = table(&mut self.sources);
+                let held = table.get(&name);
+                if held.is_some_and(|held| is_older(&object, held)) {
+                    return None;
+                }
+                self.dirty.config |= held.is_none_or(|held| !held.same_wish(&object))
+                    || self.unreadable.remove(&(kind, name.clone()));
+                self.dirty.objects.insert((kind, name.clone()));
+                table.insert(name, object);
+            }
+            Change::Delete((_, name)) => {
+                table(&mut self.sources).remove(&name);
+                self.unreadable.remove(&(kind, name));
+                self.dirty.config = true;
+            }
+            Change::Unreadable((_, name), _) => {
+                table(&mut self.sources).remove(&name);
+                self.unreadable.insert((kind, name));
+                self.dirty.config = true;
+            }
+            Change::Synced => return Some(watch_of(kind)),
+        }
+        None
+    }
+
+    pub(super) fn refresh_sources<K: Source>(
+        &mut self,
+        listed: Vec<Change<K>>,
+        kind: Kind,
+        table: impl Fn(&mut Sources) -> &mut BTreeMap<String, K>,
+    ) {
+        let mut names = BTreeSet::new();
+        for change in listed {
+            let name = match &change {
+                Change::Apply(object) => object.meta().name.clone().unwrap_or_default(),
+                Change::Delete((_, name)) | Change::Unreadable((_, name), _) => name.clone(),
+                Change::Synced => continue,
+            };
+            names.insert(name);
+            self.source(change, kind, &table);
+        }
+        let before = table(&mut self.sources).len();
+        table(&mut self.sources).retain(|name, _| names.contains(name));
+        self.unreadable
+            .retain(|(of, name)| *of != kind || names.contains(name));
+        self.dirty.config |= table(&mut self.sources).len() != before;
+    }
+}
+
+fn watch_of(kind: Kind) -> Watch {
+    match kind {
+        Kind::Pool => Watch::Pools,
+        Kind::L2 => Watch::L2Advertisements,
+        Kind::Bgp => Watch::BgpAdvertisements,
+        Kind::Peer => Watch::Peers,
+        Kind::BfdProfile => Watch::BfdProfiles,
+        Kind::Community => Watch::Communities,
+    }
+}
+
+/// A user object, as far as telling a new wish from a new status goes.
+pub(super) trait Source: Resource<DynamicType = ()> {
+    /// Whether both ask for the same.
+    fn same_wish(&self, other: &Self) -> bool;
+}
+
+macro_rules! source {
+    ($($kind:ty),*) => {$(
+        impl Source for $kind {
+            fn same_wish(&self, other: &Self) -> bool {
+                self.spec == other.spec
+                    && self.metadata.uid == other.metadata.uid
+                    && self.metadata.labels == other.metadata.labels
+            }
+        }
+    )*};
+}
+
+source!(
+    IPAddressPool,
+    L2Advertisement,
+    BGPAdvertisement,
+    BGPPeer,
+    BFDProfile,
+    Community
+);
