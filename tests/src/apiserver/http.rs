@@ -21,7 +21,7 @@ use super::list::{self, Listing};
 use super::ownership::Manager;
 use super::route::{Query, Resource, Route};
 use super::watch::{Feed, View};
-use super::{Shared, discovery, openapi};
+use super::{Shared, discovery, openapi, protobuf};
 
 /// The largest body a real server takes.
 const BODY_LIMIT: usize = 3 * 1024 * 1024;
@@ -43,14 +43,18 @@ enum Reply {
     Watch(Box<Feed>),
 }
 
+fn plain(content_type: &'static str, body: Bytes) -> Reply {
+    Reply::Now(Answer {
+        code: StatusCode::OK,
+        content_type,
+        warnings: Vec::new(),
+        body,
+    })
+}
+
 impl From<Value> for Reply {
     fn from(value: Value) -> Self {
-        Self::Now(Answer {
-            code: StatusCode::OK,
-            content_type: "application/json",
-            warnings: Vec::new(),
-            body: Bytes::from(value.to_string()),
-        })
+        plain("application/json", Bytes::from(value.to_string()))
     }
 }
 
@@ -80,7 +84,7 @@ impl Call {
             .trim()
     }
 
-    /// The body, as JSON or YAML.
+    /// The body: JSON, YAML, or the protobuf of a few kinds.
     fn json(&self) -> Result<Value, Refusal> {
         let bad = |why: String| {
             Refusal::BadRequest(format!(
@@ -100,6 +104,7 @@ impl Call {
                     .or_else(|_| serde_yaml::from_slice(&self.body))
                     .map_err(|e: serde_yaml::Error| bad(e.to_string()))
             }
+            "application/vnd.kubernetes.protobuf" => protobuf::read(&self.body),
             _ => Err(Refusal::UnsupportedMediaType(
                 "application/json, application/yaml".to_owned(),
             )),
@@ -205,7 +210,7 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Reply
         .and_then(|v| v.to_str().ok())
         .unwrap_or_default();
     let form = match &route {
-        Route::Health => Form::Whole,
+        Route::Health | Route::OpenApiV2 => Form::Whole,
         _ => Form::negotiate(accept, query.get("includeObject"))?,
     };
     let body = read_body(body).await?;
@@ -261,22 +266,24 @@ fn documents(shared: &Shared, call: &Call, route: &Route) -> Result<Reply, Refus
     let aggregated = call.form == Form::AggregatedDiscovery;
     let document = match route {
         Route::Health => {
-            return Ok(Reply::Now(Answer {
-                code: StatusCode::OK,
-                content_type: "text/plain; charset=utf-8",
-                warnings: Vec::new(),
-                body: Bytes::from_static(b"ok"),
-            }));
+            return Ok(plain(
+                "text/plain; charset=utf-8",
+                Bytes::from_static(b"ok"),
+            ));
+        }
+        Route::OpenApiV2 => {
+            return Ok(plain(
+                openapi::V2_TYPE,
+                Bytes::from_static(openapi::NOTHING_V2),
+            ));
         }
         Route::Version => Some(discovery::version()),
         Route::CoreVersions | Route::Groups if aggregated => {
-            let core = *route == Route::CoreVersions;
-            return Ok(Reply::Now(Answer {
-                code: StatusCode::OK,
-                content_type: call.form.content_type(),
-                warnings: Vec::new(),
-                body: Bytes::from(discovery::aggregated(kinds, core).to_string()),
-            }));
+            let document = discovery::aggregated(kinds, *route == Route::CoreVersions);
+            return Ok(plain(
+                call.form.content_type(),
+                Bytes::from(document.to_string()),
+            ));
         }
         Route::CoreVersions => Some(discovery::core_versions(&shared.address())),
         Route::Groups => Some(discovery::groups(kinds)),
@@ -323,15 +330,7 @@ fn read(shared: &Arc<Shared>, call: &Call, resource: &Resource) -> Result<Reply,
     let cluster = shared.cluster();
     let target = target(&cluster, resource)?;
     let kind = &target.kind;
-    let answer = |body| {
-        let content_type = call.form.content_type();
-        Ok(Reply::Now(Answer {
-            code: StatusCode::OK,
-            content_type,
-            warnings: Vec::new(),
-            body,
-        }))
-    };
+    let answer = |body| Ok(plain(call.form.content_type(), body));
     if !resource.name.is_empty() && !call.query.flag("watch") {
         return answer(call.form.object(kind, cluster.get(&target)?, call.now));
     }
@@ -475,11 +474,5 @@ fn delete_collection(
     let body = call
         .form
         .list(kind, gone.iter().map(AsRef::as_ref), &meta, call.now);
-    let content_type = call.form.content_type();
-    Ok(Reply::Now(Answer {
-        code: StatusCode::OK,
-        content_type,
-        warnings: Vec::new(),
-        body,
-    }))
+    Ok(plain(call.form.content_type(), body))
 }

@@ -16,9 +16,9 @@
 //! Below `http` and `watch` everything is a function of state, request and time. One lock guards the state; nothing is
 //! awaited under it.
 //!
-//! What differs from a real server, beyond what the modules say: no authentication, TLS, protobuf, OpenAPI v2, admission
+//! What differs from a real server, beyond what the modules say: no authentication, TLS, OpenAPI v2, admission
 //! webhooks, garbage collection by owner or built-in controllers (so no endpoints, and pods that nobody runs); field ownership is
-//! recorded in the version written.
+//! recorded in the version written; protobuf is read for a few kinds and never written.
 
 mod address;
 mod allocation;
@@ -37,6 +37,7 @@ mod list;
 mod openapi;
 mod ownership;
 mod patch;
+mod protobuf;
 mod requests;
 mod route;
 mod schema;

@@ -705,3 +705,34 @@ async fn twenty_thousand_objects_are_listed_and_watched() {
         20_000
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement: run it by name"]
+async fn five_thousand_services_created_and_given_an_address() {
+    let (_server, client) = mk_server().await;
+    let api = services(&client);
+    let start = std::time::Instant::now();
+    let names = futures::stream::iter((0..5000).map(|i| format!("s{i}")));
+    let status = json!({"status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}}});
+    let create = |name: String| {
+        let (api, status) = (api.clone(), status.clone());
+        async move {
+            let mut service = mk_service(&name);
+            service
+                .spec
+                .as_mut()
+                .unwrap()
+                .allocate_load_balancer_node_ports = Some(false);
+            api.create(&PostParams::default(), &service).await.unwrap();
+            api.patch_status(&name, &PatchParams::default(), &Patch::Merge(status))
+                .await
+                .unwrap();
+        }
+    };
+    names
+        .map(create)
+        .buffer_unordered(16)
+        .collect::<Vec<()>>()
+        .await;
+    println!("10000 writes in {:?}", start.elapsed());
+}
