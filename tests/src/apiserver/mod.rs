@@ -23,8 +23,10 @@
 mod address;
 mod allocation;
 mod body;
+mod call;
 mod cluster;
 mod custom;
+mod deletion;
 mod discovery;
 mod error;
 mod events;
@@ -34,6 +36,7 @@ mod http;
 mod jsonpath;
 mod kind;
 mod list;
+mod objects;
 mod openapi;
 mod ownership;
 mod patch;
@@ -43,6 +46,7 @@ mod route;
 mod schema;
 mod selector;
 mod service;
+mod service_rules;
 mod start;
 mod store;
 mod strategy;
@@ -50,6 +54,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod uid;
+mod validate;
 mod watch;
 
 use std::net::SocketAddr;
@@ -59,7 +64,7 @@ use std::time::Duration;
 use anyhow::Context;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -170,8 +175,8 @@ impl ApiServer {
 
     /// An outage: listener and connections are gone, data is kept.
     pub async fn stop(&mut self) {
+        // Connections hang on the listener's token, also those that are accepted just now.
         self.listening.cancel();
-        self.sever();
         self.tasks.close();
         self.tasks.wait().await;
     }
@@ -204,7 +209,7 @@ impl ApiServer {
     pub fn sever(&self) {
         let mut connections = lock(&self.connections);
         connections.cancel();
-        *connections = CancellationToken::new();
+        *connections = self.listening.child_token();
     }
 
     /// Requests so far, by verb and resource.
@@ -215,6 +220,7 @@ impl ApiServer {
 
     fn serve(&mut self, listener: TcpListener) {
         self.listening = CancellationToken::new();
+        *lock(&self.connections) = self.listening.child_token();
         let (shared, tasks, connections) = (
             self.shared.clone(),
             self.tasks.clone(),
@@ -230,7 +236,6 @@ impl ApiServer {
 impl Drop for ApiServer {
     fn drop(&mut self) {
         self.listening.cancel();
-        self.sever();
     }
 }
 
@@ -258,9 +263,10 @@ async fn accept(
             let shared = shared.clone();
             async move { Ok::<_, std::convert::Infallible>(http::handle(shared, request).await) }
         });
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .serve_connection(TokioIo::new(stream), service);
+        // No header timeout: hyper counts idle time between requests as well, and clients keep connections.
+        let mut http = http1::Builder::new();
+        http.header_read_timeout(None);
+        let connection = http.serve_connection(TokioIo::new(stream), service);
         let alive = lock(&connections).clone();
         tasks.spawn(async move {
             if let Some(Err(error)) = alive.run_until_cancelled(connection).await {

@@ -14,7 +14,7 @@ use super::cluster::{Cluster, Target, Writing};
 use super::custom;
 use super::error::{Cause, Refusal};
 use super::kind::Kind;
-use super::service;
+use super::{service, service_rules};
 
 /// Namespace objects of the core group.
 #[must_use]
@@ -258,7 +258,7 @@ fn admit_service(
     };
     let mut service = typed(new)?;
     let causes = if how.manager.status {
-        service::check_status(&mut service)
+        service_rules::check_status(&mut service)
     } else {
         let old = old.map(typed).transpose()?;
         service::admit(
