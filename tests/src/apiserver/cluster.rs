@@ -225,6 +225,13 @@ impl Cluster {
     ) -> Result<Written, Refusal> {
         body::check_type(&target.kind, &body)?;
         events::to_stored(&target.kind, &mut body);
+        if target.kind.create_on_update && self.store.get(&target.key()).is_none() {
+            // Even with a resourceVersion: so does a real server.
+            let meta = metadata(&mut body);
+            meta.remove("resourceVersion");
+            meta.insert("name".to_owned(), json!(target.name));
+            return self.create(target, body, how);
+        }
         let old = self.get(target)?.clone();
         body::check_identity(target, &old.value, &mut body)?;
         let unversioned = metadata(&mut body)

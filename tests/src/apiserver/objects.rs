@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::Shared;
 use super::call::Call;
 use super::cluster::{Cluster, PatchKind, Preconditions, Target, Writing};
-use super::error::Refusal;
+use super::error::{Cause, Refusal, Subject};
 use super::http::{Reply, plain};
 use super::kind::Kind;
 use super::list::{self, Listing};
@@ -114,11 +114,25 @@ fn patch_kind(call: &Call, kind: &Kind) -> Result<PatchKind, Refusal> {
         "application/json-patch+json" => Ok(PatchKind::Json),
         "application/merge-patch+json" => Ok(PatchKind::Merge),
         // As upstream: there is no strategic merge for custom resources.
-        "application/strategic-merge-patch+json" if kind.custom.is_none() => Ok(PatchKind::Strategic),
-        "application/apply-patch+yaml" if call.query.get("fieldManager").is_empty() => {
-            Err(Refusal::BadRequest("PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch".to_owned()))
+        "application/strategic-merge-patch+json" if kind.custom.is_none() => {
+            Ok(PatchKind::Strategic)
         }
-        "application/apply-patch+yaml" => Ok(PatchKind::Apply { force: call.query.flag("force") }),
+        "application/apply-patch+yaml" if call.query.get("fieldManager").is_empty() => {
+            Err(Refusal::Invalid {
+                subject: Subject {
+                    group: "meta.k8s.io".to_owned(),
+                    kind: "PatchOptions".to_owned(),
+                    ..Subject::default()
+                },
+                causes: vec![Cause::required(
+                    "fieldManager",
+                    "is required for apply patch",
+                )],
+            })
+        }
+        "application/apply-patch+yaml" => Ok(PatchKind::Apply {
+            force: call.query.flag("force"),
+        }),
         _ => Err(Refusal::UnsupportedMediaType(known.to_owned())),
     }
 }
@@ -154,7 +168,7 @@ fn delete(
         ..how.clone()
     };
     let written = cluster.delete(target, &only_if, &how)?;
-    if !written.deleted {
+    if !written.deleted || target.kind.shows_deleted {
         return Ok(call.answer(&target.kind, &written));
     }
     let kind = &target.kind;

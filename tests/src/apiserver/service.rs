@@ -4,7 +4,7 @@
 //! as a load balancer or its users can see it. Works on the typed Service, which is the shortest way to say it.
 
 use ipnetwork::IpNetwork;
-use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
+use k8s_openapi::api::core::v1::{LoadBalancerStatus, Service, ServicePort, ServiceSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::Value;
 
@@ -48,6 +48,12 @@ pub(super) fn admit(
         .get_or_insert_default()
         .load_balancer
         .get_or_insert_default();
+    // Who is no load balancer has no address of one.
+    if !is_type(new.spec.as_ref(), "LoadBalancer")
+        && let Some(status) = &mut new.status
+    {
+        status.load_balancer = Some(LoadBalancerStatus::default());
+    }
     set_ip_mode(new);
     causes
 }
@@ -213,11 +219,16 @@ fn drop_what_the_type_has_not(spec: &mut ServiceSpec, before: &ServiceSpec) {
             spec.load_balancer_class = None;
         }
     }
-    if has_cluster_ip(before) && !has_cluster_ip(spec) && spec.cluster_ip == before.cluster_ip {
-        spec.cluster_ip = None;
-        spec.cluster_ips = None;
-        spec.ip_families = None;
-        spec.ip_family_policy = None;
+    if has_cluster_ip(before) && !has_cluster_ip(spec) {
+        if spec.internal_traffic_policy == before.internal_traffic_policy {
+            spec.internal_traffic_policy = None;
+        }
+        if spec.cluster_ip == before.cluster_ip {
+            spec.cluster_ip = None;
+            spec.cluster_ips = None;
+            spec.ip_families = None;
+            spec.ip_family_policy = None;
+        }
     }
 }
 

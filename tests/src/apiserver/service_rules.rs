@@ -13,6 +13,11 @@ use super::service::{
 /// What a write of the status subresource may not say.
 #[must_use]
 pub(super) fn check_status(service: &mut Service) -> Vec<Cause> {
+    service
+        .status
+        .get_or_insert_default()
+        .load_balancer
+        .get_or_insert_default();
     set_ip_mode(service);
     let status = service
         .status

@@ -254,3 +254,73 @@ async fn finalizers_hold_an_object_and_a_namespace_waits_for_it() {
         .unwrap();
     assert!(namespaces.get_opt("n").await.unwrap().is_none());
 }
+
+#[tokio::test]
+async fn a_lease_that_is_gone_is_made_again_by_an_update() {
+    let (_server, client) = mk_server().await;
+    let api: Api<k8s_openapi::api::coordination::v1::Lease> = Api::namespaced(client, "default");
+    let lease =
+        serde_json::from_value(json!({"metadata": {"name": "l", "resourceVersion": "5"}})).unwrap();
+    let made = api
+        .replace("l", &PostParams::default(), &lease)
+        .await
+        .unwrap();
+    assert!(made.uid().is_some());
+    let secrets: Api<Secret> = Api::namespaced(api.into_client(), "default");
+    let refused = status_of(
+        secrets
+            .replace("s", &PostParams::default(), &mk_secret("s"))
+            .await
+            .unwrap_err(),
+    );
+    assert_eq!(refused.code, 404, "not so other kinds");
+}
+
+#[tokio::test]
+async fn a_status_applied_and_dropped_leaves_an_empty_load_balancer() {
+    let (_server, client) = mk_server().await;
+    let api = services(&client);
+    api.create(&PostParams::default(), &mk_service("a"))
+        .await
+        .unwrap();
+    let apply = |status: Value| {
+        let api = api.clone();
+        async move {
+            let body = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "a"}, "status": status});
+            api.patch_status("a", &PatchParams::apply("lb"), &Patch::Apply(&body))
+                .await
+                .unwrap()
+        }
+    };
+    let given = apply(json!({"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}})).await;
+    assert!(
+        given
+            .status
+            .unwrap()
+            .load_balancer
+            .unwrap()
+            .ingress
+            .is_some()
+    );
+    let dropped = apply(json!({})).await;
+    assert_eq!(json!(dropped.status), json!({"loadBalancer": {}}));
+}
+
+#[tokio::test]
+async fn a_service_that_is_no_load_balancer_any_more_loses_its_addresses() {
+    let (_server, client) = mk_server().await;
+    let api = services(&client);
+    api.create(&PostParams::default(), &mk_service("a"))
+        .await
+        .unwrap();
+    let status = json!({"status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}}});
+    api.patch_status("a", &PatchParams::default(), &Patch::Merge(status))
+        .await
+        .unwrap();
+    let plain = Patch::Merge(json!({"spec": {"type": "ClusterIP"}}));
+    let got = api
+        .patch("a", &PatchParams::default(), &plain)
+        .await
+        .unwrap();
+    assert_eq!(json!(got.status), json!({"loadBalancer": {}}));
+}
