@@ -17,3 +17,8 @@ pub const EXCLUDE_NODE: &str = "node.kubernetes.io/exclude-from-external-load-ba
 pub const NETWORK_UNAVAILABLE: &str = "NetworkUnavailable";
 /// Links an EndpointSlice to its Service.
 pub const SERVICE_NAME: &str = "kubernetes.io/service-name";
+
+/// Label, key and value, of the Leases by which speakers show that they live.
+pub const SPEAKER_LEASE_LABEL: (&str, &str) = ("portolan.dev/component", "speaker");
+/// Name of a speaker's Lease, before the name of its node.
+pub const SPEAKER_LEASE_PREFIX: &str = "portolan-speaker-";

@@ -116,7 +116,9 @@ impl CommonArgs {
             Some(filter) => (true, filter),
             None => (false, self.log.as_str()),
         };
-        let filter = EnvFilter::builder().parse(filter)?;
+        // The client logs each failed request at ERROR, also those that we retry; whoever sent it says so once, in words.
+        let filter =
+            EnvFilter::builder().parse(format!("kube_client::client::builder=off,{filter}"))?;
         let lines = tracing_subscriber::fmt()
             .with_env_filter(filter)
             .with_writer(std::io::stderr);

@@ -174,7 +174,7 @@ async fn run<K, E>(
 
 /// The server does not know the kind.
 fn is_absent(error: &watcher::Error) -> bool {
-    matches!(error, watcher::Error::InitialListFailed(kube::Error::Api(status)) if status.is_not_found())
+    matches!(error, watcher::Error::InitialListFailed(kube::Error::Api(status)) if status.code == 404)
 }
 
 /// Waits between attempts: doubling, longer for some processes than for others, short again after a success.

@@ -1,1 +1,13 @@
-//! To be written.
+//! Portolan's wire face: codecs and state machines of the protocols it speaks.
+//!
+//! Pure by construction: no sockets, no clock, no Kubernetes. Bytes and instants come in as arguments,
+//! bytes, effects and deadlines go out as values.
+
+pub mod announcer;
+pub mod arp;
+pub mod bgp;
+pub mod ethernet;
+pub mod ndp;
+pub mod read;
+pub mod responder;
+pub mod write;

@@ -10,12 +10,9 @@ use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
+use portolan_api::annotation::{SPEAKER_LEASE_LABEL, SPEAKER_LEASE_PREFIX};
 use tokio_util::sync::CancellationToken;
 
-/// Label of the Leases that the controller watches.
-pub const COMPONENT_LABEL: (&str, &str) = ("portolan.dev/component", "speaker");
-/// Name of a speaker's Lease, before the node's name.
-pub const NAME_PREFIX: &str = "portolan-speaker-";
 /// Time between two renewals.
 const INTERVAL: Duration = Duration::from_secs(2);
 /// Time without renewal after which the controller takes the speaker for dead: three renewals.
@@ -24,7 +21,12 @@ const LEASE_SECONDS: i32 = 6;
 const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Renews the Lease until the token is cancelled, then gives it up.
-pub async fn run(client: Client, namespace: String, node: String, shutdown: CancellationToken) {
+pub(crate) async fn run(
+    client: Client,
+    namespace: String,
+    node: String,
+    shutdown: CancellationToken,
+) {
     let leases: Api<Lease> = Api::namespaced(client, &namespace);
     let mut failing = false;
     let mut ticks = tokio::time::interval(INTERVAL);
@@ -49,8 +51,8 @@ pub async fn run(client: Client, namespace: String, node: String, shutdown: Canc
 }
 
 async fn write(leases: &Api<Lease>, node: &str, holder: &str) -> Result<(), Error> {
-    let name = format!("{NAME_PREFIX}{node}");
-    let (key, value) = COMPONENT_LABEL;
+    let name = format!("{SPEAKER_LEASE_PREFIX}{node}");
+    let (key, value) = SPEAKER_LEASE_LABEL;
     let lease = Lease {
         metadata: ObjectMeta {
             name: Some(name.clone()),
@@ -67,7 +69,9 @@ async fn write(leases: &Api<Lease>, node: &str, holder: &str) -> Result<(), Erro
     let params = PatchParams::apply("portolan-speaker").force();
     let patch = Patch::Apply(&lease);
     let request = leases.patch(&name, &params, &patch);
-    tokio::time::timeout(TIMEOUT, request).await.map_err(|_| Error::Timeout)??;
+    tokio::time::timeout(TIMEOUT, request)
+        .await
+        .map_err(|_| Error::Timeout)??;
     Ok(())
 }
 

@@ -38,6 +38,7 @@ use tokio_util::sync::CancellationToken;
 use crate::bgp::Sessions;
 use crate::core::{Event, Model, Plan, PlannedPeer};
 use crate::l2::Layer2;
+use crate::link::Exclude;
 use crate::metrics::Metrics;
 use crate::report::Owner;
 
@@ -68,25 +69,40 @@ pub struct Options {
 
 /// Runs a speaker until it is told to stop.
 pub async fn run(options: Options) -> anyhow::Result<()> {
-    let Options { client, namespace, node_name, lb_class, listener, shutdown } = options;
+    let Options {
+        client,
+        namespace,
+        node_name,
+        lb_class,
+        listener,
+        shutdown,
+    } = options;
     let mut tasks = JoinSet::new();
     let mut registry = Registry::default();
     let metrics = Metrics::default();
     metrics.register(&mut registry);
     let health = Health::waiting_for(&["cluster state"]);
-    tasks.spawn(http::serve(listener, Arc::new(registry), health.clone(), shutdown.clone()));
+    tasks.spawn(http::serve(
+        listener,
+        Arc::new(registry),
+        health.clone(),
+        shutdown.clone(),
+    ));
 
     let (tx, rx) = mpsc::channel(EVENTS);
     watches::spawn(&mut tasks, &client, &node_name, &tx);
     let (report, reports) = watch::channel((Owner::default(), NodeReportStatus::default()));
     tasks.spawn(report::write(client.clone(), reports));
 
-    let links = link::watch().await.context("netlink")?;
-    let layer2 = Layer2::start(links).context("layer 2")?;
+    let links = link::watch(CancellationToken::new())
+        .await
+        .context("netlink")?;
+    let exclude = Exclude::usual().context("interfaces to leave alone")?;
+    let layer2 = Layer2::start(links, exclude).context("layer 2")?;
     let speaker = Speaker {
+        sessions: Sessions::new(&node_name),
         model: Model::new(node_name, namespace, lb_class),
         plan: Plan::default(),
-        sessions: Sessions::new(),
         layer2,
         metrics,
         health,
@@ -123,12 +139,12 @@ struct Speaker {
 
 impl Speaker {
     async fn run(mut self, mut rx: mpsc::Receiver<Event>, shutdown: CancellationToken) {
-        let changed = self.sessions.changed();
+        let mut changes = self.sessions.changes();
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => break,
                 Some(event) = rx.recv() => self.take(event, &mut rx),
-                () = changed.notified() => self.report(),
+                Ok(()) = changes.changed() => self.report(),
             }
         }
         self.stop(rx).await;
@@ -157,7 +173,9 @@ impl Speaker {
         });
         self.sessions.apply(specs.collect());
         for (peer, routes) in &plan.routes {
-            self.sessions.routes(peer, routes.clone());
+            if plan.runs(peer) {
+                self.sessions.routes(peer, routes.clone());
+            }
         }
         self.layer2.apply(plan.l2.clone());
         self.metrics.planned(&plan);
@@ -167,7 +185,13 @@ impl Speaker {
         }
         if self.model.needs_secrets() && !std::mem::replace(&mut self.secrets, true) {
             let (client, node) = (&self.client, self.model.node_name());
-            watches::spawn_secrets(&mut self.tasks, client, self.model.namespace(), node, &self.events);
+            watches::spawn_secrets(
+                &mut self.tasks,
+                client,
+                self.model.namespace(),
+                node,
+                &self.events,
+            );
         }
         self.report();
     }
@@ -176,7 +200,10 @@ impl Speaker {
     fn start(&mut self) {
         self.sessions.set_synced();
         self.health.set("cluster state", true);
-        let (namespace, node) = (self.model.namespace().to_owned(), self.model.node_name().to_owned());
+        let (namespace, node) = (
+            self.model.namespace().to_owned(),
+            self.model.node_name().to_owned(),
+        );
         let heart = heartbeat::run(self.client.clone(), namespace, node, self.heart.clone());
         self.beating = Some(tokio::spawn(heart));
         tracing::info!("cluster state known, announcing");
@@ -185,10 +212,15 @@ impl Speaker {
     fn report(&self) {
         let sessions = self.sessions.status();
         self.metrics.sessions(&sessions);
-        let answered = self.layer2.status().vips.into_iter().map(|vip| AnnouncedVip {
-            address: vip.address.to_string(),
-            interfaces: vip.interfaces.into_iter().collect(),
-        });
+        let answered = self
+            .layer2
+            .status()
+            .vips
+            .into_iter()
+            .map(|(address, vip)| AnnouncedVip {
+                address: address.to_string(),
+                interfaces: vip.interfaces.into_keys().collect(),
+            });
         let generation = self.model.config_generation();
         let status = report::make(&self.plan, &sessions, answered.collect(), generation);
         let owner = Owner {

@@ -6,6 +6,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use portolan_proto::bgp::session::SessionState;
+
 use crate::bgp::SessionStatus;
 use crate::core::Plan;
 
@@ -28,20 +30,37 @@ pub(crate) struct Metrics {
 impl Metrics {
     pub(crate) fn register(&self, registry: &mut Registry) {
         let registry = registry.sub_registry_with_prefix("portolan_speaker");
-        registry.register("bgp_session_up", "1 while the session is established", self.session_up.clone());
+        registry.register(
+            "bgp_session_up",
+            "1 while the session is established",
+            self.session_up.clone(),
+        );
         registry.register(
             "bgp_session_established_times",
             "Times that the session came up",
             self.established.clone(),
         );
-        registry.register("bgp_prefixes", "Prefixes announced to the peer", self.prefixes.clone());
-        registry.register("l2_vips", "Addresses answered for by ARP and NDP", self.l2_vips.clone());
-        registry.register("plans", "Times that announcements were computed", self.plans.clone());
+        registry.register(
+            "bgp_prefixes",
+            "Prefixes announced to the peer",
+            self.prefixes.clone(),
+        );
+        registry.register(
+            "l2_vips",
+            "Addresses answered for by ARP and NDP",
+            self.l2_vips.clone(),
+        );
+        registry.register(
+            "plans",
+            "Times that announcements were computed",
+            self.plans.clone(),
+        );
     }
 
     pub(crate) fn planned(&self, plan: &Plan) {
         self.plans.inc();
-        self.l2_vips.set(i64::try_from(plan.l2.len()).unwrap_or(i64::MAX));
+        self.l2_vips
+            .set(i64::try_from(plan.l2.len()).unwrap_or(i64::MAX));
     }
 
     pub(crate) fn sessions(&self, sessions: &[SessionStatus]) {
@@ -49,11 +68,15 @@ impl Metrics {
         self.established.clear();
         self.prefixes.clear();
         for session in sessions {
-            let peer = Peer { peer: session.name.clone() };
-            self.session_up.get_or_create(&peer).set(i64::from(session.state.is_established()));
+            let peer = Peer {
+                peer: session.name.clone(),
+            };
+            self.session_up
+                .get_or_create(&peer)
+                .set(i64::from(session.state == SessionState::Established));
             let established = i64::try_from(session.established).unwrap_or(i64::MAX);
             self.established.get_or_create(&peer).set(established);
-            let prefixes = i64::try_from(session.prefixes).unwrap_or(i64::MAX);
+            let prefixes = i64::try_from(session.advertised).unwrap_or(i64::MAX);
             self.prefixes.get_or_create(&peer).set(prefixes);
         }
     }

@@ -24,16 +24,16 @@ const LISTED: usize = 100;
 
 /// The owner of a report: its Node, so that the report goes with it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Owner {
+pub(crate) struct Owner {
     /// Name of the Node.
-    pub name: String,
+    pub(crate) name: String,
     /// UID of the Node.
-    pub uid: String,
+    pub(crate) uid: String,
 }
 
 /// Makes the report from what is planned and what the sessions say.
 #[must_use]
-pub fn make(
+pub(crate) fn make(
     plan: &Plan,
     sessions: &[SessionStatus],
     answered: Vec<AnnouncedVip>,
@@ -51,8 +51,12 @@ pub fn make(
         }
     }
     reports.sort_by(|a, b| a.peer.cmp(&b.peer));
-    let up = reports.iter().filter(|s| s.state == SessionState::Established).count();
-    let prefixes: std::collections::BTreeSet<_> = plan.routes.values().flat_map(|r| r.keys()).collect();
+    let up = reports
+        .iter()
+        .filter(|s| s.state == SessionState::Established)
+        .count();
+    let prefixes: std::collections::BTreeSet<_> =
+        plan.routes.values().flat_map(|r| r.keys()).collect();
     NodeReportStatus {
         config_generation,
         excluded: plan.excluded.clone(),
@@ -69,10 +73,22 @@ fn session(status: &SessionStatus) -> SessionReport {
     SessionReport {
         peer: status.name.clone(),
         address: status.address.to_string(),
-        state: status.state.into(),
+        state: state(status.state),
         established_count: i64::try_from(status.established).unwrap_or(i64::MAX),
-        prefixes: count(status.prefixes),
+        prefixes: count(status.advertised),
         last_error: status.last_error.clone(),
+    }
+}
+
+fn state(state: portolan_proto::bgp::session::SessionState) -> SessionState {
+    use portolan_proto::bgp::session::SessionState as Wire;
+    match state {
+        Wire::Idle => SessionState::Idle,
+        Wire::Connect => SessionState::Connect,
+        Wire::Active => SessionState::Active,
+        Wire::OpenSent => SessionState::OpenSent,
+        Wire::OpenConfirm => SessionState::OpenConfirm,
+        Wire::Established => SessionState::Established,
     }
 }
 
@@ -81,7 +97,7 @@ fn count(n: usize) -> i64 {
 }
 
 /// Writes the newest report, for ever. Never the reason for anything else to wait.
-pub async fn write(client: Client, mut reports: watch::Receiver<(Owner, NodeReportStatus)>) {
+pub(crate) async fn write(client: Client, mut reports: watch::Receiver<(Owner, NodeReportStatus)>) {
     let api: Api<NodeReport> = Api::all(client);
     let mut written: Option<NodeReportStatus> = None;
     loop {
@@ -109,26 +125,24 @@ pub async fn write(client: Client, mut reports: watch::Receiver<(Owner, NodeRepo
 }
 
 async fn put(api: &Api<NodeReport>, owner: &Owner, status: &NodeReportStatus) -> kube::Result<()> {
+    const VERSION: &str = "portolan.dev/v1alpha1";
     let params = PatchParams::apply("portolan-speaker").force();
-    let kind = json!({"apiVersion": "portolan.dev/v1alpha1", "kind": "NodeReport"});
-    let with = |field: &str, value: serde_json::Value| {
-        let mut body = kind.clone();
-        body[field] = value;
-        Patch::Apply(body)
-    };
-    let body = with("status", json!(status));
+    let body = Patch::Apply(json!({"apiVersion": VERSION, "kind": "NodeReport", "status": status}));
     match api.patch_status(&owner.name, &params, &body).await {
         Err(kube::Error::Api(answer)) if answer.is_not_found() => {
-            let node = json!({"apiVersion": "v1", "kind": "Node", "name": owner.name, "uid": owner.uid});
-            let mut object = kind.clone();
-            object["metadata"] = json!({"name": owner.name, "ownerReferences": [node]});
-            object["spec"] = json!({});
-            api.patch(&owner.name, &params, &Patch::Apply(object)).await?;
-            api.patch_status(&owner.name, &params, &body).await?;
+            let node =
+                json!({"apiVersion": "v1", "kind": "Node", "name": owner.name, "uid": owner.uid});
+            let object = Patch::Apply(json!({
+                "apiVersion": VERSION,
+                "kind": "NodeReport",
+                "metadata": {"name": owner.name, "ownerReferences": [node]},
+                "spec": {},
+            }));
+            api.patch(&owner.name, &params, &object).await?;
+            api.patch_status(&owner.name, &params, &body)
+                .await
+                .map(drop)
         }
-        result => {
-            result?;
-        }
+        result => result.map(drop),
     }
-    Ok(())
 }

@@ -20,17 +20,47 @@ use tokio::task::JoinSet;
 use crate::core::{Event, Secret};
 
 /// Starts the permanent watches.
-pub(crate) fn spawn(tasks: &mut JoinSet<()>, client: &Client, node: &str, tx: &mpsc::Sender<Event>) {
+pub(crate) fn spawn(
+    tasks: &mut JoinSet<()>,
+    client: &Client,
+    node: &str,
+    tx: &mpsc::Sender<Event>,
+) {
     let spread = spread(node);
     let services = watcher::Config::default().fields("spec.type=LoadBalancer");
-    tasks.spawn(watch::<Service, _>(Api::all(client.clone()), services, spread, tx.clone(), Event::Service));
+    tasks.spawn(watch::<Service, _>(
+        Api::all(client.clone()),
+        services,
+        spread,
+        tx.clone(),
+        Event::Service,
+    ));
     let slices = watcher::Config::default().labels("!service.kubernetes.io/headless");
-    tasks.spawn(watch::<EndpointSlice, _>(Api::all(client.clone()), slices, spread, tx.clone(), Event::Slice));
-    let config = watcher::Config::default().fields(&format!("metadata.name={}", portolan_api::SPEAKER_CONFIG));
+    tasks.spawn(watch::<EndpointSlice, _>(
+        Api::all(client.clone()),
+        slices,
+        spread,
+        tx.clone(),
+        Event::Slice,
+    ));
+    let config = watcher::Config::default()
+        .fields(&format!("metadata.name={}", portolan_api::SPEAKER_CONFIG));
     let configs: Api<DeserializeGuard<SpeakerConfig>> = Api::all(client.clone());
-    tasks.spawn(watch_guarded(configs, config, spread, tx.clone(), Event::Config));
+    tasks.spawn(watch_guarded(
+        configs,
+        config,
+        spread,
+        tx.clone(),
+        Event::Config,
+    ));
     let own = watcher::Config::default().fields(&format!("metadata.name={node}"));
-    tasks.spawn(watch::<Node, _>(Api::all(client.clone()), own, spread, tx.clone(), Event::Node));
+    tasks.spawn(watch::<Node, _>(
+        Api::all(client.clone()),
+        own,
+        spread,
+        tx.clone(),
+        Event::Node,
+    ));
 }
 
 /// Starts the watch of Secrets. Their content is never logged.
@@ -43,7 +73,13 @@ pub(crate) fn spawn_secrets(
 ) {
     let basic_auth = watcher::Config::default().fields("type=kubernetes.io/basic-auth");
     let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
-    tasks.spawn(watch(secrets, basic_auth, spread(node), tx.clone(), Event::Secret));
+    tasks.spawn(watch(
+        secrets,
+        basic_auth,
+        spread(node),
+        tx.clone(),
+        Event::Secret,
+    ));
 }
 
 /// A number in 0..1 that is this node's own: it moves requests of nodes that start together apart.
@@ -53,5 +89,7 @@ pub(crate) fn spread(node: &str) -> f64 {
 
 /// FNV-1a, 32 bits: stable across versions, unlike the standard library's hasher.
 pub(crate) fn fnv1a(text: &str) -> u32 {
-    text.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+    text.bytes().fold(0x811c_9dc5, |hash, byte| {
+        (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+    })
 }

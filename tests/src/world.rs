@@ -65,7 +65,12 @@ impl Shape {
     /// Two nodes, one router, one controller, with pods.
     #[must_use]
     pub fn of(face: Face) -> Self {
-        Self { face, layout: Layout::default(), controllers: 1, data_path: true }
+        Self {
+            face,
+            layout: Layout::default(),
+            controllers: 1,
+            data_path: true,
+        }
     }
 }
 
@@ -99,12 +104,17 @@ impl World {
             cluster,
             lab,
         };
-        world.cluster.apply("apiVersion: v1\nkind: Namespace\nmetadata: { name: portolan-system }\n").await?;
+        world
+            .cluster
+            .apply("apiVersion: v1\nkind: Namespace\nmetadata: { name: portolan-system }\n")
+            .await?;
         for node in &world.lab.nodes {
             world.cluster.create_node(node).await?;
             if shape.data_path {
                 world.proxies.push(world.cluster.start_proxy(node).await?);
-                world.pods.push(node.add_pod(&format!("pod-{}", node.number()))?);
+                world
+                    .pods
+                    .push(node.add_pod(&format!("pod-{}", node.number()))?);
             }
         }
         for number in 0..shape.controllers {
@@ -156,7 +166,9 @@ impl World {
     pub async fn service(&self, name: &str, policy: &str, pods: &[&Pod]) -> Result<Vec<IpAddr>> {
         self.apply(&service_yaml(name, policy)).await?;
         let endpoints: Vec<Endpoint> = pods.iter().map(|pod| Endpoint::ready(pod)).collect();
-        self.cluster.set_endpoints("default", name, &endpoints).await?;
+        self.cluster
+            .set_endpoints("default", name, &endpoints)
+            .await?;
         self.vips(name, 2).await
     }
 
@@ -175,9 +187,17 @@ impl World {
     pub async fn held(&self, name: &str) -> Result<Vec<IpAddr>> {
         let services: Api<Service> = Api::default_namespaced(self.cluster.client());
         let status = services.get(name).await?.status.unwrap_or_default();
-        let entries = status.load_balancer.unwrap_or_default().ingress.unwrap_or_default();
+        let entries = status
+            .load_balancer
+            .unwrap_or_default()
+            .ingress
+            .unwrap_or_default();
         let parse = |ip: String| ip.parse().with_context(|| format!("status holds {ip:?}"));
-        entries.into_iter().filter_map(|entry| entry.ip).map(parse).collect()
+        entries
+            .into_iter()
+            .filter_map(|entry| entry.ip)
+            .map(parse)
+            .collect()
     }
 
     /// Waits until the last twenty answers that a client gets come from exactly these nodes, none missing.
@@ -190,7 +210,10 @@ impl World {
 
 fn only(report: &Report, nodes: &[&str]) -> Result<()> {
     let last: Vec<_> = report.attempts.iter().rev().take(20).collect();
-    ensure!(last.len() == 20 && last.iter().all(|it| it.outcome.is_ok()), "{report}");
+    ensure!(
+        last.len() == 20 && last.iter().all(|it| it.outcome.is_ok()),
+        "{report}"
+    );
     let answers = last.iter().filter_map(|it| it.outcome.as_ref().ok());
     let seen: std::collections::BTreeSet<&str> = answers.map(|answer| &*answer.node).collect();
     ensure!(seen.iter().eq(nodes), "the last ones came from {seen:?}");
@@ -240,7 +263,9 @@ spec:
 pub fn binary(name: &str) -> Result<PathBuf> {
     let this = std::env::current_exe().context("where this program is")?;
     let folders = this.ancestors().skip(1).take(2);
-    let found = folders.map(|folder| folder.join(name)).find(|path| path.is_file());
+    let found = folders
+        .map(|folder| folder.join(name))
+        .find(|path| path.is_file());
     found.with_context(|| format!("{name} is not built: run cargo build --workspace"))
 }
 

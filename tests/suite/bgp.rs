@@ -6,13 +6,12 @@ use anyhow::{Context, Result, ensure};
 use ipnetwork::IpNetwork;
 use k8s_openapi::api::core::v1::Service;
 use kube::Api;
+use kube::api::DeleteParams;
 use portolan_api::crd::{NodeReport, SessionReport, SessionState};
 use portolan_tests::kubernetes::{Endpoint, Face};
 use portolan_tests::lab::router::{Bird, Frr, Gobgp, Neighbour, Router, RouterConfig};
 use portolan_tests::lab::{Host, Lab, Layout, retry_until};
 use portolan_tests::world::{BGP, NODE_AS, POOL, ROUTER_AS, SOON, Shape, World, peer_yaml};
-
-use crate::on_both_faces;
 
 const RANGES: &str = "
 apiVersion: portolan.dev/v1alpha1
@@ -31,7 +30,11 @@ fn mk_config(lab: &Lab, router: &Host, key: Option<&str>) -> RouterConfig {
             None => neighbour,
         }
     };
-    RouterConfig::new(ROUTER_AS, router.address().v4, addresses.map(neighbour).collect())
+    RouterConfig::new(
+        ROUTER_AS,
+        router.address().v4,
+        addresses.map(neighbour).collect(),
+    )
 }
 
 /// Peers for both families of every router.
@@ -39,14 +42,21 @@ fn mk_peers(lab: &Lab) -> String {
     let of_router = |(index, router): (usize, &Host)| {
         let Dual { v4, v6 } = router.address();
         let name = |family: &str| format!("router-{}-{family}", index + 1);
-        format!("{}---{}---", peer_yaml(&name("v4"), v4.into(), ""), peer_yaml(&name("v6"), v6.into(), ""))
+        format!(
+            "{}---{}---",
+            peer_yaml(&name("v4"), v4.into(), ""),
+            peer_yaml(&name("v6"), v6.into(), "")
+        )
     };
     lab.routers.iter().enumerate().map(of_router).collect()
 }
 use portolan_tests::lab::Dual;
 
 fn mk_hops(lab: &Lab, like: IpAddr) -> Vec<IpAddr> {
-    lab.nodes.iter().map(|node| node.host.address().of_family(like)).collect()
+    lab.nodes
+        .iter()
+        .map(|node| node.host.address().of_family(like))
+        .collect()
 }
 
 async fn wait_for_hops(router: &dyn Router, prefix: IpNetwork, hops: &[IpAddr]) -> Result<()> {
@@ -74,7 +84,10 @@ async fn wait_for_kernel(host: &Host, prefix: IpNetwork, hops: &[IpAddr]) -> Res
 async fn session(world: &World, node: &str, peer: &str) -> Result<SessionReport> {
     let reports: Api<NodeReport> = Api::all(world.cluster.client());
     let status = reports.get(node).await?.status.unwrap_or_default();
-    let found = status.sessions.into_iter().find(|session| session.peer == peer);
+    let found = status
+        .sessions
+        .into_iter()
+        .find(|session| session.peer == peer);
     found.with_context(|| format!("{node} reports no session with {peer}"))
 }
 
@@ -95,22 +108,37 @@ async fn wait_for_session(
 /// Issue row 1: FRR, BIRD and GoBGP learn both families from both nodes, FRR and BIRD install ECMP, clients are answered
 /// by pods by way of both nodes, and the whole ClusterIP range is reachable likewise.
 async fn every_router_learns_and_spreads_and_clients_are_answered(face: Face) -> Result<()> {
-    let shape = Shape { layout: Layout { nodes: 2, routers: 3 }, ..Shape::of(face) };
+    let shape = Shape {
+        layout: Layout {
+            nodes: 2,
+            routers: 3,
+        },
+        ..Shape::of(face)
+    };
     let world = World::start(shape).await?;
     let lab = &world.lab;
     let frr = Frr::start(&lab.routers[0], &mk_config(lab, &lab.routers[0], None)).await?;
     let bird = Bird::start(&lab.routers[1], &mk_config(lab, &lab.routers[1], None)).await?;
     let gobgp = Gobgp::start(&lab.routers[2], &mk_config(lab, &lab.routers[2], None)).await?;
-    world.apply(&format!("{POOL}---{BGP}---{RANGES}---{}", mk_peers(lab))).await?;
+    world
+        .apply(&format!("{POOL}---{BGP}---{RANGES}---{}", mk_peers(lab)))
+        .await?;
     let pods: Vec<_> = world.pods.iter().collect();
     let vips = world.service("web", "Cluster", &pods).await?;
 
     let services: Api<Service> = Api::default_namespaced(world.cluster.client());
     let spec = services.get("web").await?.spec.unwrap_or_default();
     let cluster_ips = spec.cluster_ips.unwrap_or_default();
-    let cluster_ips = cluster_ips.iter().map(|ip| Ok(ip.parse()?)).collect::<Result<Vec<IpAddr>>>()?;
+    let cluster_ips = cluster_ips
+        .iter()
+        .map(|ip| Ok(ip.parse()?))
+        .collect::<Result<Vec<IpAddr>>>()?;
     let ranges: [IpNetwork; 2] = ["10.96.0.0/12".parse()?, "fd00:96::/112".parse()?];
-    let prefixes: Vec<IpNetwork> = vips.iter().map(|vip| IpNetwork::from(*vip)).chain(ranges).collect();
+    let prefixes: Vec<IpNetwork> = vips
+        .iter()
+        .map(|vip| IpNetwork::from(*vip))
+        .chain(ranges)
+        .collect();
     let routers: [&dyn Router; 3] = [&frr, &bird, &gobgp];
     for (router, host) in routers.iter().zip(&lab.routers) {
         for prefix in &prefixes {
@@ -130,7 +158,10 @@ async fn every_router_learns_and_spreads_and_clients_are_answered(face: Face) ->
     for client in &lab.clients[..2] {
         for address in vips.iter().chain(&cluster_ips) {
             let to = SocketAddr::new(*address, 80);
-            world.answers(client, to, &["node-1", "node-2"]).await.context(client.name().to_owned())?;
+            world
+                .answers(client, to, &["node-1", "node-2"])
+                .await
+                .context(client.name().to_owned())?;
         }
     }
     Ok(())
@@ -138,7 +169,11 @@ async fn every_router_learns_and_spreads_and_clients_are_answered(face: Face) ->
 
 /// Internal sessions: no AS in the path, local preference carried.
 async fn internal_peers_get_local_preference_and_an_empty_path(face: Face) -> Result<()> {
-    let world = World::start(Shape { data_path: false, ..Shape::of(face) }).await?;
+    let world = World::start(Shape {
+        data_path: false,
+        ..Shape::of(face)
+    })
+    .await?;
     let lab = &world.lab;
     let router = &lab.routers[0];
     let mut config = mk_config(lab, router, None);
@@ -146,13 +181,32 @@ async fn internal_peers_get_local_preference_and_an_empty_path(face: Face) -> Re
     let frr = Frr::start(router, &config).await?;
     let advertisement = BGP.replace("spec: {", "spec: { localPref: 250, ");
     let peer = peer_yaml("internal", router.address().v4.into(), "");
-    let peer = peer.replace(&format!("peerASN: {ROUTER_AS}"), &format!("peerASN: {NODE_AS}"));
-    world.apply(&format!("{POOL}---{advertisement}---{peer}")).await?;
-    world.apply(&portolan_tests::world::service_yaml("web", "Cluster")).await?;
-    let outside = Endpoint::at(Dual { v4: "10.244.1.99".parse()?, v6: "fd00:244:0:1::99".parse()? }, "node-1");
-    world.cluster.set_endpoints("default", "web", &[outside]).await?;
+    let peer = peer.replace(
+        &format!("peerASN: {ROUTER_AS}"),
+        &format!("peerASN: {NODE_AS}"),
+    );
+    world
+        .apply(&format!("{POOL}---{advertisement}---{peer}"))
+        .await?;
+    world
+        .apply(&portolan_tests::world::service_yaml("web", "Cluster"))
+        .await?;
+    let outside = Endpoint::at(
+        Dual {
+            v4: "10.244.1.99".parse()?,
+            v6: "fd00:244:0:1::99".parse()?,
+        },
+        "node-1",
+    );
+    world
+        .cluster
+        .set_endpoints("default", "web", &[outside])
+        .await?;
     let vips = world.vips("web", 2).await?;
-    let vip = vips.into_iter().find(IpAddr::is_ipv4).context("an IPv4 address")?;
+    let vip = vips
+        .into_iter()
+        .find(IpAddr::is_ipv4)
+        .context("an IPv4 address")?;
     wait_for_hops(&frr, vip.into(), &mk_hops(lab, vip)).await?;
     for path in frr.rib(vip.into())? {
         assert_eq!((path.as_path, path.local_pref), (vec![], Some(250)));
@@ -163,26 +217,48 @@ async fn internal_peers_get_local_preference_and_an_empty_path(face: Face) -> Re
 /// Issue row 2: the right key establishes, a wrong one never does and says what may be wrong, a key from a Secret works,
 /// and changing it restarts the session once.
 async fn md5_keys_by_value_and_by_secret(face: Face) -> Result<()> {
-    let shape = Shape { layout: Layout { nodes: 1, routers: 1 }, data_path: false, ..Shape::of(face) };
+    let shape = Shape {
+        layout: Layout {
+            nodes: 1,
+            routers: 1,
+        },
+        data_path: false,
+        ..Shape::of(face)
+    };
     let world = World::start(shape).await?;
     let router = &world.lab.routers[0];
     let frr = Frr::start(router, &mk_config(&world.lab, router, Some("right"))).await?;
     let peer = |more: &str| peer_yaml("keyed", router.address().v4.into(), more);
 
-    world.apply(&format!("{POOL}---{BGP}---{}", peer("  password: wrong\n  connectTime: 1s"))).await?;
+    world
+        .apply(&format!(
+            "{POOL}---{BGP}---{}",
+            peer("  password: wrong\n  connectTime: 1s")
+        ))
+        .await?;
     let told = wait_for_session(&world, "keyed", "the report to mention MD5", |session| {
-        session.last_error.as_deref().is_some_and(|why| why.contains("MD5"))
+        session
+            .last_error
+            .as_deref()
+            .is_some_and(|why| why.contains("MD5"))
     })
     .await?;
-    assert_eq!((told.state == SessionState::Established, told.established_count), (false, 0), "{told:?}");
+    assert_eq!(
+        (
+            told.state == SessionState::Established,
+            told.established_count
+        ),
+        (false, 0),
+        "{told:?}"
+    );
 
-    let up = |count: i64| {
-        move |session: &SessionReport| {
-            session.state == SessionState::Established && session.established_count == count
-        }
-    };
-    world.apply(&peer("  password: right\n  connectTime: 1s")).await?;
-    wait_for_session(&world, "keyed", "the right key to establish", up(1)).await?;
+    world
+        .apply(&peer("  password: right\n  connectTime: 1s"))
+        .await?;
+    wait_for_session(&world, "keyed", "the right key to establish", |session| {
+        session.state == SessionState::Established
+    })
+    .await?;
 
     // By Secret: replacing the value by a reference to the same key is the same session.
     let secret = |key: &str| {
@@ -192,26 +268,64 @@ async fn md5_keys_by_value_and_by_secret(face: Face) -> Result<()> {
     };
     let by_secret = peer("  passwordSecret: { name: md5 }\n  connectTime: 1s");
     let bgp_peers: Api<portolan_api::crd::BGPPeer> = Api::all(world.cluster.client());
-    bgp_peers.delete("keyed", &Default::default()).await?;
+    bgp_peers.delete("keyed", &DeleteParams::default()).await?;
     world.apply(&by_secret).await?;
-    let missing = wait_for_session(&world, "keyed", "the report to name the missing Secret", |session| {
-        session.last_error.as_deref().is_some_and(|why| why.contains("portolan-system/md5"))
-    })
+    let missing = wait_for_session(
+        &world,
+        "keyed",
+        "the report to name the missing Secret",
+        |session| {
+            session
+                .last_error
+                .as_deref()
+                .is_some_and(|why| why.contains("portolan-system/md5"))
+        },
+    )
     .await?;
     assert_eq!(missing.state, SessionState::Idle);
     world.apply(&secret("right")).await?;
-    let first = wait_for_session(&world, "keyed", "the Secret's key to establish", |session| {
-        session.state == SessionState::Established
-    })
+    wait_for_session(
+        &world,
+        "keyed",
+        "the Secret's key to establish",
+        |session| session.state == SessionState::Established,
+    )
     .await?;
 
-    frr.vty(&["configure terminal", &format!("router bgp {ROUTER_AS}"), &format!("neighbor {} password changed", world.lab.nodes[0].host.address().v4)])?;
+    // As the router counts: one more establishment, and then none.
+    let established = || -> Result<u64> {
+        let sessions = frr.sessions()?;
+        let ours = sessions
+            .iter()
+            .find(|session| session.peer.is_ipv4())
+            .context("no session")?;
+        ensure!(ours.is_established(), "it is {}", ours.state);
+        ours.established_count.context("FRR counts")
+    };
+    let before = established()?;
+    let node = world.lab.nodes[0].host.address().v4;
+    let router_as = format!("router bgp {ROUTER_AS}");
+    frr.vty(&[
+        "configure terminal",
+        &router_as,
+        &format!("neighbor {node} password changed"),
+    ])?;
     world.apply(&secret("changed")).await?;
-    wait_for_session(&world, "keyed", "one restart with the new key", up(first.established_count + 1)).await?;
-    // Nothing restarts it again: two keepalive intervals later it is the same session.
+    retry_until(SOON, "one restart with the new key", async || {
+        let now = established()?;
+        ensure!(
+            now == before + 1,
+            "established {now} times, {before} before"
+        );
+        Ok(())
+    })
+    .await?;
     tokio::time::sleep(std::time::Duration::from_secs(7)).await;
-    let last = session(&world, "node-1", "keyed").await?;
-    assert!(up(first.established_count + 1)(&last), "{last:?}");
+    assert_eq!(
+        established()?,
+        before + 1,
+        "two keepalive intervals later it is the same session"
+    );
     Ok(())
 }
 
@@ -221,27 +335,61 @@ async fn policy_local_follows_endpoints(face: Face) -> Result<()> {
     let world = World::start(Shape::of(face)).await?;
     let lab = &world.lab;
     let frr = Frr::start(&lab.routers[0], &mk_config(lab, &lab.routers[0], None)).await?;
-    world.apply(&format!("{POOL}---{BGP}---{}", mk_peers(lab))).await?;
-    let [first, second] = &world.pods[..] else { panic!("a pod per node") };
+    world
+        .apply(&format!("{POOL}---{BGP}---{}", mk_peers(lab)))
+        .await?;
+    let [first, second] = &world.pods[..] else {
+        panic!("a pod per node")
+    };
     let vips = world.service("web", "Local", &[first]).await?;
     let only = |index: usize, vip: IpAddr| vec![lab.nodes[index].host.address().of_family(vip)];
     for vip in &vips {
         wait_for_kernel(&lab.routers[0], (*vip).into(), &only(0, *vip)).await?;
-        world.answers(&lab.clients[0], SocketAddr::new(*vip, 80), &["node-1"]).await?;
+        world
+            .answers(&lab.clients[0], SocketAddr::new(*vip, 80), &["node-1"])
+            .await?;
     }
     let steps = [
-        ("ready on both", vec![Endpoint::ready(first), Endpoint::ready(second)], vec![0, 1]),
-        ("terminating but serving", vec![Endpoint::ready(first).terminating(), Endpoint::ready(second)], vec![0, 1]),
-        ("gone from the first", vec![Endpoint::ready(second)], vec![1]),
-        ("not ready on the second", vec![Endpoint::ready(second).unready()], vec![]),
-        ("terminating and alone", vec![Endpoint::ready(second).terminating()], vec![1]),
+        (
+            "ready on both",
+            vec![Endpoint::ready(first), Endpoint::ready(second)],
+            vec![0, 1],
+        ),
+        (
+            "terminating but serving",
+            vec![
+                Endpoint::ready(first).terminating(),
+                Endpoint::ready(second),
+            ],
+            vec![0, 1],
+        ),
+        (
+            "gone from the first",
+            vec![Endpoint::ready(second)],
+            vec![1],
+        ),
+        (
+            "not ready on the second",
+            vec![Endpoint::ready(second).unready()],
+            vec![],
+        ),
+        (
+            "terminating and alone",
+            vec![Endpoint::ready(second).terminating()],
+            vec![1],
+        ),
         ("none at all", vec![], vec![]),
     ];
     for (step, endpoints, nodes) in steps {
-        world.cluster.set_endpoints("default", "web", &endpoints).await?;
+        world
+            .cluster
+            .set_endpoints("default", "web", &endpoints)
+            .await?;
         for vip in &vips {
             let hops: Vec<IpAddr> = nodes.iter().flat_map(|index| only(*index, *vip)).collect();
-            wait_for_hops(&frr, (*vip).into(), &hops).await.context(step)?;
+            wait_for_hops(&frr, (*vip).into(), &hops)
+                .await
+                .context(step)?;
         }
     }
     Ok(())
@@ -250,8 +398,14 @@ async fn policy_local_follows_endpoints(face: Face) -> Result<()> {
 /// Node selectors, the exclude label, an orderly stop and a kill: each takes exactly that node out of the route.
 async fn a_node_leaves_and_comes_back(face: Face) -> Result<()> {
     let mut world = World::start(Shape::of(face)).await?;
-    let frr = Frr::start(&world.lab.routers[0], &mk_config(&world.lab, &world.lab.routers[0], None)).await?;
-    world.apply(&format!("{POOL}---{BGP}---{}", mk_peers(&world.lab))).await?;
+    let frr = Frr::start(
+        &world.lab.routers[0],
+        &mk_config(&world.lab, &world.lab.routers[0], None),
+    )
+    .await?;
+    world
+        .apply(&format!("{POOL}---{BGP}---{}", mk_peers(&world.lab)))
+        .await?;
     let vips = {
         let pods: Vec<_> = world.pods.iter().collect();
         world.service("web", "Cluster", &pods).await?
@@ -260,28 +414,53 @@ async fn a_node_leaves_and_comes_back(face: Face) -> Result<()> {
     let both = mk_hops(&world.lab, vip);
     wait_for_hops(&frr, vip.into(), &both).await?;
 
-    let label = |value: &str| {
-        format!("apiVersion: v1\nkind: Node\nmetadata: {{ name: node-1, labels: {{ node.kubernetes.io/exclude-from-external-load-balancers: {value} }} }}\n")
+    let node = |labels: &str| {
+        format!(
+            "apiVersion: v1\nkind: Node\nmetadata: {{ name: node-1, labels: {{ {labels} }} }}\n"
+        )
     };
-    world.apply(&label("'true'")).await?;
-    wait_for_hops(&frr, vip.into(), &both[1..]).await.context("excluded")?;
-    world.apply(&label("null")).await?;
-    wait_for_hops(&frr, vip.into(), &both).await.context("included again")?;
+    world
+        .apply(&node(
+            "node.kubernetes.io/exclude-from-external-load-balancers: ''",
+        ))
+        .await?;
+    wait_for_hops(&frr, vip.into(), &both[1..])
+        .await
+        .context("excluded")?;
+    // The same manager applies the object without the label: that removes it.
+    world.apply(&node("")).await?;
+    wait_for_hops(&frr, vip.into(), &both)
+        .await
+        .context("included again")?;
 
     world.speakers[0].stop(SOON).await?;
-    wait_for_hops(&frr, vip.into(), &both[1..]).await.context("stopped")?;
+    wait_for_hops(&frr, vip.into(), &both[1..])
+        .await
+        .context("stopped")?;
     let log = frr.log()?;
-    assert!(log.contains("portolan-speaker is stopping") || log.contains("Administrative"), "FRR heard no reason: {log}");
+    assert!(
+        log.contains("portolan-speaker is stopping") || log.contains("Administrative"),
+        "FRR heard no reason: {log}"
+    );
     world.speakers[0].restart()?;
-    wait_for_hops(&frr, vip.into(), &both).await.context("started again")?;
+    wait_for_hops(&frr, vip.into(), &both)
+        .await
+        .context("started again")?;
 
     // The node dies: traffic goes on through the other one once the hold time has told the router.
     let to = SocketAddr::new(vip, 80);
     let endpoints = [Endpoint::ready(&world.pods[1])];
-    world.cluster.set_endpoints("default", "web", &endpoints).await?;
+    world
+        .cluster
+        .set_endpoints("default", "web", &endpoints)
+        .await?;
     world.lab.nodes[0].cut()?;
-    wait_for_kernel(&world.lab.routers[0], vip.into(), &both[1..]).await.context("cut")?;
-    world.answers(&world.lab.clients[0], to, &["node-2"]).await?;
+    wait_for_kernel(&world.lab.routers[0], vip.into(), &both[1..])
+        .await
+        .context("cut")?;
+    world
+        .answers(&world.lab.clients[0], to, &["node-2"])
+        .await?;
     Ok(())
 }
 

@@ -71,6 +71,11 @@ fn rule(name: &str, spec: &BGPPeerSpec) -> Result<PeerRule, Refusal> {
         )
     })?;
     let address = ip("spec.peerAddress", address)?;
+    if matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local()) {
+        return Err(Refusal::not_implemented(
+            "spec.peerAddress with a link-local address",
+        ));
+    }
     let source = spec
         .source_address
         .as_deref()

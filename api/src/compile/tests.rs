@@ -230,6 +230,12 @@ fn every_bad_peer_is_refused_with_field_and_remedy() {
             "spec.peerAddress: missing",
         ),
         (
+            "link-local",
+            |s| s.peer_address = Some("fe80::1".into()),
+            "NotImplemented",
+            "link-local",
+        ),
+        (
             "unspecified",
             |s| s.peer_address = Some("0.0.0.0".into()),
             "Invalid",

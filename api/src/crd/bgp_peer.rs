@@ -104,7 +104,7 @@ pub struct BGPPeerSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     pub keepalive_time: Option<String>,
-    /// Time between attempts to connect, 1s to 65535s. Unset backs off from 1 to 60 seconds.
+    /// Time between attempts to connect, 1s to 65535s. Unset backs off from 1 to 15 seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     pub connect_time: Option<String>,

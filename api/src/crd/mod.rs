@@ -53,6 +53,19 @@ pub struct ConditionsStatus {
     pub conditions: Vec<Condition>,
 }
 
+/// The schema of `T` without its CEL rules, for a copy of it that only Portolan writes: what was accepted once is not
+/// judged again, and in a list of unbounded length the API server would refuse the rules for their cost.
+fn unruled_schema<T: JsonSchema>(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    let mut schema = T::json_schema(generator);
+    drop_rules(&mut schema);
+    schema
+}
+
+fn drop_rules(schema: &mut schemars::Schema) {
+    schema.remove("x-kubernetes-validations");
+    schemars::transform::transform_subschemas(&mut drop_rules, schema);
+}
+
 /// Schema of a list of conditions, keyed by type as everywhere in Kubernetes.
 fn conditions_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!({

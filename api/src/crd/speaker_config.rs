@@ -60,6 +60,7 @@ pub struct PoolRule {
     /// Name of the IPAddressPool.
     pub name: String,
     /// The accepted specification.
+    #[schemars(schema_with = "super::unruled_schema::<IPAddressPoolSpec>")]
     pub spec: IPAddressPoolSpec,
 }
 

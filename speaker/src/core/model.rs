@@ -157,20 +157,30 @@ impl Model {
     /// Whether some peer takes its key from a Secret.
     #[must_use]
     pub fn needs_secrets(&self) -> bool {
-        self.config.peers.iter().any(|peer| peer.password_secret.is_some())
+        self.config
+            .peers
+            .iter()
+            .any(|peer| peer.password_secret.is_some())
     }
 
     /// The TCP MD5 key in a Secret of our own namespace, or why there is none.
     pub(super) fn key(&self, secret: &portolan_api::crd::SecretReference) -> Result<&str, String> {
         let name = &secret.name;
-        if let Some(other) = secret.namespace.as_ref().filter(|other| **other != self.namespace) {
+        if let Some(other) = secret
+            .namespace
+            .as_ref()
+            .filter(|other| **other != self.namespace)
+        {
             return Err(format!(
                 "passwordSecret {other}/{name}: Secrets are read from namespace {} only: move it there",
                 self.namespace
             ));
         }
         match self.secrets.get(name) {
-            None => Err(format!("passwordSecret {}/{name} does not exist: create it", self.namespace)),
+            None => Err(format!(
+                "passwordSecret {}/{name} does not exist: create it",
+                self.namespace
+            )),
             Some(None) => Err(format!(
                 "passwordSecret {}/{name} has no usable value under password: 1 to 80 bytes of text",
                 self.namespace
@@ -181,7 +191,11 @@ impl Model {
 
     /// Usable endpoints of a Service: anywhere in the cluster, and on this node.
     pub(super) fn usable(&self, service: &ObjectKey) -> (bool, bool) {
-        let slices = self.slices.get(service).into_iter().flat_map(HashMap::values);
+        let slices = self
+            .slices
+            .get(service)
+            .into_iter()
+            .flat_map(HashMap::values);
         slices.fold((false, false), |(anywhere, here), slice| {
             (anywhere || slice.anywhere, here || slice.here)
         })
@@ -216,12 +230,17 @@ impl Model {
     }
 
     fn reduce(&self, service: &Service) -> KnownService {
-        let placement = service.annotation(portolan_api::annotation::L2_NODES).unwrap_or_default();
+        let placement = service
+            .annotation(portolan_api::annotation::L2_NODES)
+            .unwrap_or_default();
         KnownService {
             vips: service.vips(),
             policy: service.spec.external_traffic_policy,
             labels: service.labels().clone(),
-            answers: placement.split(',').next().is_some_and(|first| first.trim() == self.node_name),
+            answers: placement
+                .split(',')
+                .next()
+                .is_some_and(|first| first.trim() == self.node_name),
         }
     }
 
@@ -251,7 +270,9 @@ impl Model {
     }
 
     fn forget_slice(&mut self, key: &ObjectKey) {
-        let Some(owner) = self.slice_owner.remove(key) else { return };
+        let Some(owner) = self.slice_owner.remove(key) else {
+            return;
+        };
         if let Some(slices) = self.slices.get_mut(&owner) {
             slices.remove(&key.name);
             if slices.is_empty() {
@@ -274,7 +295,9 @@ impl Model {
             // The controller writes it again. Until then its last content stands: a deleted configuration, like a
             // missing controller, never withdraws anything.
             Change::Delete(_) => {
-                tracing::warn!("SpeakerConfig was deleted: its last content stays in force until the controller writes it again");
+                tracing::warn!(
+                    "SpeakerConfig was deleted: its last content stays in force until the controller writes it again"
+                );
             }
             Change::Unreadable(..) => {}
             Change::Synced => self.synced("speakerconfig"),
@@ -308,7 +331,10 @@ impl Model {
     fn secret(&mut self, change: Change<Secret>) {
         match change {
             Change::Apply(secret) => {
-                let key = secret.data.password.and_then(|bytes| String::from_utf8(bytes.0).ok());
+                let key = secret
+                    .data
+                    .password
+                    .and_then(|bytes| String::from_utf8(bytes.0).ok());
                 let key = key.filter(|key| (1..=80).contains(&key.len()));
                 let name = secret.metadata.name.unwrap_or_default();
                 self.dirty |= self.secrets.get(&name) != Some(&key);

@@ -7,12 +7,15 @@ use ipnetwork::IpNetwork;
 use portolan_api::ObjectKey;
 use portolan_api::crd::{BgpRule, PeerRule, RouteKind};
 use portolan_api::selector::any_or_empty;
-use portolan_api::view::TrafficPolicy;
-use portolan_proto::bgp::{Asn, Community, HoldTime, LargeCommunity, RouteAttrs, RouterId};
+use portolan_api::view::{Node, TrafficPolicy};
+use portolan_proto::bgp::{
+    Asn, Community, HoldTime, LargeCommunity, RouteAttrs, RouterId, RouterIdError,
+};
 
 use super::model::{KnownService, Model};
 use crate::bgp::{Password, PeerSpec};
 use crate::l2::Interfaces;
+use crate::watches::fnv1a;
 
 /// Complete set of announcements of this node.
 #[derive(Debug, Default)]
@@ -40,11 +43,15 @@ impl Model {
     /// What this node must announce, as far as is known.
     #[must_use]
     pub fn plan(&self) -> Plan {
-        let mut plan = Plan { excluded: self.excluded(), ..Plan::default() };
+        let mut plan = Plan {
+            excluded: self.excluded(),
+            ..Plan::default()
+        };
         let Some(node) = &self.node else { return plan };
         let rules = self.config.peers.iter();
-        let ours: Vec<&PeerRule> =
-            rules.filter(|peer| any_or_empty(&peer.node_selectors, node.labels())).collect();
+        let ours: Vec<&PeerRule> = rules
+            .filter(|peer| any_or_empty(&peer.node_selectors, node.labels()))
+            .collect();
         plan.peers = ours.iter().map(|rule| self.peer(rule)).collect();
         for peer in &ours {
             plan.routes.insert(peer.name.clone(), BTreeMap::new());
@@ -81,14 +88,17 @@ impl Model {
     }
 
     fn bgp_rules(&self) -> impl Iterator<Item = &BgpRule> {
-        let labels = self.node.as_ref().map(|node| node.labels());
+        let labels = self.node.as_ref().map(Node::labels);
         self.config.bgp.iter().filter(move |rule| {
             labels.is_some_and(|labels| any_or_empty(&rule.node_selectors, labels))
         })
     }
 
     fn cluster_ranges(&self, peers: &[&PeerRule], plan: &mut Plan) {
-        for rule in self.bgp_rules().filter(|rule| rule.routes.contains(&RouteKind::ClusterIPRange)) {
+        for rule in self
+            .bgp_rules()
+            .filter(|rule| rule.routes.contains(&RouteKind::ClusterIPRange))
+        {
             for range in &self.config.cluster_ip_ranges {
                 plan.announce(rule, masked(*range, range.prefix()), peers);
             }
@@ -97,7 +107,9 @@ impl Model {
 
     fn service_routes(&self, service: &KnownService, peers: &[&PeerRule], plan: &mut Plan) {
         for vip in &service.vips {
-            let Some(pool) = self.pools.of(*vip) else { continue };
+            let Some(pool) = self.pools.of(*vip) else {
+                continue;
+            };
             let covers = |rule: &&BgpRule| {
                 rule.routes.contains(&RouteKind::LoadBalancerIP)
                     && rule.pools.iter().any(|name| name == pool)
@@ -114,9 +126,13 @@ impl Model {
     }
 
     fn service_l2(&self, service: &KnownService, plan: &mut Plan) {
-        let Some(node) = self.node.as_ref().filter(|_| service.answers) else { return };
+        let Some(node) = self.node.as_ref().filter(|_| service.answers) else {
+            return;
+        };
         for vip in &service.vips {
-            let Some(pool) = self.pools.of(*vip) else { continue };
+            let Some(pool) = self.pools.of(*vip) else {
+                continue;
+            };
             let covering = self.config.l2.iter().filter(|rule| {
                 rule.pools.iter().any(|name| name == pool)
                     && any_or_empty(&rule.node_selectors, node.labels())
@@ -150,28 +166,44 @@ impl Model {
             source: rule.source_address,
             local_as: Asn::new(rule.my_asn).map_err(|why| words(&why))?,
             peer_as: Asn::new(rule.peer_asn).map_err(|why| words(&why))?,
-            router_id: self.router_id(rule),
+            router_id: self.router_id(rule).map_err(|why| words(&why))?,
             hold_time: HoldTime::new(rule.hold_time_seconds).map_err(|why| words(&why))?,
-            keepalive: rule.keepalive_milliseconds.map(|ms| std::time::Duration::from_millis(ms.into())),
-            connect_time: rule.connect_seconds.map(|s| std::time::Duration::from_secs(s.into())),
-            password: key.map(Password::new).transpose().map_err(|why| words(&why))?,
+            keepalive: rule
+                .keepalive_milliseconds
+                .map(|ms| std::time::Duration::from_millis(ms.into())),
+            connect_time: rule
+                .connect_seconds
+                .map(|s| std::time::Duration::from_secs(s.into())),
+            password: key
+                .map(Password::new)
+                .transpose()
+                .map_err(|why| words(&why))?,
             multihop: rule.multi_hop,
         })
     }
 
     /// The configured identifier, else the node's first IPv4 address, else a number made from the node's name, which is
     /// as good: RFC 6286 asks only that it is unique within the AS and not zero.
-    fn router_id(&self, rule: &PeerRule) -> RouterId {
+    fn router_id(&self, rule: &PeerRule) -> Result<RouterId, RouterIdError> {
         let addresses = self.node.iter().flat_map(|node| &node.status.addresses);
         let internal = addresses
             .filter(|address| address.kind == "InternalIP")
             .find_map(|address| address.address.parse::<Ipv4Addr>().ok());
-        let chosen = rule.router_id.or(internal).and_then(|id| RouterId::try_from(id).ok());
-        chosen.unwrap_or_else(|| RouterId::of_name(self.node_name()))
+        match rule.router_id.or(internal) {
+            Some(id) => RouterId::try_from(id),
+            None => RouterId::new(fnv1a(self.node_name()).max(1)),
+        }
     }
 }
 
 impl Plan {
+    /// Whether a session with this peer is to run.
+    #[must_use]
+    pub fn runs(&self, name: &str) -> bool {
+        let is = |peer: &PlannedPeer| matches!(peer, PlannedPeer::Run(spec) if spec.name == name);
+        self.peers.iter().any(is)
+    }
+
     /// Puts a prefix to every peer that the rule names, or to all. Where several rules put the same prefix to the same
     /// peer, communities add up and the higher local preference counts.
     fn announce(&mut self, rule: &BgpRule, prefix: IpNetwork, peers: &[&PeerRule]) {
@@ -184,10 +216,18 @@ impl Plan {
             let routes = self.routes.entry(peer.name.clone()).or_default();
             let attrs = routes.entry(prefix).or_default();
             attrs.local_pref = attrs.local_pref.max(rule.local_pref);
-            attrs.communities.extend(rule.communities.iter().map(|c| Community::from_bits(*c)));
-            attrs.large.extend(rule.large_communities.iter().map(|[global, local1, local2]| {
-                LargeCommunity { global: *global, local1: *local1, local2: *local2 }
-            }));
+            attrs
+                .communities
+                .extend(rule.communities.iter().map(|c| community(*c)));
+            attrs.large.extend(
+                rule.large_communities
+                    .iter()
+                    .map(|[global, local1, local2]| LargeCommunity {
+                        global: *global,
+                        local1: *local1,
+                        local2: *local2,
+                    }),
+            );
         }
     }
 
@@ -202,6 +242,11 @@ impl Plan {
             }
         }
     }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the two halves of 32 bits")]
+fn community(bits: u32) -> Community {
+    Community::new((bits >> 16) as u16, bits as u16)
 }
 
 /// The prefix of this length that holds the network's address, host bits cleared.

@@ -27,7 +27,9 @@ impl Pools {
     /// The pool that holds the address.
     pub(super) fn of(&self, address: IpAddr) -> Option<&str> {
         let at = (Family::of(address), value(address));
-        let after = self.sorted.partition_point(|(range, _)| (range.family(), range.first()) <= at);
+        let after = self
+            .sorted
+            .partition_point(|(range, _)| (range.family(), range.first()) <= at);
         let (range, name) = self.sorted.get(after.checked_sub(1)?)?;
         range.contains(address).then_some(name)
     }
@@ -48,12 +50,18 @@ mod tests {
             },
         };
         let pools = pools.iter().map(rule).collect();
-        Pools::new(&SpeakerConfigSpec { pools, ..Default::default() })
+        Pools::new(&SpeakerConfigSpec {
+            pools,
+            ..Default::default()
+        })
     }
 
     #[test]
     fn an_address_belongs_to_the_pool_whose_range_holds_it() {
-        let pools = mk_pools(&[("b", &["10.1.0.0/24", "2001:db8::/120"]), ("a", &["10.0.0.10-10.0.0.20"])]);
+        let pools = mk_pools(&[
+            ("b", &["10.1.0.0/24", "2001:db8::/120"]),
+            ("a", &["10.0.0.10-10.0.0.20"]),
+        ]);
         for (address, pool) in [
             ("10.0.0.9", None),
             ("10.0.0.10", Some("a")),

@@ -6,12 +6,13 @@ use ipnetwork::IpNetwork;
 use k8s_openapi::ByteString;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use portolan_api::crd::{
-    BgpRule, IPAddressPoolSpec, L2Rule, PeerRule, PoolRule, RouteKind, SecretReference, SpeakerConfig,
-    SpeakerConfigSpec,
+    BgpRule, IPAddressPoolSpec, L2Rule, PeerRule, PoolRule, RouteKind, SecretReference,
+    SpeakerConfig, SpeakerConfigSpec,
 };
 use portolan_api::selector::LabelSelector;
 use portolan_api::view::{
-    Conditions, Endpoint, EndpointSlice, Ingress, Node, NodeAddress, NodeCondition, Service, TrafficPolicy,
+    Conditions, Endpoint, EndpointSlice, Ingress, Node, NodeAddress, NodeCondition, Service,
+    TrafficPolicy,
 };
 use portolan_daemon::watch::Change;
 
@@ -22,6 +23,9 @@ use crate::l2::Interfaces;
 const NODE: &str = "n1";
 const VIP4: &str = "192.0.2.10";
 const VIP6: &str = "2001:db8::10";
+
+type Endpoints<'a> = &'a [(&'a str, Conditions)];
+type Edit = Box<dyn Fn(&mut SpeakerConfigSpec)>;
 
 fn mk_meta(namespace: &str, name: &str) -> ObjectMeta {
     ObjectMeta {
@@ -67,48 +71,92 @@ fn mk_config() -> SpeakerConfigSpec {
         ..IPAddressPoolSpec::default()
     };
     SpeakerConfigSpec {
-        pools: vec![PoolRule { name: "pool".into(), spec }],
-        l2: vec![L2Rule { name: "l2".into(), pools: vec!["pool".into()], ..L2Rule::default() }],
+        pools: vec![PoolRule {
+            name: "pool".into(),
+            spec,
+        }],
+        l2: vec![L2Rule {
+            name: "l2".into(),
+            pools: vec!["pool".into()],
+            ..L2Rule::default()
+        }],
         bgp: vec![mk_bgp("bgp", &[RouteKind::LoadBalancerIP])],
         peers: vec![mk_peer("v4", "10.0.0.1"), mk_peer("v6", "fd00::1")],
-        cluster_ip_ranges: vec!["10.96.0.0/12".parse().unwrap(), "fd00:96::/112".parse().unwrap()],
+        cluster_ip_ranges: vec![
+            "10.96.0.0/12".parse().unwrap(),
+            "fd00:96::/112".parse().unwrap(),
+        ],
     }
 }
 
 fn mk_node() -> Node {
-    let mut node = Node { metadata: mk_meta("", NODE), ..Node::default() };
+    let mut node = Node {
+        metadata: mk_meta("", NODE),
+        ..Node::default()
+    };
     node.metadata.uid = Some("uid".into());
     node.metadata.labels = Some([("zone".to_owned(), "a".to_owned())].into());
-    node.status.addresses = vec![NodeAddress { kind: "InternalIP".into(), address: "10.0.0.11".into() }];
+    node.status.addresses = vec![NodeAddress {
+        kind: "InternalIP".into(),
+        address: "10.0.0.11".into(),
+    }];
     node
 }
 
 fn mk_service(policy: TrafficPolicy, l2_nodes: &str) -> Service {
-    let mut service = Service { metadata: mk_meta("default", "web"), ..Service::default() };
-    service.metadata.annotations = Some([(portolan_api::annotation::L2_NODES.to_owned(), l2_nodes.to_owned())].into());
+    let mut service = Service {
+        metadata: mk_meta("default", "web"),
+        ..Service::default()
+    };
+    service.metadata.annotations = Some(
+        [(
+            portolan_api::annotation::L2_NODES.to_owned(),
+            l2_nodes.to_owned(),
+        )]
+        .into(),
+    );
     service.spec.kind = Some("LoadBalancer".into());
     service.spec.external_traffic_policy = policy;
-    let entry = |ip: &str| Ingress { ip: Some(ip.to_owned()), ..Ingress::default() };
+    let entry = |ip: &str| Ingress {
+        ip: Some(ip.to_owned()),
+        ..Ingress::default()
+    };
     service.status.load_balancer.ingress = vec![entry(VIP4), entry(VIP6)];
     service
 }
 
 fn mk_slice(name: &str, endpoints: &[(&str, Conditions)]) -> EndpointSlice {
     let mut metadata = mk_meta("default", name);
-    metadata.labels = Some([(portolan_api::annotation::SERVICE_NAME.to_owned(), "web".to_owned())].into());
+    metadata.labels = Some(
+        [(
+            portolan_api::annotation::SERVICE_NAME.to_owned(),
+            "web".to_owned(),
+        )]
+        .into(),
+    );
     let endpoint = |(node, conditions): &(&str, Conditions)| Endpoint {
         conditions: conditions.clone(),
         node_name: (!node.is_empty()).then(|| (*node).to_owned()),
     };
-    EndpointSlice { metadata, endpoints: endpoints.iter().map(endpoint).collect() }
+    EndpointSlice {
+        metadata,
+        endpoints: endpoints.iter().map(endpoint).collect(),
+    }
 }
 
 fn ready() -> Conditions {
-    Conditions { ready: Some(true), serving: Some(true), terminating: Some(false) }
+    Conditions {
+        ready: Some(true),
+        serving: Some(true),
+        terminating: Some(false),
+    }
 }
 
 fn apply_config(model: &mut Model, spec: SpeakerConfigSpec) {
-    let config = SpeakerConfig { metadata: mk_meta("", "default"), spec };
+    let config = SpeakerConfig {
+        metadata: mk_meta("", "default"),
+        spec,
+    };
     model.handle(Event::Config(Change::Apply(config)));
 }
 
@@ -117,8 +165,14 @@ fn mk_model() -> Model {
     let mut model = Model::new(NODE.into(), "portolan-system".into(), None);
     apply_config(&mut model, mk_config());
     model.handle(Event::Node(Change::Apply(mk_node())));
-    model.handle(Event::Service(Change::Apply(mk_service(TrafficPolicy::Cluster, "n1,n2"))));
-    model.handle(Event::Slice(Change::Apply(mk_slice("web-1", &[(NODE, ready())]))));
+    model.handle(Event::Service(Change::Apply(mk_service(
+        TrafficPolicy::Cluster,
+        "n1,n2",
+    ))));
+    model.handle(Event::Slice(Change::Apply(mk_slice(
+        "web-1",
+        &[(NODE, ready())],
+    ))));
     for synced in [
         Event::Service(Change::Synced),
         Event::Slice(Change::Synced),
@@ -131,7 +185,10 @@ fn mk_model() -> Model {
 }
 
 fn routes(plan: &Plan, peer: &str) -> Vec<String> {
-    plan.routes.get(peer).map(|r| r.keys().map(IpNetwork::to_string).collect()).unwrap_or_default()
+    plan.routes
+        .get(peer)
+        .map(|r| r.keys().map(IpNetwork::to_string).collect())
+        .unwrap_or_default()
 }
 
 fn answered(plan: &Plan) -> Vec<String> {
@@ -166,20 +223,71 @@ fn each_session_carries_the_family_of_its_address() {
 
 #[test]
 fn policy_and_readiness_decide_who_attracts_traffic() {
-    let not_ready = Conditions { ready: Some(false), serving: Some(false), terminating: Some(false) };
-    let leaving = Conditions { ready: Some(false), serving: Some(true), terminating: Some(true) };
-    let left = Conditions { ready: Some(false), serving: Some(false), terminating: Some(true) };
-    type Endpoints<'a> = &'a [(&'a str, Conditions)];
+    let not_ready = Conditions {
+        ready: Some(false),
+        serving: Some(false),
+        terminating: Some(false),
+    };
+    let leaving = Conditions {
+        ready: Some(false),
+        serving: Some(true),
+        terminating: Some(true),
+    };
+    let left = Conditions {
+        ready: Some(false),
+        serving: Some(false),
+        terminating: Some(true),
+    };
     let table: &[(&str, TrafficPolicy, Endpoints<'_>, bool)] = &[
-        ("cluster, ready elsewhere", TrafficPolicy::Cluster, &[("n2", ready())], true),
-        ("cluster, ready outside the cluster", TrafficPolicy::Cluster, &[("", ready())], true),
+        (
+            "cluster, ready elsewhere",
+            TrafficPolicy::Cluster,
+            &[("n2", ready())],
+            true,
+        ),
+        (
+            "cluster, ready outside the cluster",
+            TrafficPolicy::Cluster,
+            &[("", ready())],
+            true,
+        ),
         ("cluster, none", TrafficPolicy::Cluster, &[], false),
-        ("cluster, none ready", TrafficPolicy::Cluster, &[("n2", not_ready.clone())], false),
-        ("local, ready here", TrafficPolicy::Local, &[(NODE, ready())], true),
-        ("local, ready elsewhere", TrafficPolicy::Local, &[("n2", ready())], false),
-        ("local, not ready here", TrafficPolicy::Local, &[(NODE, not_ready)], false),
-        ("local, terminating but serving here", TrafficPolicy::Local, &[(NODE, leaving)], true),
-        ("local, terminating and gone here", TrafficPolicy::Local, &[(NODE, left)], false),
+        (
+            "cluster, none ready",
+            TrafficPolicy::Cluster,
+            &[("n2", not_ready.clone())],
+            false,
+        ),
+        (
+            "local, ready here",
+            TrafficPolicy::Local,
+            &[(NODE, ready())],
+            true,
+        ),
+        (
+            "local, ready elsewhere",
+            TrafficPolicy::Local,
+            &[("n2", ready())],
+            false,
+        ),
+        (
+            "local, not ready here",
+            TrafficPolicy::Local,
+            &[(NODE, not_ready)],
+            false,
+        ),
+        (
+            "local, terminating but serving here",
+            TrafficPolicy::Local,
+            &[(NODE, leaving)],
+            true,
+        ),
+        (
+            "local, terminating and gone here",
+            TrafficPolicy::Local,
+            &[(NODE, left)],
+            false,
+        ),
     ];
     for (row, policy, endpoints, announced) in table {
         let mut model = mk_model();
@@ -194,19 +302,40 @@ fn policy_and_readiness_decide_who_attracts_traffic() {
 #[test]
 fn endpoints_add_up_over_slices_and_go_with_them() {
     let mut model = mk_model();
-    model.handle(Event::Service(Change::Apply(mk_service(TrafficPolicy::Local, NODE))));
-    model.handle(Event::Slice(Change::Apply(mk_slice("web-2", &[(NODE, ready())]))));
-    model.handle(Event::Slice(Change::Delete(("default".into(), "web-1".into()))));
+    model.handle(Event::Service(Change::Apply(mk_service(
+        TrafficPolicy::Local,
+        NODE,
+    ))));
+    model.handle(Event::Slice(Change::Apply(mk_slice(
+        "web-2",
+        &[(NODE, ready())],
+    ))));
+    model.handle(Event::Slice(Change::Delete((
+        "default".into(),
+        "web-1".into(),
+    ))));
     assert!(!routes(&model.plan(), "v4").is_empty());
-    model.handle(Event::Slice(Change::Delete(("default".into(), "web-2".into()))));
+    model.handle(Event::Slice(Change::Delete((
+        "default".into(),
+        "web-2".into(),
+    ))));
     assert!(routes(&model.plan(), "v4").is_empty());
 }
 
 #[test]
 fn only_the_first_placed_node_answers_on_layer_2_while_all_announce_by_bgp() {
-    for (placement, answers) in [("n1", true), ("n1,n2", true), ("n2,n1", false), ("", false), ("n11", false)] {
+    for (placement, answers) in [
+        ("n1", true),
+        ("n1,n2", true),
+        ("n2,n1", false),
+        ("", false),
+        ("n11", false),
+    ] {
         let mut model = mk_model();
-        model.handle(Event::Service(Change::Apply(mk_service(TrafficPolicy::Cluster, placement))));
+        model.handle(Event::Service(Change::Apply(mk_service(
+            TrafficPolicy::Cluster,
+            placement,
+        ))));
         let plan = model.plan();
         assert_eq!(!plan.l2.is_empty(), answers, "{placement:?}");
         assert!(!routes(&plan, "v4").is_empty(), "{placement:?}");
@@ -216,16 +345,29 @@ fn only_the_first_placed_node_answers_on_layer_2_while_all_announce_by_bgp() {
 #[test]
 fn an_excluded_node_keeps_its_sessions_and_announces_nothing() {
     let mut labelled = mk_node();
-    labelled.metadata.labels.as_mut().unwrap().insert(portolan_api::annotation::EXCLUDE_NODE.into(), String::new());
+    labelled
+        .metadata
+        .labels
+        .as_mut()
+        .unwrap()
+        .insert(portolan_api::annotation::EXCLUDE_NODE.into(), String::new());
     let mut cut_off = mk_node();
-    cut_off.status.conditions = vec![NodeCondition { kind: "NetworkUnavailable".into(), status: "True".into() }];
+    cut_off.status.conditions = vec![NodeCondition {
+        kind: "NetworkUnavailable".into(),
+        status: "True".into(),
+    }];
     for node in [labelled, cut_off] {
         let mut model = mk_model();
         model.handle(Event::Node(Change::Apply(node)));
         let plan = model.plan();
         assert!(plan.excluded.is_some());
         assert_eq!(plan.peers.len(), 2);
-        assert!(plan.routes.values().all(std::collections::BTreeMap::is_empty) && plan.l2.is_empty());
+        assert!(
+            plan.routes
+                .values()
+                .all(std::collections::BTreeMap::is_empty)
+                && plan.l2.is_empty()
+        );
     }
 }
 
@@ -246,14 +388,43 @@ fn rules_peers_and_advertisements_select_nodes_services_pools_and_peers() {
         match_labels: [("zone".to_owned(), zone.to_owned())].into(),
         ..LabelSelector::default()
     };
-    type Edit = Box<dyn Fn(&mut SpeakerConfigSpec)>;
     let table: Vec<(&str, Edit, usize, usize)> = vec![
-        ("rule on our zone", Box::new(move |c| c.bgp[0].node_selectors = vec![on("a")]), 1, 1),
-        ("rule on another zone", Box::new(move |c| c.bgp[0].node_selectors = vec![on("b")]), 0, 0),
-        ("services with a label", Box::new(move |c| c.bgp[0].service_selectors = vec![on("a")]), 0, 0),
-        ("another pool", Box::new(|c| c.bgp[0].pools = vec!["other".into()]), 0, 0),
-        ("one peer only", Box::new(|c| c.bgp[0].peers = vec!["v6".into()]), 0, 1),
-        ("peer of another zone", Box::new(move |c| c.peers[0].node_selectors = vec![on("b")]), 0, 1),
+        (
+            "rule on our zone",
+            Box::new(move |c| c.bgp[0].node_selectors = vec![on("a")]),
+            1,
+            1,
+        ),
+        (
+            "rule on another zone",
+            Box::new(move |c| c.bgp[0].node_selectors = vec![on("b")]),
+            0,
+            0,
+        ),
+        (
+            "services with a label",
+            Box::new(move |c| c.bgp[0].service_selectors = vec![on("a")]),
+            0,
+            0,
+        ),
+        (
+            "another pool",
+            Box::new(|c| c.bgp[0].pools = vec!["other".into()]),
+            0,
+            0,
+        ),
+        (
+            "one peer only",
+            Box::new(|c| c.bgp[0].peers = vec!["v6".into()]),
+            0,
+            1,
+        ),
+        (
+            "peer of another zone",
+            Box::new(move |c| c.peers[0].node_selectors = vec![on("b")]),
+            0,
+            1,
+        ),
     ];
     for (row, edit, v4, v6) in table {
         let mut model = mk_model();
@@ -261,7 +432,11 @@ fn rules_peers_and_advertisements_select_nodes_services_pools_and_peers() {
         edit(&mut config);
         apply_config(&mut model, config);
         let plan = model.plan();
-        assert_eq!((routes(&plan, "v4").len(), routes(&plan, "v6").len()), (v4, v6), "{row}");
+        assert_eq!(
+            (routes(&plan, "v4").len(), routes(&plan, "v6").len()),
+            (v4, v6),
+            "{row}"
+        );
     }
 }
 
@@ -281,7 +456,10 @@ fn several_rules_for_one_prefix_add_their_communities_and_aggregates_stand_besid
     let plan = model.plan();
     assert_eq!(routes(&plan, "v4"), ["192.0.2.0/24", "192.0.2.10/32"]);
     let attrs = &plan.routes["v4"][&"192.0.2.10/32".parse().unwrap()];
-    assert_eq!((attrs.communities.len(), attrs.large.len(), attrs.local_pref), (2, 1, Some(200)));
+    assert_eq!(
+        (attrs.communities.len(), attrs.large.len(), attrs.local_pref),
+        (2, 1, Some(200))
+    );
 }
 
 #[test]
@@ -295,7 +473,10 @@ fn interfaces_of_several_rules_add_up_and_a_rule_without_any_means_all() {
     let all = |names: &[&str]| Interfaces::Named(names.iter().map(|n| (*n).to_owned()).collect());
     for (rules, expected) in [
         (vec![named(&["eth0"])], all(&["eth0"])),
-        (vec![named(&["eth0"]), named(&["eth1"])], all(&["eth0", "eth1"])),
+        (
+            vec![named(&["eth0"]), named(&["eth1"])],
+            all(&["eth0", "eth1"]),
+        ),
         (vec![named(&["eth0"]), named(&[])], Interfaces::All),
         (vec![named(&[]), named(&["eth0"])], Interfaces::All),
     ] {
@@ -303,7 +484,11 @@ fn interfaces_of_several_rules_add_up_and_a_rule_without_any_means_all() {
         let mut config = mk_config();
         config.l2.clone_from(&rules);
         apply_config(&mut model, config);
-        assert_eq!(model.plan().l2[&VIP4.parse().unwrap()], expected, "{rules:?}");
+        assert_eq!(
+            model.plan().l2[&VIP4.parse().unwrap()],
+            expected,
+            "{rules:?}"
+        );
     }
 }
 
@@ -311,7 +496,10 @@ fn interfaces_of_several_rules_add_up_and_a_rule_without_any_means_all() {
 fn an_address_outside_all_pools_is_announced_by_nobody() {
     let mut model = mk_model();
     let mut service = mk_service(TrafficPolicy::Cluster, NODE);
-    service.status.load_balancer.ingress = vec![Ingress { ip: Some("198.51.100.1".into()), ..Ingress::default() }];
+    service.status.load_balancer.ingress = vec![Ingress {
+        ip: Some("198.51.100.1".into()),
+        ..Ingress::default()
+    }];
     model.handle(Event::Service(Change::Apply(service)));
     let plan = model.plan();
     assert!(routes(&plan, "v4").is_empty() && plan.l2.is_empty());
@@ -321,7 +509,10 @@ fn an_address_outside_all_pools_is_announced_by_nobody() {
 fn a_deleted_configuration_withdraws_nothing() {
     let mut model = mk_model();
     assert!(model.take_dirty());
-    model.handle(Event::Config(Change::Delete((String::new(), "default".into()))));
+    model.handle(Event::Config(Change::Delete((
+        String::new(),
+        "default".into(),
+    ))));
     assert!(!model.take_dirty());
     assert!(!routes(&model.plan(), "v4").is_empty());
 }
@@ -339,8 +530,14 @@ fn a_service_that_leaves_our_class_is_let_go() {
 fn a_repeated_event_is_no_news() {
     let mut model = mk_model();
     assert!(model.take_dirty());
-    model.handle(Event::Service(Change::Apply(mk_service(TrafficPolicy::Cluster, "n1,n2"))));
-    model.handle(Event::Slice(Change::Apply(mk_slice("web-1", &[(NODE, ready())]))));
+    model.handle(Event::Service(Change::Apply(mk_service(
+        TrafficPolicy::Cluster,
+        "n1,n2",
+    ))));
+    model.handle(Event::Slice(Change::Apply(mk_slice(
+        "web-1",
+        &[(NODE, ready())],
+    ))));
     model.handle(Event::Node(Change::Apply(mk_node())));
     assert!(!model.take_dirty());
 }
@@ -348,26 +545,45 @@ fn a_repeated_event_is_no_news() {
 #[test]
 fn a_peer_waits_for_its_secret_and_says_why() {
     let key = |text: &str| {
-        let data = SecretData { password: Some(ByteString(text.as_bytes().to_vec())) };
-        Event::Secret(Change::Apply(Secret { metadata: mk_meta("portolan-system", "md5"), data }))
+        let data = SecretData {
+            password: Some(ByteString(text.as_bytes().to_vec())),
+        };
+        Event::Secret(Change::Apply(Secret {
+            metadata: mk_meta("portolan-system", "md5"),
+            data,
+        }))
     };
     let mut model = mk_model();
     let mut config = mk_config();
-    config.peers[0].password_secret = Some(SecretReference { name: "md5".into(), namespace: None });
+    config.peers[0].password_secret = Some(SecretReference {
+        name: "md5".into(),
+        namespace: None,
+    });
     apply_config(&mut model, config.clone());
     assert!(model.needs_secrets());
     let why = |model: &Model| match &model.plan().peers[0] {
         PlannedPeer::Wait(_, _, why) => why.clone(),
         PlannedPeer::Run(_) => "runs".to_owned(),
     };
-    assert!(why(&model).contains("portolan-system/md5 does not exist"), "{}", why(&model));
+    assert!(
+        why(&model).contains("portolan-system/md5 does not exist"),
+        "{}",
+        why(&model)
+    );
     model.handle(key(&"x".repeat(81)));
     assert!(why(&model).contains("no usable value"), "{}", why(&model));
     model.handle(key("secret"));
     assert_eq!(why(&model), "runs");
-    config.peers[0].password_secret = Some(SecretReference { name: "md5".into(), namespace: Some("other".into()) });
+    config.peers[0].password_secret = Some(SecretReference {
+        name: "md5".into(),
+        namespace: Some("other".into()),
+    });
     apply_config(&mut model, config);
-    assert!(why(&model).contains("namespace portolan-system only"), "{}", why(&model));
+    assert!(
+        why(&model).contains("namespace portolan-system only"),
+        "{}",
+        why(&model)
+    );
 }
 
 #[test]

@@ -1,0 +1,232 @@
+//! May this node announce this address, and does it?
+//!
+//! The same rules as in the daemons, asked from outside, with a reason for each no. What a node really does comes from
+//! its NodeReport.
+
+use std::net::IpAddr;
+
+use portolan_api::ObjectKey;
+use portolan_api::annotation::L2_NODES;
+use portolan_api::crd::{BgpRule, L2Rule, PeerRule, RouteKind, SessionReport, SessionState};
+use portolan_api::selector::any_or_empty;
+use portolan_api::view::{Node, Service, TrafficPolicy};
+
+use crate::snapshot::{Snapshot, Speaker};
+
+/// One address of one Service.
+#[derive(Clone, Copy)]
+pub(crate) struct Vip<'a> {
+    /// The cluster.
+    pub(crate) snapshot: &'a Snapshot,
+    /// Namespace and name of the Service.
+    pub(crate) key: &'a ObjectKey,
+    /// The Service.
+    pub(crate) service: &'a Service,
+    /// The address.
+    pub(crate) address: IpAddr,
+}
+
+/// Why a node does not announce, or not to everyone.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Obstacle {
+    /// Something is broken; otherwise it is as the user configured it.
+    pub(crate) fault: bool,
+    /// In words, to follow the node's name.
+    pub(crate) text: String,
+}
+
+/// What a node does for an address by BGP.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Reach {
+    /// Peers that are told.
+    pub(crate) peers: Vec<String>,
+    /// What stands in the way of the others.
+    pub(crate) obstacles: Vec<Obstacle>,
+}
+
+impl Obstacle {
+    fn configured(text: impl Into<String>) -> Self {
+        Self {
+            fault: false,
+            text: text.into(),
+        }
+    }
+
+    fn fault(text: impl Into<String>) -> Self {
+        Self {
+            fault: true,
+            text: text.into(),
+        }
+    }
+}
+
+impl Reach {
+    fn blocked(obstacle: Obstacle) -> Self {
+        Self {
+            peers: Vec::new(),
+            obstacles: vec![obstacle],
+        }
+    }
+}
+
+impl<'a> Vip<'a> {
+    /// The pool that has the address.
+    pub(crate) fn pool(self) -> Option<&'a str> {
+        self.snapshot.pool_of(self.address)
+    }
+
+    /// Layer-2 rules that cover the address, on whichever nodes.
+    pub(crate) fn l2_rules(self) -> Vec<&'a L2Rule> {
+        let Some(pool) = self.pool() else {
+            return Vec::new();
+        };
+        let covers = |rule: &&L2Rule| {
+            rule.pools.iter().any(|name| name == pool)
+                && any_or_empty(&rule.service_selectors, self.service.labels())
+        };
+        self.snapshot.rules().l2.iter().filter(covers).collect()
+    }
+
+    /// BGP rules that cover the address, on whichever nodes.
+    pub(crate) fn bgp_rules(self) -> Vec<&'a BgpRule> {
+        let Some(pool) = self.pool() else {
+            return Vec::new();
+        };
+        let covers = |rule: &&BgpRule| {
+            rule.routes.contains(&RouteKind::LoadBalancerIP)
+                && rule.pools.iter().any(|name| name == pool)
+                && any_or_empty(&rule.service_selectors, self.service.labels())
+        };
+        self.snapshot.rules().bgp.iter().filter(covers).collect()
+    }
+
+    /// Why the node can not be placed for the address by layer 2, if so.
+    pub(crate) fn l2_obstacle(self, name: &str, node: &Node) -> Option<Obstacle> {
+        let rules = self.l2_rules();
+        if !rules
+            .iter()
+            .any(|rule| any_or_empty(&rule.node_selectors, node.labels()))
+        {
+            let names: Vec<&str> = rules.iter().map(|rule| rule.name.as_str()).collect();
+            return Some(not_selected("L2Advertisement", &names));
+        }
+        self.undeliverable(name, node).or_else(|| {
+            (self.snapshot.speaker(name) == Speaker::Dead).then(|| {
+                Obstacle::fault("its speaker does not renew its Lease: is the pod running?")
+            })
+        })
+    }
+
+    /// Nodes that report to answer for the address by ARP or NDP.
+    pub(crate) fn answering(self) -> Vec<&'a str> {
+        let address = self.address.to_string();
+        let reports = self.snapshot.reports.iter();
+        let answers = reports.filter(|(_, report)| {
+            let status = report.status.as_ref();
+            status.is_some_and(|status| status.l2_vips.iter().any(|vip| vip.address == address))
+        });
+        answers.map(|(name, _)| name.as_str()).collect()
+    }
+
+    /// What the node does for the address by BGP.
+    pub(crate) fn bgp(self, name: &str, node: &Node) -> Reach {
+        let covering = self.bgp_rules();
+        let on_node = |rule: &&BgpRule| any_or_empty(&rule.node_selectors, node.labels());
+        let rules: Vec<&BgpRule> = covering.iter().copied().filter(on_node).collect();
+        if rules.is_empty() {
+            let names: Vec<&str> = covering.iter().map(|rule| rule.name.as_str()).collect();
+            return Reach::blocked(not_selected("BGPAdvertisement", &names));
+        }
+        if let Some(obstacle) = self.undeliverable(name, node) {
+            return Reach::blocked(obstacle);
+        }
+        let peers = self.peers(&rules, node);
+        if peers.is_empty() {
+            let family = if self.address.is_ipv4() {
+                "IPv4"
+            } else {
+                "IPv6"
+            };
+            return Reach::blocked(Obstacle::configured(format!(
+                "no BGPPeer with an {family} address that its advertisement names has it among its nodes"
+            )));
+        }
+        let Some(report) = self.snapshot.report(name) else {
+            return Reach::blocked(Obstacle::fault(
+                "it has no NodeReport: is portolan-speaker running there?",
+            ));
+        };
+        let mut reach = Reach::default();
+        for peer in peers {
+            match session_obstacle(peer, &report.sessions) {
+                None => reach.peers.push(peer.name.clone()),
+                Some(obstacle) => reach.obstacles.push(obstacle),
+            }
+        }
+        reach
+    }
+
+    /// Peers of the node that the rules send the address to. A session carries the family of its own address.
+    fn peers(self, rules: &[&BgpRule], node: &Node) -> Vec<&'a PeerRule> {
+        let named = |peer: &PeerRule| {
+            rules
+                .iter()
+                .any(|rule| rule.peers.is_empty() || rule.peers.contains(&peer.name))
+        };
+        let peers = self.snapshot.rules().peers.iter();
+        peers
+            .filter(|peer| peer.address.is_ipv4() == self.address.is_ipv4() && named(peer))
+            .filter(|peer| any_or_empty(&peer.node_selectors, node.labels()))
+            .collect()
+    }
+
+    /// A node attracts traffic only if it can deliver it.
+    fn undeliverable(self, name: &str, node: &Node) -> Option<Obstacle> {
+        if let Some(why) = node.excluded() {
+            return Some(Obstacle::configured(format!(
+                "the Node is excluded by {why}"
+            )));
+        }
+        let usable = self.snapshot.usable(self.key);
+        match self.service.spec.external_traffic_policy {
+            TrafficPolicy::Cluster if usable.is_empty() => {
+                Some(Obstacle::fault("the Service has no usable endpoint"))
+            }
+            TrafficPolicy::Local if !usable.contains(name) => Some(Obstacle::configured(
+                "no usable endpoint on it (externalTrafficPolicy Local)",
+            )),
+            _ => None,
+        }
+    }
+}
+
+/// The layer-2 placement of a Service: nodes in order, the first answers.
+pub(crate) fn placement(service: &Service) -> Vec<&str> {
+    let text = service.annotation(L2_NODES).unwrap_or_default();
+    text.split(',')
+        .map(str::trim)
+        .filter(|name| !name.is_empty())
+        .collect()
+}
+
+fn not_selected(kind: &str, rules: &[&str]) -> Obstacle {
+    let rules = rules.join(", ");
+    Obstacle::configured(format!("nodeSelectors of {kind} {rules} do not select it"))
+}
+
+fn session_obstacle(peer: &PeerRule, sessions: &[SessionReport]) -> Option<Obstacle> {
+    let (name, address) = (&peer.name, peer.address);
+    let Some(session) = sessions.iter().find(|session| session.peer == peer.name) else {
+        return Some(Obstacle::fault(format!(
+            "its speaker reports no session to {name} ({address}) yet"
+        )));
+    };
+    if session.state == SessionState::Established {
+        return None;
+    }
+    let error = session.last_error.as_deref().unwrap_or("no error so far");
+    let state = session.state;
+    Some(Obstacle::fault(format!(
+        "session to {name} ({address}) is {state:?}: {error}"
+    )))
+}

@@ -1,0 +1,299 @@
+//! Pools, Services and nodes, one table each.
+
+use comfy_table::presets::NOTHING;
+use comfy_table::{ContentArrangement, Table};
+use portolan_api::ObjectKey;
+use portolan_api::condition::ACCEPTED;
+use portolan_api::crd::{NodeReportStatus, SessionState};
+use portolan_api::view::Service;
+
+use crate::reach::{Vip, placement};
+use crate::snapshot::{ASSIGNED, Snapshot, Speaker, condition};
+
+const POOLS: [&str; 7] = [
+    "POOL",
+    "ASSIGNED V4",
+    "AVAILABLE V4",
+    "ASSIGNED V6",
+    "AVAILABLE V6",
+    "ACCEPTED",
+    "REASON",
+];
+const SERVICES: [&str; 7] = [
+    "NAMESPACE",
+    "SERVICE",
+    "ADDRESSES",
+    "POOL",
+    "L2",
+    "BGP",
+    "REASON",
+];
+const NODES: [&str; 7] = [
+    "NODE", "SPEAKER", "SESSIONS", "ROUTES", "L2 VIPS", "CONFIG", "PROBLEMS",
+];
+/// Nodes named in a cell; more are counted.
+const NAMED: usize = 4;
+
+/// What stands in a cell without content.
+const NONE: &str = "-";
+
+type Row = [String; 7];
+
+/// The three tables.
+pub(crate) fn render(snapshot: &Snapshot) -> String {
+    let tables = [
+        table(POOLS, pools(snapshot)),
+        table(SERVICES, services(snapshot)),
+        table(NODES, nodes(snapshot)),
+    ];
+    tables.join("\n")
+}
+
+fn table(header: [&str; 7], rows: Vec<Row>) -> String {
+    let mut table = Table::new();
+    table
+        .load_style(NOTHING)
+        .set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(header);
+    for row in rows {
+        table.add_row(row);
+    }
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    table.trim_fmt() + "\n"
+}
+
+fn pools(snapshot: &Snapshot) -> Vec<Row> {
+    let row = |(name, pool): (&String, &portolan_api::crd::IPAddressPool)| {
+        let status = pool.status.clone().unwrap_or_default();
+        let (accepted, reason) = match condition(&status.conditions, ACCEPTED) {
+            Some(verdict) if verdict.status == "True" => ("True", NONE),
+            Some(verdict) => (verdict.status.as_str(), verdict.message.as_str()),
+            None => ("Unknown", "not judged yet"),
+        };
+        [
+            name.clone(),
+            status.assigned_ipv4.to_string(),
+            status.available_ipv4.to_string(),
+            status.assigned_ipv6.to_string(),
+            status.available_ipv6.to_string(),
+            accepted.to_owned(),
+            reason.to_owned(),
+        ]
+    };
+    snapshot.pools.iter().map(row).collect()
+}
+
+fn services(snapshot: &Snapshot) -> Vec<Row> {
+    let class = snapshot.lb_class.as_deref();
+    let ours = snapshot
+        .services
+        .iter()
+        .filter(|(_, service)| service.wants(class));
+    ours.map(|(key, service)| service_row(snapshot, key, service))
+        .collect()
+}
+
+fn service_row(snapshot: &Snapshot, key: &ObjectKey, service: &Service) -> Row {
+    let vips = service.vips();
+    let vips = vips.into_iter().map(|address| Vip {
+        snapshot,
+        key,
+        service,
+        address,
+    });
+    let (mut addresses, mut pools, mut bgp, mut l2) = (Vec::new(), Vec::new(), Vec::new(), false);
+    for vip in vips {
+        addresses.push(vip.address.to_string());
+        pools.extend(vip.pool());
+        l2 |= !vip.l2_rules().is_empty();
+        if !vip.bgp_rules().is_empty() {
+            let nodes = snapshot.nodes.iter();
+            let told = nodes.filter(|(name, node)| !vip.bgp(name, node).peers.is_empty());
+            bgp.extend(told.map(|(name, _)| name.as_str()));
+        }
+    }
+    pools.sort_unstable();
+    pools.dedup();
+    bgp.sort_unstable();
+    bgp.dedup();
+    let l2 = if l2 { placement(service) } else { Vec::new() };
+    let l2: Vec<&str> = l2.into_iter().take(1).collect();
+    let reason = match condition(&service.status.conditions, ASSIGNED) {
+        Some(verdict) if verdict.status != "True" => verdict.message.as_str(),
+        None if addresses.is_empty() => "not judged yet",
+        _ => NONE,
+    };
+    [
+        key.namespace.clone(),
+        key.name.clone(),
+        cell(&addresses.iter().map(String::as_str).collect::<Vec<_>>()),
+        cell(&pools),
+        cell(&l2),
+        cell(&bgp),
+        reason.to_owned(),
+    ]
+}
+
+fn nodes(snapshot: &Snapshot) -> Vec<Row> {
+    // A report of a Node that is gone is shown too: it says why an address may still be answered.
+    let mut names: Vec<&String> = snapshot
+        .nodes
+        .keys()
+        .chain(snapshot.reports.keys())
+        .collect();
+    names.sort();
+    names.dedup();
+    names
+        .into_iter()
+        .map(|name| node_row(snapshot, name))
+        .collect()
+}
+
+fn node_row(snapshot: &Snapshot, name: &str) -> Row {
+    let speaker = match snapshot.speaker(name) {
+        Speaker::Alive => "alive",
+        Speaker::Dead => "silent",
+        Speaker::Unknown => "unknown",
+    };
+    let Some(report) = snapshot.report(name) else {
+        let none = || NONE.to_owned();
+        let words = "no NodeReport: is portolan-speaker running there?".to_owned();
+        return [
+            name.to_owned(),
+            speaker.to_owned(),
+            none(),
+            none(),
+            none(),
+            none(),
+            words,
+        ];
+    };
+    let wanted = snapshot.generation();
+    let config = if report.config_generation == wanted {
+        wanted.to_string()
+    } else {
+        format!("{} of {wanted}", report.config_generation)
+    };
+    [
+        name.to_owned(),
+        speaker.to_owned(),
+        report.sessions_summary.clone(),
+        report.routes.to_string(),
+        report.l2_vip_count.to_string(),
+        config,
+        problems(report),
+    ]
+}
+
+/// Everything that stands in the way of a node, in one cell.
+fn problems(report: &NodeReportStatus) -> String {
+    let excluded = report.excluded.iter().map(|why| format!("excluded: {why}"));
+    let down = report
+        .sessions
+        .iter()
+        .filter(|session| session.state != SessionState::Established);
+    let down = down.map(|session| {
+        let error = session.last_error.as_deref().unwrap_or("no error so far");
+        format!("{} is {:?}: {error}", session.peer, session.state)
+    });
+    let all: Vec<String> = excluded
+        .chain(report.problems.iter().cloned())
+        .chain(down)
+        .collect();
+    if all.is_empty() {
+        NONE.to_owned()
+    } else {
+        all.join("; ")
+    }
+}
+
+/// Names in a cell.
+fn cell(names: &[&str]) -> String {
+    let shown = names
+        .iter()
+        .take(NAMED)
+        .copied()
+        .collect::<Vec<_>>()
+        .join(",");
+    match names.len() {
+        0 => NONE.to_owned(),
+        n if n > NAMED => format!("{shown},+{}", n - NAMED),
+        _ => shown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::{mk_condition, mk_key, mk_snapshot};
+
+    #[test]
+    fn a_healthy_cluster_reads_as_such() {
+        let snapshot = mk_snapshot();
+        assert_eq!(
+            pools(&snapshot),
+            [["public", "1", "9", "0", "0", "True", "-"]]
+        );
+        let web = ["demo", "web", "192.0.2.10", "public", "n1", "n1,n2", "-"];
+        assert_eq!(services(&snapshot), [web]);
+        let healthy = |name, vips| [name, "alive", "1/1", "1", vips, "5", "-"];
+        assert_eq!(nodes(&snapshot), [healthy("n1", "1"), healthy("n2", "0")]);
+    }
+
+    #[test]
+    fn a_service_without_an_address_shows_why() {
+        let mut snapshot = mk_snapshot();
+        let service = snapshot.services.get_mut(&mk_key()).unwrap();
+        service.status.load_balancer.ingress.clear();
+        service.status.conditions = vec![mk_condition(ASSIGNED, false, "Exhausted", "add a range")];
+        let row = services(&snapshot).remove(0);
+        assert_eq!(row, ["demo", "web", "-", "-", "-", "-", "add a range"]);
+    }
+
+    #[test]
+    fn a_node_shows_what_stands_in_its_way() {
+        let mut snapshot = mk_snapshot();
+        let report = snapshot
+            .reports
+            .get_mut("n1")
+            .unwrap()
+            .status
+            .as_mut()
+            .unwrap();
+        report.config_generation = 4;
+        report.sessions_summary = "0/1".to_owned();
+        report.sessions[0].state = SessionState::Active;
+        report.sessions[0].last_error = Some("connection refused".to_owned());
+        snapshot.reports.remove("n2");
+        snapshot.leases = Some(std::collections::BTreeMap::new());
+        let [n1, n2] = nodes(&snapshot).try_into().unwrap();
+        assert_eq!(n1[1..4], ["silent", "0/1", "1"]);
+        assert_eq!(n1[5..], ["4 of 5", "tor is Active: connection refused"]);
+        assert_eq!(n2[6], "no NodeReport: is portolan-speaker running there?");
+    }
+
+    #[test]
+    fn services_of_another_class_are_not_shown() {
+        let mut snapshot = mk_snapshot();
+        snapshot.lb_class = Some("other".to_owned());
+        assert_eq!(services(&snapshot), Vec::<Row>::new());
+    }
+
+    #[test]
+    fn tables_have_one_line_a_row_and_no_frame() {
+        let text = render(&mk_snapshot());
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines[0].starts_with("POOL"), "{text}");
+        assert!(lines[1].starts_with("public"), "{text}");
+        assert_eq!(lines[2], "", "{text}");
+        assert_eq!(lines.len(), 2 + 1 + 2 + 1 + 3, "{text}");
+    }
+
+    #[test]
+    fn a_cell_counts_the_names_that_it_does_not_show() {
+        assert_eq!(cell(&["a", "b", "c", "d", "e", "f"]), "a,b,c,d,+2");
+        assert_eq!(cell(&["a", "b", "c", "d"]), "a,b,c,d");
+    }
+}

@@ -1,0 +1,65 @@
+//! On which nodes each Service has endpoints that kube-proxy would send traffic to.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use portolan_api::ObjectKey;
+use portolan_api::view::{EndpointSlice, usable_nodes};
+
+/// Nodes with usable endpoints, by Service and slice. The empty name stands for endpoints outside the cluster.
+#[derive(Debug, Default)]
+pub struct Endpoints {
+    by_service: HashMap<ObjectKey, BTreeMap<String, BTreeSet<String>>>,
+    /// Which Service a slice belongs to: a deletion names only the slice.
+    owners: HashMap<ObjectKey, ObjectKey>,
+}
+
+impl Endpoints {
+    /// Whether the Service has a usable endpoint anywhere.
+    #[must_use]
+    pub fn any(&self, service: &ObjectKey) -> bool {
+        self.by_service
+            .get(service)
+            .is_some_and(|slices| slices.values().any(|nodes| !nodes.is_empty()))
+    }
+
+    /// Whether the Service has a usable endpoint on the node.
+    #[must_use]
+    pub fn on(&self, service: &ObjectKey, node: &str) -> bool {
+        self.by_service
+            .get(service)
+            .is_some_and(|slices| slices.values().any(|nodes| nodes.contains(node)))
+    }
+
+    /// Whether the Service has a usable endpoint on any node of the cluster.
+    #[must_use]
+    pub fn on_any_node(&self, service: &ObjectKey) -> bool {
+        let named = |nodes: &BTreeSet<String>| nodes.iter().any(|node| !node.is_empty());
+        self.by_service
+            .get(service)
+            .is_some_and(|slices| slices.values().any(named))
+    }
+
+    /// Takes in a slice. Returns the Service if its nodes changed.
+    pub(super) fn apply(&mut self, slice: &EndpointSlice) -> Option<ObjectKey> {
+        let key = ObjectKey::of(slice);
+        let Some(service) = slice.service() else {
+            return self.delete(&key);
+        };
+        let nodes: BTreeSet<String> = usable_nodes(slice).into_iter().map(str::to_owned).collect();
+        self.owners.insert(key.clone(), service.clone());
+        let slices = self.by_service.entry(service.clone()).or_default();
+        let before = slices.insert(key.name, nodes.clone());
+        (before.unwrap_or_default() != nodes).then_some(service)
+    }
+
+    /// Drops a slice. Returns its Service.
+    pub(super) fn delete(&mut self, slice: &ObjectKey) -> Option<ObjectKey> {
+        let service = self.owners.remove(slice)?;
+        let slices = self.by_service.get_mut(&service)?;
+        slices.remove(&slice.name);
+        if slices.is_empty() {
+            self.by_service.remove(&service);
+        }
+        Some(service)
+    }
+}

@@ -1,0 +1,438 @@
+//! What the cluster looks like: one index that every watch feeds, and the set of things that changed since the last
+//! decision.
+//!
+//! ```text
+//! Change<K> ──► Model::apply ──► services · sources · namespaces · nodes · endpoints · speakers
+//!                    └─────────► Dirty: what has to be decided again
+//! ```
+//!
+//! An event that is older than what is known is ignored (by `resourceVersion`): the fresh lists that a new leader reads
+//! run ahead of its watches.
+
+mod endpoints;
+mod services;
+mod speakers;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::Resource;
+use portolan_api::ObjectKey;
+use portolan_api::compile::{Kind, Sources};
+use portolan_api::crd::{
+    BFDProfile, BGPAdvertisement, BGPPeer, Community, IPAddressPool, L2Advertisement, SpeakerConfig,
+};
+use portolan_api::view::{EndpointSlice, Namespace, Node, Service, ServiceCIDR};
+use portolan_daemon::watch::{Change, Key};
+
+pub use endpoints::Endpoints;
+pub use services::{Entry, Services};
+pub use speakers::{COMPONENT, LEASE_PREFIX, Speakers};
+
+use crate::alloc::ServiceId;
+
+/// What the watches report.
+#[derive(Debug)]
+#[expect(
+    missing_docs,
+    reason = "each variant is the change of the kind in its name"
+)]
+pub enum Event {
+    Service(Change<Service>),
+    Pool(Change<IPAddressPool>),
+    L2(Change<L2Advertisement>),
+    Bgp(Change<BGPAdvertisement>),
+    Peer(Change<BGPPeer>),
+    BfdProfile(Change<BFDProfile>),
+    Community(Change<Community>),
+    ServiceCidr(Change<ServiceCIDR>),
+    Config(Change<SpeakerConfig>),
+    Namespace(Change<Namespace>),
+    Node(Change<Node>),
+    Slice(Change<EndpointSlice>),
+    Lease(Change<Lease>),
+}
+
+/// The watches that must have reported everything before anything is decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[expect(
+    missing_docs,
+    reason = "each variant is the watch of the kind in its name"
+)]
+pub enum Watch {
+    Services,
+    Pools,
+    L2Advertisements,
+    BgpAdvertisements,
+    Peers,
+    BfdProfiles,
+    Communities,
+    ServiceCidrs,
+    SpeakerConfig,
+    Namespaces,
+    Nodes,
+    EndpointSlices,
+    Leases,
+}
+
+impl Watch {
+    /// All of them, with the names that `/readyz` uses.
+    pub const ALL: [(Self, &'static str); 13] = [
+        (Self::Services, "services"),
+        (Self::Pools, "ipaddresspools"),
+        (Self::L2Advertisements, "l2advertisements"),
+        (Self::BgpAdvertisements, "bgpadvertisements"),
+        (Self::Peers, "bgppeers"),
+        (Self::BfdProfiles, "bfdprofiles"),
+        (Self::Communities, "communities"),
+        (Self::ServiceCidrs, "servicecidrs"),
+        (Self::SpeakerConfig, "speakerconfigs"),
+        (Self::Namespaces, "namespaces"),
+        (Self::Nodes, "nodes"),
+        (Self::EndpointSlices, "endpointslices"),
+        (Self::Leases, "leases"),
+    ];
+}
+
+/// What has to be decided again.
+#[derive(Debug, Default)]
+pub struct Dirty {
+    /// Services whose address or placement may change.
+    pub services: BTreeSet<ServiceId>,
+    /// Every Service, because something changed that many of them depend on.
+    pub all_services: bool,
+    /// Services without an address have a new chance.
+    pub retry: bool,
+    /// User objects changed: compile again.
+    pub config: bool,
+    /// User objects whose status may have to change.
+    pub objects: BTreeSet<(Kind, String)>,
+}
+
+/// What a Node means to placement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeFacts {
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// Whether it must not announce at all.
+    pub excluded: bool,
+}
+
+/// A consistent reading of everything that decisions about addresses depend on.
+#[derive(Debug, Default)]
+#[expect(
+    missing_docs,
+    reason = "each field is the list of the kind in its name"
+)]
+pub struct Snapshot {
+    pub services: Vec<Service>,
+    pub pools: Vec<Change<IPAddressPool>>,
+    pub l2: Vec<Change<L2Advertisement>>,
+    pub bgp: Vec<Change<BGPAdvertisement>>,
+    pub peers: Vec<Change<BGPPeer>>,
+    pub communities: Vec<Change<Community>>,
+    pub namespaces: Vec<Namespace>,
+    pub config: Option<SpeakerConfig>,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Model {
+    /// Services, ours and others.
+    pub services: Services,
+    /// User objects.
+    pub sources: Sources,
+    /// User objects that can not be decoded: the rules made from them before stay in force.
+    pub unreadable: BTreeSet<(Kind, String)>,
+    /// The compiled configuration as the API server has it.
+    pub config: Option<SpeakerConfig>,
+    /// Labels of namespaces.
+    pub namespaces: BTreeMap<String, BTreeMap<String, String>>,
+    /// Nodes.
+    pub nodes: BTreeMap<String, NodeFacts>,
+    /// Nodes with usable endpoints, by Service.
+    pub endpoints: Endpoints,
+    /// Which speakers are alive.
+    pub speakers: Speakers,
+    /// What changed.
+    pub dirty: Dirty,
+    synced: BTreeSet<Watch>,
+}
+
+impl Model {
+    /// A model in which nothing is known; `identity` is ours, for telling our own Lease renewals.
+    #[must_use]
+    pub fn new(identity: &str) -> Self {
+        Self {
+            speakers: Speakers::new(identity),
+            ..Self::default()
+        }
+    }
+
+    /// Takes in one event. Returns the watch that has just become complete, if one has.
+    pub fn apply(&mut self, event: Event, now: Instant) -> Option<Watch> {
+        let watch = match event {
+            Event::Service(change) => self.service(change),
+            Event::Pool(change) => self.source(change, Kind::Pool, |s| &mut s.pools),
+            Event::L2(change) => self.source(change, Kind::L2, |s| &mut s.l2),
+            Event::Bgp(change) => self.source(change, Kind::Bgp, |s| &mut s.bgp),
+            Event::Peer(change) => self.source(change, Kind::Peer, |s| &mut s.peers),
+            Event::BfdProfile(change) => {
+                self.source(change, Kind::BfdProfile, |s| &mut s.bfd_profiles)
+            }
+            Event::Community(change) => {
+                self.source(change, Kind::Community, |s| &mut s.communities)
+            }
+            Event::ServiceCidr(change) => self.service_cidr(change),
+            Event::Config(change) => self.speaker_config(change),
+            Event::Namespace(change) => self.namespace(change),
+            Event::Node(change) => self.node(change),
+            Event::Slice(change) => self.slice(change),
+            Event::Lease(change) => self.lease(change, now),
+        }?;
+        self.synced.insert(watch).then_some(watch)
+    }
+
+    /// Whether every watch has reported everything once.
+    #[must_use]
+    pub fn is_synced(&self) -> bool {
+        self.synced.len() == Watch::ALL.len()
+    }
+
+    /// Takes in a consistent reading that is newer than the watches may be. What the reading lacks is gone.
+    pub fn refresh(&mut self, snapshot: Snapshot) {
+        self.services.refresh(snapshot.services);
+        self.refresh_sources(snapshot.pools, Kind::Pool, |s| &mut s.pools);
+        self.refresh_sources(snapshot.l2, Kind::L2, |s| &mut s.l2);
+        self.refresh_sources(snapshot.bgp, Kind::Bgp, |s| &mut s.bgp);
+        self.refresh_sources(snapshot.peers, Kind::Peer, |s| &mut s.peers);
+        self.refresh_sources(snapshot.communities, Kind::Community, |s| {
+            &mut s.communities
+        });
+        for namespace in snapshot.namespaces {
+            self.namespace(Change::Apply(namespace));
+        }
+        if let Some(config) = snapshot.config {
+            self.speaker_config(Change::Apply(config));
+        }
+    }
+
+    fn service(&mut self, change: Change<Service>) -> Option<Watch> {
+        match change {
+            Change::Apply(service) => {
+                let id = self.services.apply(service);
+                self.dirty.services.extend(id);
+            }
+            Change::Delete(key) => {
+                let id = self.services.delete(&object_key(key));
+                self.dirty.services.extend(id);
+            }
+            Change::Unreadable(..) => {}
+            Change::Synced => return Some(Watch::Services),
+        }
+        None
+    }
+
+    fn source<K: Source>(
+        &mut self,
+        change: Change<K>,
+        kind: Kind,
+        table: impl FnOnce(&mut Sources) -> &mut BTreeMap<String, K>,
+    ) -> Option<Watch> {
+        match change {
+            Change::Apply(object) => {
+                let name = object.meta().name.clone().unwrap_or_default();
+                let table = table(&mut self.sources);
+                let held = table.get(&name);
+                if held.is_some_and(|held| is_older(&object, held)) {
+                    return None;
+                }
+                self.dirty.config |= held.is_none_or(|held| !held.same_wish(&object))
+                    || self.unreadable.remove(&(kind, name.clone()));
+                self.dirty.objects.insert((kind, name.clone()));
+                table.insert(name, object);
+            }
+            Change::Delete((_, name)) => {
+                table(&mut self.sources).remove(&name);
+                self.unreadable.remove(&(kind, name));
+                self.dirty.config = true;
+            }
+            Change::Unreadable((_, name), _) => {
+                table(&mut self.sources).remove(&name);
+                self.unreadable.insert((kind, name));
+                self.dirty.config = true;
+            }
+            Change::Synced => return Some(watch_of(kind)),
+        }
+        None
+    }
+
+    fn refresh_sources<K: Source>(
+        &mut self,
+        listed: Vec<Change<K>>,
+        kind: Kind,
+        table: impl Fn(&mut Sources) -> &mut BTreeMap<String, K>,
+    ) {
+        let mut names = BTreeSet::new();
+        for change in listed {
+            let name = match &change {
+                Change::Apply(object) => object.meta().name.clone().unwrap_or_default(),
+                Change::Delete((_, name)) | Change::Unreadable((_, name), _) => name.clone(),
+                Change::Synced => continue,
+            };
+            names.insert(name);
+            self.source(change, kind, &table);
+        }
+        let before = table(&mut self.sources).len();
+        table(&mut self.sources).retain(|name, _| names.contains(name));
+        self.unreadable
+            .retain(|(of, name)| *of != kind || names.contains(name));
+        self.dirty.config |= table(&mut self.sources).len() != before;
+    }
+
+    fn service_cidr(&mut self, change: Change<ServiceCIDR>) -> Option<Watch> {
+        match change {
+            Change::Apply(object) => {
+                let name = object.metadata.name.clone().unwrap_or_default();
+                let held = self.sources.service_cidrs.insert(name, object.clone());
+                self.dirty.config |= held.is_none_or(|held| held.spec != object.spec);
+            }
+            Change::Delete((_, name)) => {
+                self.sources.service_cidrs.remove(&name);
+                self.dirty.config = true;
+            }
+            Change::Unreadable(..) => {}
+            Change::Synced => return Some(Watch::ServiceCidrs),
+        }
+        None
+    }
+
+    fn speaker_config(&mut self, change: Change<SpeakerConfig>) -> Option<Watch> {
+        match change {
+            Change::Apply(object) => {
+                let ours = object.metadata.name.as_deref() == Some(portolan_api::SPEAKER_CONFIG);
+                let held = self.config.as_ref();
+                if ours && held.is_none_or(|held| !is_older(&object, held)) {
+                    self.dirty.config |= held.is_none_or(|held| held.spec != object.spec);
+                    self.config = Some(object);
+                }
+            }
+            Change::Delete((_, name)) if name == portolan_api::SPEAKER_CONFIG => {
+                self.config = None;
+                self.dirty.config = true;
+            }
+            Change::Delete(_) | Change::Unreadable(..) => {}
+            Change::Synced => return Some(Watch::SpeakerConfig),
+        }
+        None
+    }
+
+    fn namespace(&mut self, change: Change<Namespace>) -> Option<Watch> {
+        match change {
+            Change::Apply(object) => {
+                let name = object.metadata.name.unwrap_or_default();
+                let labels = object.metadata.labels.unwrap_or_default();
+                let held = self.namespaces.insert(name, labels.clone());
+                self.dirty.all_services |= held.as_ref() != Some(&labels);
+            }
+            // Its Services go before it does, each with its own event.
+            Change::Delete((_, name)) => drop(self.namespaces.remove(&name)),
+            Change::Unreadable(..) => {}
+            Change::Synced => return Some(Watch::Namespaces),
+        }
+        None
+    }
+
+    fn node(&mut self, change: Change<Node>) -> Option<Watch> {
+        match change {
+            Change::Apply(object) => {
+                let facts = NodeFacts {
+                    labels: object.labels().clone(),
+                    excluded: object.excluded().is_some(),
+                };
+                let name = object.metadata.name.unwrap_or_default();
+                let held = self.nodes.insert(name, facts.clone());
+                self.dirty.all_services |= held.as_ref() != Some(&facts);
+            }
+            Change::Delete((_, name)) => {
+                self.dirty.all_services |= self.nodes.remove(&name).is_some();
+            }
+            Change::Unreadable(..) => {}
+            Change::Synced => return Some(Watch::Nodes),
+        }
+        None
+    }
+
+    fn slice(&mut self, change: Change<EndpointSlice>) -> Option<Watch> {
+        let changed = match change {
+            Change::Apply(slice) => self.endpoints.apply(&slice),
+            Change::Delete(key) => self.endpoints.delete(&object_key(key)),
+            Change::Unreadable(..) => None,
+            Change::Synced => return Some(Watch::EndpointSlices),
+        };
+        let id = changed.and_then(|key| self.services.id(&key));
+        self.dirty.services.extend(id);
+        None
+    }
+
+    fn lease(&mut self, change: Change<Lease>, now: Instant) -> Option<Watch> {
+        self.dirty.all_services |= match change {
+            Change::Apply(lease) => self.speakers.observe(&lease, now),
+            Change::Delete((_, name)) => self.speakers.remove(&name),
+            Change::Unreadable(..) => false,
+            Change::Synced => return Some(Watch::Leases),
+        };
+        None
+    }
+}
+
+fn watch_of(kind: Kind) -> Watch {
+    match kind {
+        Kind::Pool => Watch::Pools,
+        Kind::L2 => Watch::L2Advertisements,
+        Kind::Bgp => Watch::BgpAdvertisements,
+        Kind::Peer => Watch::Peers,
+        Kind::BfdProfile => Watch::BfdProfiles,
+        Kind::Community => Watch::Communities,
+    }
+}
+
+/// A user object, as far as telling a new wish from a new status goes.
+trait Source: Resource<DynamicType = ()> {
+    /// Whether both ask for the same.
+    fn same_wish(&self, other: &Self) -> bool;
+}
+
+macro_rules! source {
+    ($($kind:ty),*) => {$(
+        impl Source for $kind {
+            fn same_wish(&self, other: &Self) -> bool {
+                self.spec == other.spec
+                    && self.metadata.uid == other.metadata.uid
+                    && self.metadata.labels == other.metadata.labels
+            }
+        }
+    )*};
+}
+
+source!(
+    IPAddressPool,
+    L2Advertisement,
+    BGPAdvertisement,
+    BGPPeer,
+    BFDProfile,
+    Community
+);
+
+/// Whether an object is an older state of the same incarnation.
+fn is_older<K: Resource>(new: &K, held: &K) -> bool {
+    let version = |object: &K| object.meta().resource_version.as_ref()?.parse::<u64>().ok();
+    matches!((version(new), version(held)), (Some(new), Some(held)) if new < held)
+}
+
+fn object_key((namespace, name): Key) -> ObjectKey {
+    ObjectKey { namespace, name }
+}

@@ -1,0 +1,336 @@
+//! The shell: watches, the election and the writer around one core.
+//!
+//! ```text
+//! 13 watches ──Event──┐                       ┌──Write──► writer ──► API server
+//! writer ────Outcome──┼──► core (one task) ───┘             │
+//! election ─Leadership┤                                     └── Outcome ──► core
+//! snapshot ───────────┘   (read once per term, before its first decision)
+//! ```
+//!
+//! Events are drained before anything is decided: a burst costs one decision, and nothing waits for a pause that a busy
+//! cluster never makes.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::Client;
+use kube::api::Api;
+use kube::runtime::watcher::Config;
+use portolan_daemon::http::{self, Health};
+use portolan_daemon::watch::{watch, watch_guarded, watch_optional};
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch as state};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use crate::decide::{Core, Moment};
+use crate::leader::{self, Leadership};
+use crate::metrics::{self, Metrics};
+use crate::model::{COMPONENT, Event, Snapshot, Watch};
+use crate::snapshot::{self, SnapshotError};
+use crate::write::{OUTSTANDING, Outcome, Write, Writer};
+
+/// Events between the watches and the core.
+const EVENTS: usize = 4096;
+/// Events taken in before the next decision.
+const BATCH: usize = 1024;
+/// Time to the next attempt to read the cluster at the begin of a term.
+const SNAPSHOT_RETRY: Duration = Duration::from_millis(500);
+/// Time between two updates of the metrics that show the present state.
+const FIGURES_INTERVAL: Duration = Duration::from_secs(1);
+/// Time for giving the Lease back when we stop.
+const STOP_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// What the controller is told by its flags.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Own namespace: where the Leases are.
+    pub namespace: String,
+    /// Who we are in the election.
+    pub identity: String,
+    /// The `loadBalancerClass` that we serve.
+    pub class: Option<String>,
+}
+
+/// Why the controller could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The address of `--listen` is not to be had.
+    #[error("--listen {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// Opens the listener for metrics and health.
+pub async fn listen(address: SocketAddr) -> Result<TcpListener, RunError> {
+    let listener = TcpListener::bind(address).await;
+    listener.map_err(|source| RunError::Listen { address, source })
+}
+
+/// Runs the controller until the token is cancelled.
+pub async fn run(
+    client: Client,
+    settings: Settings,
+    listener: TcpListener,
+    shutdown: CancellationToken,
+) {
+    let (registry, metrics) = metrics::registry();
+    let health = Health::waiting_for(&Watch::ALL.map(|(_, name)| name));
+    tokio::spawn(http::serve(
+        listener,
+        registry,
+        health.clone(),
+        shutdown.clone(),
+    ));
+
+    let (events_tx, events) = mpsc::channel(EVENTS);
+    let watches = watches(&client, &settings, &events_tx);
+    drop(events_tx);
+
+    let (leadership_tx, leadership) = state::channel(Leadership::NONE);
+    let leases = Api::<Lease>::namespaced(client.clone(), &settings.namespace);
+    let identity = settings.identity.clone();
+    let election = tokio::spawn(leader::run(
+        leases,
+        identity,
+        leadership_tx,
+        shutdown.clone(),
+    ));
+
+    let (writes, queue) = mpsc::channel(OUTSTANDING);
+    let (outcomes_tx, outcomes) = mpsc::channel(OUTSTANDING);
+    let sink = Writer {
+        client: client.clone(),
+        leadership: leadership.clone(),
+        outcomes: outcomes_tx,
+        metrics: metrics.clone(),
+    };
+    tokio::spawn(sink.run(queue));
+
+    let core = Core::new(&settings.identity, settings.class);
+    let shell = Shell {
+        core,
+        client,
+        health,
+        metrics,
+        writes,
+        term: None,
+        reading: None,
+    };
+    tokio::select! {
+        () = shell.run(events, outcomes, leadership) => {}
+        () = shutdown.cancelled() => {}
+    }
+    drop(watches);
+    if tokio::time::timeout(STOP_TIMEOUT, election).await.is_err() {
+        tracing::warn!("the election did not end in time");
+    }
+}
+
+/// Starts all watches. They end when the set is dropped.
+fn watches(client: &Client, settings: &Settings, tx: &mpsc::Sender<Event>) -> JoinSet<()> {
+    let mut set = JoinSet::new();
+    let spread = f64::from(settings.identity.bytes().fold(0_u8, u8::wrapping_add)) / 256.0;
+    let all = Config::default();
+    // Endpoints of headless Services never concern a load balancer.
+    let slices = Config::default().labels("!service.kubernetes.io/headless");
+    // Our own Lease is among them: seeing it renewed proves that the watch works.
+    let leases = Config::default().labels(COMPONENT);
+    let ours = Api::namespaced(client.clone(), &settings.namespace);
+    macro_rules! spawn {
+        ($watch:ident, $event:path, $config:expr) => {
+            set.spawn($watch(
+                Api::all(client.clone()),
+                $config,
+                spread,
+                tx.clone(),
+                $event,
+            ))
+        };
+    }
+    spawn!(watch, Event::Service, all.clone());
+    spawn!(watch, Event::Namespace, all.clone());
+    spawn!(watch, Event::Node, all.clone());
+    spawn!(watch, Event::Slice, slices);
+    spawn!(watch_optional, Event::ServiceCidr, all.clone());
+    spawn!(watch_guarded, Event::Pool, all.clone());
+    spawn!(watch_guarded, Event::L2, all.clone());
+    spawn!(watch_guarded, Event::Bgp, all.clone());
+    spawn!(watch_guarded, Event::Peer, all.clone());
+    spawn!(watch_guarded, Event::BfdProfile, all.clone());
+    spawn!(watch_guarded, Event::Community, all.clone());
+    spawn!(watch_guarded, Event::Config, all);
+    set.spawn(watch(ours, leases, spread, tx.clone(), Event::Lease));
+    set
+}
+
+/// The core with its channels.
+struct Shell {
+    core: Core,
+    client: Client,
+    health: Health,
+    metrics: Metrics,
+    writes: mpsc::Sender<Write>,
+    /// The term that the core leads in.
+    term: Option<u64>,
+    /// A reading of the cluster for the term of this number.
+    reading: Option<(u64, JoinHandle<Result<Snapshot, SnapshotError>>)>,
+}
+
+impl Shell {
+    async fn run(
+        mut self,
+        mut events: mpsc::Receiver<Event>,
+        mut outcomes: mpsc::Receiver<Outcome>,
+        mut leadership: state::Receiver<Leadership>,
+    ) {
+        let mut figures = tokio::time::interval(FIGURES_INTERVAL);
+        let mut batch = Vec::with_capacity(BATCH);
+        loop {
+            let wake = self.wake(*leadership.borrow());
+            tokio::select! {
+                received = events.recv_many(&mut batch, BATCH) => {
+                    if received == 0 {
+                        return;
+                    }
+                }
+                Some(outcome) = outcomes.recv() => self.core.finish(outcome, now()),
+                changed = leadership.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                }
+                read = reading(&mut self.reading) => self.begin(read),
+                _ = figures.tick() => self.metrics.show(&self.core.figures()),
+                () = sleep_until(wake) => {}
+            }
+            for event in batch.drain(..) {
+                self.observe(event);
+            }
+            while let Ok(outcome) = outcomes.try_recv() {
+                self.core.finish(outcome, now());
+            }
+            let state = *leadership.borrow_and_update();
+            self.follow_election(state);
+            self.decide();
+        }
+    }
+
+    /// When to wake without an event: when something is due, or when our time as the leader ends.
+    fn wake(&self, leadership: Leadership) -> Option<Instant> {
+        let ends = leadership.until.filter(|_| self.term.is_some());
+        self.core.deadline(now()).into_iter().chain(ends).min()
+    }
+
+    fn observe(&mut self, event: Event) {
+        let complete = self.core.observe(event, now());
+        for (watch, name) in Watch::ALL {
+            if complete == Some(watch) {
+                self.health.set(name, true);
+            }
+        }
+    }
+
+    /// Ends the term that is over, and prepares the one that begins.
+    fn follow_election(&mut self, leadership: Leadership) {
+        let term = leadership.holds(now()).then_some(leadership.term);
+        if self.term.is_some() && self.term != term {
+            self.term = None;
+            self.core.follow();
+            self.metrics.leader.set(0);
+        }
+        let Some(term) = term.filter(|term| self.term != Some(*term)) else {
+            return;
+        };
+        let wanted = self
+            .reading
+            .as_ref()
+            .is_none_or(|(reading, _)| *reading != term);
+        if wanted && self.core.is_synced() {
+            if let Some((_, old)) = self.reading.take() {
+                old.abort();
+            }
+            self.read(term, Duration::ZERO);
+        }
+    }
+
+    fn read(&mut self, term: u64, after: Duration) {
+        let client = self.client.clone();
+        let task = tokio::spawn(async move {
+            tokio::time::sleep(after).await;
+            Box::pin(snapshot::read(&client)).await
+        });
+        self.reading = Some((term, task));
+    }
+
+    /// The cluster has been read: the term begins.
+    fn begin(&mut self, (term, read): (u64, Result<Snapshot, String>)) {
+        match read {
+            Ok(snapshot) => {
+                tracing::info!(services = snapshot.services.len(), "leading");
+                self.core.lead(snapshot, now());
+                self.term = Some(term);
+                self.metrics.leader.set(1);
+            }
+            Err(error) => {
+                tracing::warn!(
+                    error,
+                    "reading the cluster at the begin of a term; trying again"
+                );
+                self.read(term, SNAPSHOT_RETRY);
+            }
+        }
+    }
+
+    fn decide(&mut self) {
+        let began = now();
+        let moment = Moment {
+            now: began,
+            wall: Timestamp::now(),
+        };
+        let writes = self.core.decide(moment);
+        if writes.is_empty() {
+            return;
+        }
+        self.metrics.decided(now().duration_since(began));
+        for write in writes {
+            // The core never has more outstanding than the queue takes.
+            if let Err(error) = self.writes.try_send(write) {
+                tracing::error!(%error, "the queue of writes is full: this is a defect");
+            }
+        }
+    }
+}
+
+/// Waits for the reading of the cluster, if one is going on.
+async fn reading(
+    slot: &mut Option<(u64, JoinHandle<Result<Snapshot, SnapshotError>>)>,
+) -> (u64, Result<Snapshot, String>) {
+    let Some((term, task)) = slot else {
+        return std::future::pending().await;
+    };
+    let result = match task.await {
+        Ok(read) => read.map_err(|error| error.to_string()),
+        Err(error) => Err(error.to_string()),
+    };
+    let term = *term;
+    *slot = None;
+    (term, result)
+}
+
+async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}

@@ -1,0 +1,460 @@
+//! Writing: everything that leaves for the API server goes through here.
+//!
+//! ```text
+//! Core ──► Write ──(bounded)──► 16 in flight, each within the leader's time ──► Outcome ──► Core
+//!                                          └── on success: Notes ──(bounded, may drop)──► Events
+//! ```
+//!
+//! Each write carries the `resourceVersion` that it was decided on, so a stale decision fails (409) instead of undoing
+//! somebody's change. Nothing is retried here: an outcome goes back, and the core decides again on what it knows then.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::api::{Api, Patch, PatchParams, PostParams};
+use kube::runtime::events::{self, EventType, Recorder, Reporter};
+use kube::{Client, Resource};
+use portolan_api::ObjectKey;
+use portolan_api::compile::Kind;
+use portolan_api::crd::{
+    BFDProfile, BGPAdvertisement, BGPPeer, Community, IPAddressPool, L2Advertisement, SpeakerConfig,
+};
+use portolan_api::view::Service;
+use portolan_daemon::watch::Change;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokio::sync::{Semaphore, mpsc, watch};
+
+use crate::leader::Leadership;
+use crate::metrics::Metrics;
+use crate::model::Event;
+
+/// Writes that are on their way to the API server at the same time.
+const IN_FLIGHT: usize = 16;
+/// Writes that may be waiting or on their way. The core never has more outstanding.
+pub const OUTSTANDING: usize = 256;
+/// Longest time for one write.
+const TIMEOUT: Duration = Duration::from_secs(2);
+/// A write that has less time than this left to its leader is not begun.
+const SHORTEST: Duration = Duration::from_millis(50);
+/// Kubernetes Events waiting to be sent.
+const NOTES: usize = 256;
+/// Longest time for one Kubernetes Event.
+const NOTE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Name of this controller in Events and managed fields.
+const CONTROLLER: &str = "portolan-controller";
+
+/// What is written to.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Target {
+    /// Status and annotations of a Service.
+    Service(ObjectKey),
+    /// Status of a user object.
+    Object(Kind, String),
+    /// The SpeakerConfig.
+    Config,
+}
+
+/// What is written.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Body {
+    /// A JSON merge patch of the status subresource.
+    Status(Value),
+    /// The whole SpeakerConfig: created if it has no `resourceVersion`, else replaced.
+    Config(Box<SpeakerConfig>),
+}
+
+/// One write.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Write {
+    /// What is written to.
+    pub target: Target,
+    /// What is written.
+    pub body: Body,
+    /// What the user is told once it is written.
+    pub notes: Vec<Note>,
+}
+
+/// A Kubernetes Event to be.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Note {
+    /// The object that it is about.
+    pub regarding: ObjectReference,
+    /// Something is wrong.
+    pub warning: bool,
+    /// Stable reason, for example `AddressAssigned`.
+    pub reason: &'static str,
+    /// Words for a human.
+    pub message: String,
+}
+
+/// Why a write did not happen.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// The object changed since the decision.
+    #[error("the object changed meanwhile")]
+    Conflict,
+    /// The object is gone.
+    #[error("the object is gone")]
+    Gone,
+    /// We are not the leader any more, or not for long enough.
+    #[error("not the leader")]
+    NotLeader,
+    /// The API server did not answer in time; whether the write happened is unknown.
+    #[error("no answer in time")]
+    TimedOut,
+    /// Anything else.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl Failure {
+    /// Label for metrics.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Conflict => "conflict",
+            Self::Gone => "gone",
+            Self::NotLeader => "not_leader",
+            Self::TimedOut => "timeout",
+            Self::Failed(_) => "error",
+        }
+    }
+}
+
+impl From<kube::Error> for Failure {
+    fn from(error: kube::Error) -> Self {
+        match error {
+            kube::Error::Api(status) if status.is_conflict() || status.is_already_exists() => {
+                Self::Conflict
+            }
+            kube::Error::Api(status) if status.is_not_found() => Self::Gone,
+            other => Self::Failed(other.to_string()),
+        }
+    }
+}
+
+/// What became of a write.
+#[derive(Debug)]
+pub struct Outcome {
+    /// What was written to.
+    pub target: Target,
+    /// The object as it is now, in the form in which a watch would report it.
+    pub result: Result<Event, Failure>,
+}
+
+/// The task that writes. Ends when the senders of `writes` are gone.
+pub struct Writer {
+    /// Client to write with.
+    pub client: Client,
+    /// Whether and how long we may write.
+    pub leadership: watch::Receiver<Leadership>,
+    /// Where outcomes go; has room for [`OUTSTANDING`].
+    pub outcomes: mpsc::Sender<Outcome>,
+    /// Metrics.
+    pub metrics: Metrics,
+}
+
+impl Writer {
+    /// Runs until no more writes can come.
+    pub async fn run(self, mut writes: mpsc::Receiver<Write>) {
+        let permits = Arc::new(Semaphore::new(IN_FLIGHT));
+        let (notes, queue) = mpsc::channel(NOTES);
+        tokio::spawn(publish(self.client.clone(), queue, self.metrics.clone()));
+        let shared = Arc::new(self);
+        while let Some(write) = writes.recv().await {
+            let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
+                return;
+            };
+            let (this, notes) = (Arc::clone(&shared), notes.clone());
+            tokio::spawn(async move {
+                this.one(write, &notes).await;
+                drop(permit);
+            });
+        }
+    }
+
+    async fn one(&self, write: Write, notes: &mpsc::Sender<Note>) {
+        let result = self.within_term(&write).await;
+        match &result {
+            Ok(_) => {
+                self.metrics.write(&write.target, "ok");
+                for note in write.notes {
+                    if notes.try_send(note).is_err() {
+                        self.metrics.events_dropped.inc();
+                    }
+                }
+            }
+            Err(failure) => {
+                self.metrics.write(&write.target, failure.kind());
+                tracing::debug!(target = ?write.target, %failure, "write failed");
+            }
+        }
+        let target = write.target;
+        // The receiver is gone only when the process ends.
+        self.outcomes.send(Outcome { target, result }).await.ok();
+    }
+
+    /// Writes, and gives up before our time as the leader ends.
+    async fn within_term(&self, write: &Write) -> Result<Event, Failure> {
+        let now = tokio::time::Instant::now().into_std();
+        let left = self
+            .leadership
+            .borrow()
+            .until
+            .map(|until| until.saturating_duration_since(now));
+        let left = left
+            .filter(|left| *left >= SHORTEST)
+            .ok_or(Failure::NotLeader)?;
+        let write = self.send(write);
+        tokio::time::timeout(left.min(TIMEOUT), write)
+            .await
+            .map_err(|_| Failure::TimedOut)?
+    }
+
+    async fn send(&self, write: &Write) -> Result<Event, Failure> {
+        let client = self.client.clone();
+        match (&write.target, &write.body) {
+            (Target::Service(key), Body::Status(patch)) => {
+                let api = Api::<Service>::namespaced(client, &key.namespace);
+                Ok(Event::Service(Change::Apply(
+                    status(&api, &key.name, patch).await?,
+                )))
+            }
+            (Target::Object(kind, name), Body::Status(patch)) => {
+                object_status(client, *kind, name, patch).await
+            }
+            (_, Body::Config(config)) => {
+                let api = Api::<SpeakerConfig>::all(client);
+                let parameters = PostParams::default();
+                let written = if config.metadata.resource_version.is_some() {
+                    api.replace(portolan_api::SPEAKER_CONFIG, &parameters, config)
+                        .await?
+                } else {
+                    api.create(&parameters, config).await?
+                };
+                Ok(Event::Config(Change::Apply(written)))
+            }
+            (Target::Config, Body::Status(_)) => {
+                Err(Failure::Failed("SpeakerConfig has no status".to_owned()))
+            }
+        }
+    }
+}
+
+async fn object_status(
+    client: Client,
+    kind: Kind,
+    name: &str,
+    patch: &Value,
+) -> Result<Event, Failure> {
+    async fn one<K>(client: Client, name: &str, patch: &Value) -> Result<Change<K>, Failure>
+    where
+        K: Resource<DynamicType = (), Scope = k8s_openapi::ClusterResourceScope>,
+        K: Clone + DeserializeOwned + std::fmt::Debug,
+    {
+        Ok(Change::Apply(
+            status(&Api::<K>::all(client), name, patch).await?,
+        ))
+    }
+    Ok(match kind {
+        Kind::Pool => Event::Pool(one::<IPAddressPool>(client, name, patch).await?),
+        Kind::L2 => Event::L2(one::<L2Advertisement>(client, name, patch).await?),
+        Kind::Bgp => Event::Bgp(one::<BGPAdvertisement>(client, name, patch).await?),
+        Kind::Peer => Event::Peer(one::<BGPPeer>(client, name, patch).await?),
+        Kind::BfdProfile => Event::BfdProfile(one::<BFDProfile>(client, name, patch).await?),
+        Kind::Community => Event::Community(one::<Community>(client, name, patch).await?),
+    })
+}
+
+async fn status<K>(api: &Api<K>, name: &str, patch: &Value) -> Result<K, kube::Error>
+where
+    K: Clone + DeserializeOwned + std::fmt::Debug,
+{
+    let parameters = PatchParams {
+        field_manager: Some(CONTROLLER.to_owned()),
+        ..PatchParams::default()
+    };
+    api.patch_status(name, &parameters, &Patch::Merge(patch))
+        .await
+}
+
+/// Sends Kubernetes Events one by one: they are the least important thing that we write.
+async fn publish(client: Client, mut notes: mpsc::Receiver<Note>, metrics: Metrics) {
+    let reporter = Reporter {
+        controller: CONTROLLER.to_owned(),
+        instance: None,
+    };
+    let recorder = Recorder::new(client, reporter);
+    while let Some(note) = notes.recv().await {
+        let event = events::Event {
+            type_: if note.warning {
+                EventType::Warning
+            } else {
+                EventType::Normal
+            },
+            reason: note.reason.to_owned(),
+            note: Some(truncated(note.message)),
+            action: "Allocate".to_owned(),
+            secondary: None,
+        };
+        let sent = recorder.publish(&event, &note.regarding);
+        match tokio::time::timeout(NOTE_TIMEOUT, sent).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                metrics.events_dropped.inc();
+                tracing::debug!(%error, "an Event could not be sent");
+            }
+            Err(_) => drop(metrics.events_dropped.inc()),
+        }
+    }
+}
+
+/// The API server takes notes of at most 1024 bytes.
+fn truncated(mut text: String) -> String {
+    const LONGEST: usize = 1000;
+    if text.len() > LONGEST {
+        let end = text
+            .char_indices()
+            .map(|(at, _)| at)
+            .take_while(|at| *at <= LONGEST)
+            .last();
+        text.truncate(end.unwrap_or(0));
+        text.push('…');
+    }
+    text
+}
+
+/// Which targets must not be written to now, and why.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    states: std::collections::HashMap<Target, State>,
+    in_flight: usize,
+}
+
+#[derive(Debug)]
+enum State {
+    InFlight { failures: u32 },
+    BackOff { until: Instant, failures: u32 },
+}
+
+impl Ledger {
+    /// First wait after a failure; doubles with each further one.
+    const FIRST: Duration = Duration::from_millis(100);
+    /// Longest wait.
+    const LAST: Duration = Duration::from_secs(10);
+
+    /// Whether the target may be written to.
+    #[must_use]
+    pub fn is_free(&self, target: &Target, now: Instant) -> bool {
+        match self.states.get(target) {
+            None => true,
+            Some(State::InFlight { .. }) => false,
+            Some(State::BackOff { until, .. }) => now >= *until,
+        }
+    }
+
+    /// How many more writes may begin.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        OUTSTANDING.saturating_sub(self.in_flight)
+    }
+
+    /// A write begins.
+    pub fn begin(&mut self, target: Target) {
+        let failures = match self.states.get(&target) {
+            Some(State::BackOff { failures, .. }) => *failures,
+            _ => 0,
+        };
+        self.states.insert(target, State::InFlight { failures });
+        self.in_flight += 1;
+    }
+
+    /// A new term begins: nobody has to rest. What is on its way still comes back.
+    pub fn rest_no_more(&mut self) {
+        self.states
+            .retain(|_, state| matches!(state, State::InFlight { .. }));
+    }
+
+    /// A write ended. After a failure the target rests for a while.
+    pub fn end(&mut self, target: &Target, failure: Option<&Failure>, now: Instant) {
+        let Some(State::InFlight { failures }) = self.states.remove(target) else {
+            return;
+        };
+        self.in_flight = self.in_flight.saturating_sub(1);
+        if failure.is_some_and(|f| !matches!(f, Failure::Gone | Failure::NotLeader)) {
+            let wait = Self::FIRST
+                .saturating_mul(1 << failures.min(10))
+                .min(Self::LAST);
+            let until = now + wait;
+            let failures = failures.saturating_add(1);
+            self.states
+                .insert(target.clone(), State::BackOff { until, failures });
+        }
+    }
+
+    /// When the next target that rests may be written to again.
+    #[must_use]
+    pub fn next_rest(&self, now: Instant) -> Option<Instant> {
+        let ends = self.states.values().filter_map(|state| match state {
+            State::BackOff { until, .. } if *until > now => Some(*until),
+            _ => None,
+        });
+        ends.min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mk_target() -> Target {
+        Target::Object(Kind::Pool, "p".to_owned())
+    }
+
+    #[test]
+    fn a_target_rests_longer_after_each_failure_and_not_after_a_success() {
+        let mut now = mk_start();
+        let mut ledger = Ledger::default();
+        for wait in [100, 200, 400] {
+            ledger.begin(mk_target());
+            assert!(!ledger.is_free(&mk_target(), now), "in flight");
+            ledger.end(&mk_target(), Some(&Failure::TimedOut), now);
+            let rest = Duration::from_millis(wait);
+            assert!(
+                !ledger.is_free(&mk_target(), now + rest.mul_f64(0.99)),
+                "{wait}"
+            );
+            assert_eq!(ledger.next_rest(now), Some(now + rest));
+            now += rest;
+            assert!(ledger.is_free(&mk_target(), now), "{wait}");
+        }
+        ledger.begin(mk_target());
+        ledger.end(&mk_target(), None, now);
+        assert!(ledger.is_free(&mk_target(), now));
+        assert_eq!(ledger.next_rest(now), None);
+    }
+
+    #[test]
+    fn room_is_bounded_and_comes_back() {
+        let now = mk_start();
+        let mut ledger = Ledger::default();
+        for index in 0..OUTSTANDING {
+            ledger.begin(Target::Object(Kind::Pool, index.to_string()));
+        }
+        assert_eq!(ledger.room(), 0);
+        ledger.end(&Target::Object(Kind::Pool, "7".to_owned()), None, now);
+        assert_eq!(ledger.room(), 1);
+    }
+
+    #[test]
+    fn long_words_are_cut_between_characters() {
+        let cut = truncated("ä".repeat(2000));
+        assert!(cut.len() <= 1024 && cut.ends_with('…'), "{}", cut.len());
+    }
+
+    fn mk_start() -> Instant {
+        tokio::time::Instant::now().into_std()
+    }
+}

@@ -1,0 +1,214 @@
+//! How far one session has come with telling its peer the [`Rib`] (the Adj-RIB-Out of RFC 4271 §3.2, as a cursor).
+//!
+//! Nothing is pushed. When the socket has room, the driver pulls, and gets packed messages for what the peer
+//! lacks at this moment. A reconnect starts at zero; so does a route refresh, except that withdrawals which the
+//! peer has not heard yet are still owed to it.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    Export, Families, Family, Prefix, Rib, RouteAttrs, Version, announce, end_of_rib, withdraw,
+};
+
+/// One session's way through the [`Rib`].
+#[derive(Debug)]
+pub struct AdjOut {
+    export: Export,
+    families: Families,
+    v4: Lane,
+    v6: Lane,
+    /// Routes whose attributes do not fit into a message; normally none.
+    oversized: BTreeSet<Prefix>,
+}
+
+/// One family's way.
+#[derive(Debug, Default)]
+struct Lane {
+    /// Everything up to here has been sent.
+    cursor: Version,
+    /// How far the cursor ever was: the peer may hold any route born before.
+    told: Version,
+    end_of_rib_sent: bool,
+}
+
+/// What one pull wrote.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pulled {
+    /// UPDATE messages, End-of-RIB included.
+    pub messages: usize,
+    /// Routes announced.
+    pub announced: usize,
+    /// Routes withdrawn.
+    pub withdrawn: usize,
+}
+
+/// What fits into one pull, sorted out.
+#[derive(Default)]
+struct Window<'a> {
+    newest: Version,
+    bytes: usize,
+    withdrawn: Vec<Prefix>,
+    announced: BTreeMap<&'a RouteAttrs, Vec<Prefix>>,
+}
+
+impl AdjOut {
+    /// Starts at zero. `families` are those that both sides agreed on.
+    #[must_use]
+    pub fn new(export: Export, families: Families) -> Self {
+        Self {
+            export,
+            families,
+            v4: Lane::default(),
+            v6: Lane::default(),
+            oversized: BTreeSet::new(),
+        }
+    }
+
+    /// Whether routes of `family` can be told at all: agreed on, and with a next hop.
+    #[must_use]
+    pub fn carries(&self, family: Family) -> bool {
+        self.families.has(family) && self.export.next_hops.has(family)
+    }
+
+    /// How many routes the peer has been told, as far as they still stand.
+    #[must_use]
+    pub fn advertised(&self, rib: &Rib) -> usize {
+        let told = |family: &Family| rib.table(*family).live_up_to(self.lane(*family).told);
+        let sum: usize = Family::ALL
+            .iter()
+            .filter(|family| self.carries(**family))
+            .map(told)
+            .sum();
+        sum.saturating_sub(self.oversized.len())
+    }
+
+    /// Routes that cannot be told because their attributes fill a whole message.
+    #[must_use]
+    pub fn oversized(&self) -> usize {
+        self.oversized.len()
+    }
+
+    /// Up to where the peer has been told; withdrawals before need not be remembered for it.
+    #[must_use]
+    pub const fn heard(&self, family: Family) -> Version {
+        self.lane(family).told
+    }
+
+    /// The peer wants to hear everything of `family` again (RFC 2918). Many requests before the next pull cost
+    /// one resend.
+    pub fn refresh(&mut self, family: Family) {
+        self.lane_mut(family).cursor = Version::START;
+    }
+
+    /// Appends messages for what the peer lacks, of about `room` bytes at most.
+    pub fn pull(&mut self, rib: &Rib, room: usize, out: &mut Vec<u8>) -> Pulled {
+        let mut pulled = Pulled::default();
+        let limit = out.len() + room;
+        for family in Family::ALL {
+            if !self.carries(family) {
+                continue;
+            }
+            while out.len() < limit && self.lane(family).cursor < rib.table(family).head() {
+                let window = self.window(family, rib, limit - out.len());
+                self.write(family, &window, out, &mut pulled);
+                let lane = self.lane_mut(family);
+                // Only forgotten withdrawals are left when the window saw nothing.
+                lane.cursor = window.newest.max(lane.cursor);
+                lane.told = lane.told.max(lane.cursor);
+            }
+            let done = self.lane(family).cursor >= rib.table(family).head();
+            let lane = self.lane_mut(family);
+            if done && rib.is_synced() && !lane.end_of_rib_sent {
+                end_of_rib(family, out);
+                lane.end_of_rib_sent = true;
+                pulled.messages += 1;
+            }
+        }
+        pulled
+    }
+
+    /// Takes changes from the log until about `room` bytes are full; at least one.
+    fn window<'a>(&self, family: Family, rib: &'a Rib, room: usize) -> Window<'a> {
+        let lane = self.lane(family);
+        let mut window = Window {
+            newest: rib.table(family).head(),
+            ..Window::default()
+        };
+        for change in rib.table(family).changes(lane.cursor) {
+            if window.bytes >= room {
+                return window;
+            }
+            window.newest = change.version;
+            match change.attrs {
+                Some(attrs) => {
+                    let group = window.announced.entry(attrs).or_default();
+                    if group.is_empty() {
+                        window.bytes += attrs.wire_estimate();
+                    }
+                    group.push(change.prefix);
+                }
+                None if change.born <= lane.told => window.withdrawn.push(change.prefix),
+                // Came and went without this peer.
+                None => continue,
+            }
+            window.bytes += change.prefix.wire_len();
+        }
+        window.newest = rib.table(family).head();
+        window
+    }
+
+    fn write(
+        &mut self,
+        family: Family,
+        window: &Window<'_>,
+        out: &mut Vec<u8>,
+        pulled: &mut Pulled,
+    ) {
+        for prefix in &window.withdrawn {
+            self.oversized.remove(prefix);
+        }
+        pulled.messages += withdraw(family, &window.withdrawn, out);
+        pulled.withdrawn += window.withdrawn.len();
+
+        // Sets that differ only in what this peer is not told have the same bytes.
+        let mut groups: BTreeMap<Vec<u8>, Vec<Prefix>> = BTreeMap::new();
+        for (attrs, prefixes) in &window.announced {
+            groups
+                .entry(self.export.attributes(attrs, family))
+                .or_default()
+                .extend(prefixes);
+        }
+        for (attributes, prefixes) in groups {
+            let next_hop = self.export.next_hops.v6;
+            if let Ok(messages) = announce(family, next_hop, &attributes, &prefixes, out) {
+                for prefix in &prefixes {
+                    self.oversized.remove(prefix);
+                }
+                pulled.messages += messages;
+                pulled.announced += prefixes.len();
+            } else {
+                // The peer may hold them with what they had before: that is no longer true.
+                pulled.messages += withdraw(family, &prefixes, out);
+                pulled.withdrawn += prefixes.len();
+                self.oversized.extend(prefixes);
+            }
+        }
+    }
+
+    const fn lane(&self, family: Family) -> &Lane {
+        match family {
+            Family::V4Unicast => &self.v4,
+            Family::V6Unicast => &self.v6,
+        }
+    }
+
+    const fn lane_mut(&mut self, family: Family) -> &mut Lane {
+        match family {
+            Family::V4Unicast => &mut self.v4,
+            Family::V6Unicast => &mut self.v6,
+        }
+    }
+}

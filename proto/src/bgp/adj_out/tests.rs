@@ -1,0 +1,226 @@
+//! A peer's view of what is pulled.
+
+use std::net::IpAddr;
+
+use proptest::prelude::*;
+
+use super::super::{Asn, Community, Frame, NextHops, Peek, Relation, examine};
+use super::*;
+
+const V4: Family = Family::V4Unicast;
+const ROOM: usize = 256 * 1024;
+
+fn mk_adj() -> AdjOut {
+    let export = Export {
+        relation: Relation::External,
+        local_as: Asn::new(65000).unwrap(),
+        as4: true,
+        next_hops: NextHops::from(IpAddr::from([192, 0, 2, 1])),
+    };
+    AdjOut::new(export, Families::only(V4))
+}
+
+fn mk_attrs(community: u16) -> RouteAttrs {
+    let communities = BTreeSet::from([Community::new(1, community)]);
+    RouteAttrs {
+        communities,
+        ..RouteAttrs::default()
+    }
+}
+
+fn mk_route(number: u32, community: u16) -> (Prefix, RouteAttrs) {
+    let host = IpAddr::from((0x0a00_0000 + number).to_be_bytes());
+    (
+        Prefix::from(ipnetwork::IpNetwork::from(host)),
+        mk_attrs(community),
+    )
+}
+
+fn pull(adj: &mut AdjOut, rib: &Rib) -> (usize, usize, usize) {
+    let pulled = adj.pull(rib, ROOM, &mut Vec::new());
+    (pulled.messages, pulled.announced, pulled.withdrawn)
+}
+
+/// Bytes of a whole message that withdraws one host route.
+const WITHDRAWAL: usize = 19 + 2 + 5 + 2;
+
+#[test]
+fn a_full_table_is_packed_and_then_there_is_silence() {
+    let mut rib = Rib::default();
+    rib.replace((0..5000).map(|number| mk_route(number, 1)));
+    let mut adj = mk_adj();
+    assert_eq!(pull(&mut adj, &rib), (7, 5000, 0));
+    assert_eq!(pull(&mut adj, &rib), (0, 0, 0));
+    assert_eq!(adj.advertised(&rib), 5000);
+}
+
+#[test]
+fn interleaved_attributes_are_grouped() {
+    let mut rib = Rib::default();
+    for number in 0..100u32 {
+        rib.replace((0..=number).map(|each| mk_route(each, u16::from(each % 2 == 0))));
+    }
+    assert_eq!(pull(&mut mk_adj(), &rib), (2, 100, 0));
+}
+
+#[test]
+fn differences_that_the_peer_is_not_told_do_not_split_messages() {
+    let mut rib = Rib::default();
+    rib.replace((0..10).map(|number| {
+        let (prefix, attrs) = mk_route(number, 1);
+        (
+            prefix,
+            RouteAttrs {
+                local_pref: Some(number),
+                ..attrs
+            },
+        )
+    }));
+    assert_eq!(pull(&mut mk_adj(), &rib), (1, 10, 0));
+}
+
+#[test]
+fn an_unsent_route_that_goes_again_is_never_mentioned() {
+    let mut rib = Rib::default();
+    let mut adj = mk_adj();
+    rib.replace([mk_route(1, 1)]);
+    rib.replace([]);
+    assert_eq!(pull(&mut adj, &rib), (0, 0, 0));
+}
+
+#[test]
+fn a_change_of_attributes_is_one_announcement() {
+    let mut rib = Rib::default();
+    let mut adj = mk_adj();
+    rib.replace([mk_route(1, 1)]);
+    pull(&mut adj, &rib);
+    rib.replace([mk_route(1, 2)]);
+    assert_eq!(pull(&mut adj, &rib), (1, 1, 0));
+    rib.replace([]);
+    let mut out = Vec::new();
+    assert_eq!(adj.pull(&rib, ROOM, &mut out).withdrawn, 1);
+    assert_eq!(out.len(), WITHDRAWAL);
+}
+
+#[test]
+fn end_of_rib_waits_for_the_cluster_state_and_comes_once() {
+    let mut rib = Rib::default();
+    let mut adj = mk_adj();
+    rib.replace([mk_route(1, 1)]);
+    assert_eq!(pull(&mut adj, &rib), (1, 1, 0));
+    rib.set_synced();
+    assert_eq!(pull(&mut adj, &rib), (1, 0, 0));
+    rib.replace([mk_route(1, 1), mk_route(2, 1)]);
+    assert_eq!(pull(&mut adj, &rib), (1, 1, 0));
+    assert_eq!(
+        pull(&mut mk_adj(), &Rib::default()),
+        (0, 0, 0),
+        "not synced, nothing to say"
+    );
+}
+
+#[test]
+fn a_refresh_repeats_everything_and_still_owes_the_unheard_withdrawal() {
+    let mut rib = Rib::default();
+    let mut adj = mk_adj();
+    rib.replace([mk_route(1, 1), mk_route(2, 1)]);
+    pull(&mut adj, &rib);
+    rib.replace([mk_route(1, 1)]);
+    adj.refresh(V4);
+    adj.refresh(V4);
+    assert_eq!(pull(&mut adj, &rib), (2, 1, 1));
+    assert_eq!(pull(&mut adj, &rib), (0, 0, 0));
+}
+
+#[test]
+fn a_family_that_was_not_agreed_is_not_sent() {
+    let mut rib = Rib::default();
+    let v6: Prefix = "fd00::1/128".parse().unwrap();
+    rib.replace([(v6, mk_attrs(1))]);
+    rib.set_synced();
+    let mut adj = mk_adj();
+    assert_eq!(
+        pull(&mut adj, &rib),
+        (1, 0, 0),
+        "just the End-of-RIB of IPv4"
+    );
+    assert_eq!(adj.advertised(&rib), 0);
+}
+
+#[test]
+fn attributes_that_fill_a_message_withdraw_the_route_and_are_counted() {
+    let communities = (0..1100).map(|value| Community::new(1, value)).collect();
+    let huge = RouteAttrs {
+        communities,
+        ..RouteAttrs::default()
+    };
+    let (prefix, attrs) = mk_route(1, 1);
+    let mut rib = Rib::default();
+    let mut adj = mk_adj();
+    rib.replace([(prefix, attrs.clone())]);
+    pull(&mut adj, &rib);
+    rib.replace([(prefix, huge)]);
+    assert_eq!(pull(&mut adj, &rib), (1, 0, 1));
+    assert_eq!((adj.oversized(), adj.advertised(&rib)), (1, 0));
+    rib.replace([(prefix, attrs)]);
+    assert_eq!(pull(&mut adj, &rib), (1, 1, 0));
+    assert_eq!((adj.oversized(), adj.advertised(&rib)), (0, 1));
+}
+
+#[test]
+fn little_room_makes_small_steps_to_the_same_end() {
+    let mut rib = Rib::default();
+    rib.replace((0..5000).map(|number| mk_route(number, 1)));
+    let mut adj = mk_adj();
+    let mut announced = 0;
+    for _ in 0..1000 {
+        let mut out = Vec::new();
+        announced += adj.pull(&rib, 1000, &mut out).announced;
+        assert!(out.len() <= 1000 + 100, "{} bytes", out.len());
+    }
+    assert_eq!(announced, 5000);
+}
+
+proptest! {
+    /// Whatever happens in between, a peer that applies the messages ends with exactly the wanted routes.
+    #[test]
+    fn the_peer_converges_to_the_rib(
+        steps in proptest::collection::vec(
+            (proptest::collection::btree_map(0u32..12, 0u16..3, 0..10), 0u8..5), 1..30),
+    ) {
+        let mut rib = Rib::default();
+        let mut adj = mk_adj();
+        let mut held = BTreeSet::new();
+        for (wanted, action) in &steps {
+            rib.replace(wanted.iter().map(|(number, community)| mk_route(*number, *community)));
+            match action {
+                0 => adj.refresh(V4),
+                1 => { adj = mk_adj(); held.clear(); }
+                2 => rib.forget(V4, adj.heard(V4)),
+                3 => apply(&mut adj, &rib, 1, &mut held),
+                _ => apply(&mut adj, &rib, ROOM, &mut held),
+            }
+        }
+        apply(&mut adj, &rib, ROOM, &mut held);
+        let wanted: BTreeSet<u32> = steps.last().unwrap().0.keys().copied().collect();
+        prop_assert_eq!(&held, &wanted);
+        prop_assert_eq!(adj.advertised(&rib), wanted.len());
+    }
+}
+
+/// A peer that understands host routes: last octet of each prefix.
+fn apply(adj: &mut AdjOut, rib: &Rib, room: usize, held: &mut BTreeSet<u32>) {
+    let mut out = Vec::new();
+    adj.pull(rib, room, &mut out);
+    let mut bytes = &out[..];
+    while let Ok(Peek::Whole(frame, taken)) = Frame::peek(bytes) {
+        bytes = &bytes[taken..];
+        let seen = examine(frame.body, Relation::External, true);
+        let hosts =
+            |nlri: &[u8]| -> Vec<u32> { nlri.chunks(5).map(|chunk| u32::from(chunk[4])).collect() };
+        for host in hosts(&frame.body[2..2 + 5 * seen.withdrawn]) {
+            held.remove(&host);
+        }
+        held.extend(hosts(&frame.body[frame.body.len() - 5 * seen.announced..]));
+    }
+}

@@ -1,0 +1,248 @@
+//! Path attributes of the routes that we announce (RFC 4271 §5).
+//!
+//! Routers form an ECMP group only from routes whose attributes are equal but for the next hop, so nothing
+//! here depends on the node: ORIGIN is always IGP, the path holds our AS once or nothing, lists are sorted and
+//! free of duplicates. Equal sets therefore give equal bytes, and packing groups routes by those bytes.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::{Asn, Community, Family, LargeCommunity, Relation};
+use crate::write::Writer;
+
+/// What is configured about a route beside its prefix.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RouteAttrs {
+    /// `LOCAL_PREF` towards peers in our own AS; [`RouteAttrs::DEFAULT_LOCAL_PREF`] when unset.
+    pub local_pref: Option<u32>,
+    /// COMMUNITIES (RFC 1997).
+    pub communities: BTreeSet<Community>,
+    /// `LARGE_COMMUNITY` (RFC 8092).
+    pub large: BTreeSet<LargeCommunity>,
+}
+
+impl RouteAttrs {
+    /// What routers assume of a route without `LOCAL_PREF`.
+    pub const DEFAULT_LOCAL_PREF: u32 = 100;
+
+    /// About how many bytes they take on the wire.
+    pub(super) fn wire_estimate(&self) -> usize {
+        48 + 4 * self.communities.len() + 12 * self.large.len()
+    }
+}
+
+/// Our addresses as next hops, per family; a family without one cannot be announced.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NextHops {
+    /// `NEXT_HOP` of classic NLRI.
+    pub v4: Option<Ipv4Addr>,
+    /// Global address in `MP_REACH_NLRI`.
+    pub v6: Option<Ipv6Addr>,
+}
+
+impl From<IpAddr> for NextHops {
+    /// The local address of the session serves its own family.
+    fn from(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(v4) => Self {
+                v4: Some(v4),
+                v6: None,
+            },
+            // A socket of an IPv4 peer may show its address in mapped form.
+            IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
+                Some(v4) => Self {
+                    v4: Some(v4),
+                    v6: None,
+                },
+                None => Self {
+                    v4: None,
+                    v6: Some(v6),
+                },
+            },
+        }
+    }
+}
+
+impl NextHops {
+    /// Whether routes of `family` have a next hop.
+    #[must_use]
+    pub const fn has(&self, family: Family) -> bool {
+        match family {
+            Family::V4Unicast => self.v4.is_some(),
+            Family::V6Unicast => self.v6.is_some(),
+        }
+    }
+}
+
+/// How one session writes routes: everything about attributes that the peer decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Export {
+    /// eBGP or iBGP.
+    pub relation: Relation,
+    /// The AS that is prepended towards other ones.
+    pub local_as: Asn,
+    /// Both sides write AS numbers in four octets (RFC 6793).
+    pub as4: bool,
+    /// Who to send the traffic to.
+    pub next_hops: NextHops,
+}
+
+const ORIGIN: (u8, u8) = (0x40, 1);
+const AS_PATH: (u8, u8) = (0x40, 2);
+const NEXT_HOP: (u8, u8) = (0x40, 3);
+const LOCAL_PREF: (u8, u8) = (0x40, 5);
+const COMMUNITIES: (u8, u8) = (0xc0, 8);
+const AS4_PATH: (u8, u8) = (0xc0, 17);
+const LARGE_COMMUNITIES: (u8, u8) = (0xc0, 32);
+
+const AS_SEQUENCE: u8 = 2;
+
+impl Export {
+    /// The attributes in ascending order of their types, without `MP_REACH_NLRI`, which belongs to the packer.
+    /// `NEXT_HOP` is there for classic IPv4 NLRI only.
+    pub(super) fn attributes(&self, attrs: &RouteAttrs, family: Family) -> Vec<u8> {
+        let mut out = Vec::with_capacity(attrs.wire_estimate());
+        let mut writer = Writer::new(&mut out);
+        put(&mut writer, ORIGIN, &[0]);
+        put(&mut writer, AS_PATH, &self.path(self.as4));
+        if let (Family::V4Unicast, Some(next_hop)) = (family, self.next_hops.v4) {
+            put(&mut writer, NEXT_HOP, &next_hop.octets());
+        }
+        if self.relation == Relation::Internal {
+            let preference = attrs.local_pref.unwrap_or(RouteAttrs::DEFAULT_LOCAL_PREF);
+            put(&mut writer, LOCAL_PREF, &preference.to_be_bytes());
+        }
+        let communities: Vec<u8> = attrs
+            .communities
+            .iter()
+            .flat_map(|community| community.get().to_be_bytes())
+            .collect();
+        put_list(&mut writer, COMMUNITIES, &communities);
+        // RFC 6793 §4.2.2: the true path rides along where AS_TRANS stands in for us.
+        let hidden = !self.as4 && self.local_as.two_byte().is_none();
+        if hidden && self.relation == Relation::External {
+            put(&mut writer, AS4_PATH, &self.path(true));
+        }
+        let large: Vec<u8> = attrs
+            .large
+            .iter()
+            .flat_map(|large| [large.global, large.local1, large.local2])
+            .flat_map(u32::to_be_bytes)
+            .collect();
+        put_list(&mut writer, LARGE_COMMUNITIES, &large);
+        out
+    }
+
+    fn path(&self, as4: bool) -> Vec<u8> {
+        let mut segment = Vec::new();
+        if self.relation == Relation::External {
+            segment.extend([AS_SEQUENCE, 1]);
+            if as4 {
+                segment.extend(self.local_as.get().to_be_bytes());
+            } else {
+                segment.extend(self.local_as.two_byte_or_trans().to_be_bytes());
+            }
+        }
+        segment
+    }
+}
+
+/// One attribute, with the extended length bit when it needs it.
+fn put(writer: &mut Writer<'_>, (flags, kind): (u8, u8), value: &[u8]) {
+    if let Ok(length) = u8::try_from(value.len()) {
+        writer.bytes(&[flags, kind, length]);
+        writer.bytes(value);
+    } else {
+        writer.bytes(&[flags | 0x10, kind]);
+        let length = writer.hole();
+        writer.bytes(value);
+        writer.fill(&length);
+    }
+}
+
+fn put_list(writer: &mut Writer<'_>, header: (u8, u8), value: &[u8]) {
+    if !value.is_empty() {
+        put(writer, header, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mk_export(relation: Relation, asn: u32, as4: bool) -> Export {
+        let next_hops = NextHops::from(IpAddr::from([192, 0, 2, 1]));
+        Export {
+            relation,
+            local_as: Asn::new(asn).unwrap(),
+            as4,
+            next_hops,
+        }
+    }
+
+    fn mk_attrs() -> RouteAttrs {
+        RouteAttrs {
+            local_pref: Some(7),
+            communities: BTreeSet::from([Community::new(2, 1), Community::new(1, 2)]),
+            large: BTreeSet::from([LargeCommunity::new(1, 2, 3)]),
+        }
+    }
+
+    const V4: Family = Family::V4Unicast;
+
+    #[test]
+    fn ebgp_prepends_once_and_keeps_local_preference_to_itself() {
+        let got = mk_export(Relation::External, 4_200_000_001, true).attributes(&mk_attrs(), V4);
+        let want: &[u8] = &[
+            0x40, 1, 1, 0, //
+            0x40, 2, 6, 2, 1, 0xfa, 0x56, 0xea, 0x01, //
+            0x40, 3, 4, 192, 0, 2, 1, //
+            0xc0, 8, 8, 0, 1, 0, 2, 0, 2, 0, 1, // sorted
+            0xc0, 32, 12, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3,
+        ];
+        assert_eq!(got, want);
+    }
+
+    #[test]
+    fn ibgp_has_an_empty_path_and_a_preference() {
+        let export = mk_export(Relation::Internal, 65000, true);
+        let plain = export.attributes(&RouteAttrs::default(), V4);
+        let want: &[u8] = &[
+            0x40, 1, 1, 0, 0x40, 2, 0, 0x40, 3, 4, 192, 0, 2, 1, 0x40, 5, 4, 0, 0, 0, 100,
+        ];
+        assert_eq!(plain, want);
+        let chosen = export.attributes(&mk_attrs(), V4);
+        assert_eq!(chosen[14..21], [0x40, 5, 4, 0, 0, 0, 7]);
+    }
+
+    #[test]
+    fn an_old_peer_sees_as_trans_and_the_true_path_beside_it() {
+        let got = mk_export(Relation::External, 4_200_000_001, false)
+            .attributes(&RouteAttrs::default(), V4);
+        assert_eq!(got[4..11], [0x40, 2, 4, 2, 1, 0x5b, 0xa0]);
+        assert_eq!(got[18..], [0xc0, 17, 6, 2, 1, 0xfa, 0x56, 0xea, 0x01]);
+        let small = mk_export(Relation::External, 65000, false);
+        assert_eq!(
+            small.attributes(&RouteAttrs::default(), V4)[4..],
+            [0x40, 2, 4, 2, 1, 0xfd, 0xe8, 0x40, 3, 4, 192, 0, 2, 1]
+        );
+    }
+
+    #[test]
+    fn ipv6_routes_carry_no_classic_next_hop() {
+        let got = mk_export(Relation::External, 65000, true)
+            .attributes(&RouteAttrs::default(), Family::V6Unicast);
+        assert_eq!(got.len(), 13);
+    }
+
+    #[test]
+    fn a_long_list_uses_the_extended_length() {
+        let communities = (0..100).map(|value| Community::new(1, value)).collect();
+        let attrs = RouteAttrs {
+            communities,
+            ..RouteAttrs::default()
+        };
+        let got = mk_export(Relation::External, 65000, true).attributes(&attrs, V4);
+        assert_eq!(got[20..24], [0xd0, 8, 1, 0x90]);
+    }
+}

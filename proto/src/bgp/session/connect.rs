@@ -1,0 +1,238 @@
+//! The life of a peer's connections: started, stopped, opened, accepted, established, lost.
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use super::super::{AdjOut, Code, Export, HeaderError, NextHops, Open};
+use super::peer::send;
+use super::slot::{Established, Slot, State};
+use super::timer::CONNECT_TIME;
+use super::{
+    Close, Config, ConnId, ConnectFailure, Direction, Effect, Ended, Event, Offer, Out, Peer,
+    SessionState, StopReason,
+};
+
+/// How long the peer may take for its OPEN (RFC 4271 §8.2.2 suggests four minutes).
+const OPEN_TIME: Duration = Duration::from_secs(240);
+/// How long a second connection may live on beside an Established one.
+const SECOND_TIME: Duration = Duration::from_secs(10);
+
+impl Peer {
+    pub(super) fn start(&mut self, now: Instant, out: &mut Out) {
+        if self.started {
+            return;
+        }
+        self.started = true;
+        self.note(Event::Started, now, out);
+        self.connect(now, out);
+    }
+
+    pub(super) fn stop(&mut self, reason: StopReason, now: Instant, out: &mut Out) {
+        if !self.started {
+            return;
+        }
+        self.started = false;
+        let cease = reason.notification();
+        for direction in [Direction::Ours, Direction::Theirs] {
+            let Some(slot) = self.slot_mut(direction).take() else {
+                continue;
+            };
+            match slot.state {
+                State::Connect { .. } => out.push(Effect::Close(slot.id, Close::Abort)),
+                State::OpenSent { .. } | State::OpenConfirm { .. } | State::Established(_) => {
+                    send(slot.id, &cease, out);
+                    out.push(Effect::Close(slot.id, Close::Drain));
+                }
+            }
+        }
+        self.retry = None;
+        self.backoff.reset();
+        self.offer = Offer::Full;
+        self.note(Event::Stopped(reason), now, out);
+    }
+
+    pub(super) fn connect(&mut self, now: Instant, out: &mut Out) {
+        self.retry = None;
+        if self.ours.is_some() || self.theirs.is_some() {
+            return;
+        }
+        let id = self.mint();
+        let until = now + CONNECT_TIME;
+        self.ours = Some(Slot {
+            id,
+            state: State::Connect { until },
+        });
+        out.push(Effect::Connect(id));
+    }
+
+    pub(super) fn connected(&mut self, id: ConnId, local: IpAddr, now: Instant, out: &mut Out) {
+        let Some(slot) = self.ours.as_mut().filter(|slot| slot.id == id) else {
+            return;
+        };
+        match slot.state {
+            State::Connect { .. } => {
+                slot.state = State::OpenSent {
+                    local,
+                    until: now + OPEN_TIME,
+                };
+                self.introduce(id, Direction::Ours, now, out);
+            }
+            // A connection is made once.
+            State::OpenSent { .. } | State::OpenConfirm { .. } | State::Established(_) => {}
+        }
+    }
+
+    pub(super) fn accepted(&mut self, id: ConnId, local: IpAddr, now: Instant, out: &mut Out) {
+        let other = self.ours.as_ref().map(Slot::name);
+        let known = self.theirs.as_ref().map(Slot::name);
+        let taken = other == Some(SessionState::Established)
+            || matches!(
+                known,
+                Some(SessionState::OpenConfirm | SessionState::Established)
+            );
+        if taken || !self.started {
+            let code = if taken {
+                Code::CONNECTION_COLLISION
+            } else {
+                Code::CONNECTION_REJECTED
+            };
+            send(id, &code.bare(), out);
+            out.push(Effect::Close(id, Close::Drain));
+            return;
+        }
+        // They gave up the one that never got anywhere.
+        if let Some(stale) = self.theirs.take() {
+            send(stale.id, &Code::CONNECTION_COLLISION.bare(), out);
+            out.push(Effect::Close(stale.id, Close::Drain));
+        }
+        let state = State::OpenSent {
+            local,
+            until: now + OPEN_TIME,
+        };
+        self.theirs = Some(Slot { id, state });
+        self.introduce(id, Direction::Theirs, now, out);
+    }
+
+    /// Sends our OPEN.
+    pub(super) fn introduce(
+        &mut self,
+        id: ConnId,
+        direction: Direction,
+        now: Instant,
+        out: &mut Out,
+    ) {
+        let Config {
+            local_as,
+            hold_time,
+            router_id,
+            ..
+        } = self.config;
+        let capabilities = self.offer.capabilities(&self.config);
+        let mut bytes = Vec::new();
+        Open::ours(local_as, hold_time, router_id, capabilities).encode(&mut bytes);
+        out.push(Effect::Send(id, bytes));
+        self.note(Event::Connected(direction), now, out);
+    }
+
+    pub(super) fn connect_failed(
+        &mut self,
+        id: ConnId,
+        failure: &ConnectFailure,
+        now: Instant,
+        out: &mut Out,
+    ) {
+        let Some(slot) = self.ours.as_ref().filter(|slot| slot.id == id) else {
+            return;
+        };
+        match slot.state {
+            State::Connect { .. } => {
+                self.end(Direction::Ours, Close::Abort, &Ended::Unreachable, now, out);
+                self.note(Event::ConnectFailed(failure.to_string()), now, out);
+            }
+            // It was there, so it did not fail.
+            State::OpenSent { .. } | State::OpenConfirm { .. } | State::Established(_) => {}
+        }
+    }
+
+    pub(super) fn garbled(&mut self, id: ConnId, error: HeaderError, now: Instant, out: &mut Out) {
+        let Some(direction) = self.find(id) else {
+            return;
+        };
+        if let Some(answer) = error.notification() {
+            self.fail(direction, answer, now, out);
+        } else {
+            self.end(direction, Close::Abort, &Ended::Fault, now, out);
+            self.note(Event::BrokenNotification, now, out);
+        }
+    }
+
+    pub(super) fn lost(&mut self, id: ConnId, words: &str, now: Instant, out: &mut Out) {
+        let Some(direction) = self.find(id) else {
+            return;
+        };
+        let state = self.slot(direction).map(Slot::name);
+        self.end(direction, Close::Abort, &Ended::Lost, now, out);
+        // Routers close like this on a neighbour that they do not know.
+        let hint = match state {
+            Some(SessionState::OpenSent) => " before its OPEN; is this node a neighbour there?",
+            _ => "",
+        };
+        self.note(Event::Lost(format!("{words}{hint}")), now, out);
+    }
+
+    pub(super) fn establish(&mut self, direction: Direction, now: Instant, out: &mut Out) {
+        let (local_as, relation) = (self.config.local_as, self.config.relation());
+        let Some(slot) = self.slot_mut(direction) else {
+            return;
+        };
+        let State::OpenConfirm {
+            local,
+            negotiated,
+            mut clocks,
+        } = std::mem::replace(&mut slot.state, State::Connect { until: now })
+        else {
+            return;
+        };
+        clocks.heard(&negotiated, now);
+        let next_hops = NextHops::from(local);
+        let export = Export {
+            relation,
+            local_as,
+            as4: negotiated.as4,
+            next_hops,
+        };
+        let adj = AdjOut::new(export, negotiated.families);
+        let useless = negotiated.families.is_empty();
+        slot.state = State::Established(Box::new(Established {
+            negotiated,
+            clocks,
+            send_hold: None,
+            since: now,
+            adj,
+        }));
+        self.retry = None;
+        self.established += 1;
+        self.note(Event::Established, now, out);
+        if useless {
+            self.note(Event::NoCommonFamily, now, out);
+        }
+        self.settle(direction, now, out);
+    }
+
+    /// The other connection has lost: an attempt is given up, one that waits for an OPEN gets little time.
+    pub(super) fn settle(&mut self, winner: Direction, now: Instant, out: &mut Out) {
+        let loser = winner.other();
+        let Some(slot) = self.slot_mut(loser) else {
+            return;
+        };
+        match &mut slot.state {
+            State::Connect { .. } => {
+                out.push(Effect::Close(slot.id, Close::Abort));
+                *self.slot_mut(loser) = None;
+            }
+            State::OpenSent { until, .. } => *until = (*until).min(now + SECOND_TIME),
+            // Cannot be: the second good OPEN already decided the collision.
+            State::OpenConfirm { .. } | State::Established(_) => {}
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! Judging the peer's OPEN, and what both sides agree on (RFC 4271 §6.2).
+
+use std::time::Duration;
+
+use super::super::{
+    Asn, Capabilities, Code, Families, HoldTime, Notification, Open, Relation, RouterId,
+};
+use super::Config;
+
+/// What holds for a session; computed once from both OPENs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Negotiated {
+    /// The peer's identifier.
+    pub peer_id: RouterId,
+    /// eBGP or iBGP.
+    pub relation: Relation,
+    /// How long silence is endured.
+    pub hold: HoldTime,
+    /// Longest time between our keepalives; `None` if they are off.
+    pub keepalive: Option<Duration>,
+    /// What both offered.
+    pub families: Families,
+    /// Both write AS numbers in four octets.
+    pub as4: bool,
+}
+
+/// Judges `theirs`, given what `offered` of ours went out; the error is the answer to send.
+///
+/// The order follows RFC 4271 §6.2: AS, identifier, hold time, capabilities. Only what both sides offered
+/// counts, never what one of them would like.
+pub fn validate_open(
+    config: &Config,
+    offered: &Capabilities,
+    theirs: &Open,
+) -> Result<Negotiated, Notification> {
+    if peer_as(theirs)? != config.peer_as {
+        return Err(Code::BAD_PEER_AS.bare());
+    }
+    let relation = config.relation();
+    let identifier = theirs.identifier.to_be_bytes();
+    let peer_id =
+        RouterId::new(theirs.identifier).map_err(|_| Code::BAD_BGP_IDENTIFIER.with(&identifier))?;
+    // RFC 6286 §2.2: unique within the AS, not in the world.
+    if relation == Relation::Internal && peer_id == config.router_id {
+        return Err(Code::BAD_BGP_IDENTIFIER.with(&identifier));
+    }
+    let hold = HoldTime::new(theirs.hold_time)
+        .map_err(|_| Code::UNACCEPTABLE_HOLD_TIME.with(&theirs.hold_time.to_be_bytes()))?
+        .negotiate(config.hold_time);
+    Ok(Negotiated {
+        peer_id,
+        relation,
+        hold,
+        keepalive: hold
+            .keepalive()
+            .map(|third| config.keepalive.map_or(third, |wish| wish.min(third))),
+        families: offered.families().common(theirs.capabilities.families()),
+        as4: offered.four_octet_as.is_some() && theirs.capabilities.four_octet_as.is_some(),
+    })
+}
+
+/// The AS that an OPEN claims. The field and capability 65 must agree (RFC 6793 §4.1).
+fn peer_as(open: &Open) -> Result<Asn, Notification> {
+    let bad = Code::BAD_PEER_AS;
+    let asn = match open.capabilities.four_octet_as {
+        Some(number) => Asn::new(number).map_err(|_| bad.bare())?,
+        None if open.my_as == Asn::TRANS => return Err(bad.bare()),
+        None => return Asn::new(u32::from(open.my_as)).map_err(|_| bad.bare()),
+    };
+    // AS_TRANS is also taken from those who could have written their number.
+    let agrees = open.my_as == Asn::TRANS || asn.two_byte() == Some(open.my_as);
+    if agrees { Ok(asn) } else { Err(bad.bare()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::Family;
+    use super::super::Offer;
+    use super::super::tests::mk_config;
+    use super::*;
+
+    fn mk_open() -> Open {
+        let config = mk_config(65001, 65000, "10.0.0.9");
+        let capabilities = Offer::Full.capabilities(&config);
+        Open::ours(
+            config.local_as,
+            HoldTime::DEFAULT,
+            config.router_id,
+            capabilities,
+        )
+    }
+
+    fn judge(open: &Open) -> Result<Negotiated, Notification> {
+        let config = mk_config(65000, 65001, "10.0.0.1");
+        validate_open(&config, &Offer::Full.capabilities(&config), open)
+    }
+
+    #[test]
+    fn a_good_open_is_negotiated() {
+        let got = judge(&Open {
+            hold_time: 9,
+            ..mk_open()
+        })
+        .unwrap();
+        assert_eq!(got.hold.seconds(), 9);
+        assert_eq!(got.keepalive, Some(Duration::from_secs(3)));
+        assert_eq!(got.families, Families::only(Family::V4Unicast));
+        assert!(got.as4);
+    }
+
+    #[test]
+    fn each_fault_has_its_own_answer() {
+        let with_as4 = |asn| Capabilities {
+            four_octet_as: asn,
+            ..mk_open().capabilities
+        };
+        for (name, open, want) in [
+            (
+                "another AS",
+                Open {
+                    my_as: 65002,
+                    capabilities: with_as4(None),
+                    ..mk_open()
+                },
+                Code::BAD_PEER_AS.bare(),
+            ),
+            (
+                "AS 0",
+                Open {
+                    my_as: 0,
+                    capabilities: with_as4(None),
+                    ..mk_open()
+                },
+                Code::BAD_PEER_AS.bare(),
+            ),
+            (
+                "AS 0 in capability",
+                Open {
+                    capabilities: with_as4(Some(0)),
+                    ..mk_open()
+                },
+                Code::BAD_PEER_AS.bare(),
+            ),
+            (
+                "AS_TRANS alone",
+                Open {
+                    my_as: Asn::TRANS,
+                    capabilities: with_as4(None),
+                    ..mk_open()
+                },
+                Code::BAD_PEER_AS.bare(),
+            ),
+            (
+                "field and capability differ",
+                Open {
+                    my_as: 65002,
+                    ..mk_open()
+                },
+                Code::BAD_PEER_AS.bare(),
+            ),
+            (
+                "identifier 0",
+                Open {
+                    identifier: 0,
+                    ..mk_open()
+                },
+                Code::BAD_BGP_IDENTIFIER.with(&[0; 4]),
+            ),
+            (
+                "hold 1",
+                Open {
+                    hold_time: 1,
+                    ..mk_open()
+                },
+                Code::UNACCEPTABLE_HOLD_TIME.with(&[0, 1]),
+            ),
+            (
+                "hold 2",
+                Open {
+                    hold_time: 2,
+                    ..mk_open()
+                },
+                Code::UNACCEPTABLE_HOLD_TIME.with(&[0, 2]),
+            ),
+        ] {
+            assert_eq!(judge(&open), Err(want), "{name}");
+        }
+    }
+
+    #[test]
+    fn odd_but_legal_opens_are_taken() {
+        let our_id = u32::from_be_bytes([10, 0, 0, 1]);
+        for (name, open) in [
+            (
+                "AS_TRANS with capability",
+                Open {
+                    my_as: Asn::TRANS,
+                    ..mk_open()
+                },
+            ),
+            (
+                "identifier 255.255.255.255",
+                Open {
+                    identifier: u32::MAX,
+                    ..mk_open()
+                },
+            ),
+            (
+                "our identifier, other AS",
+                Open {
+                    identifier: our_id,
+                    ..mk_open()
+                },
+            ),
+            (
+                "hold 0",
+                Open {
+                    hold_time: 0,
+                    ..mk_open()
+                },
+            ),
+            (
+                "no capabilities",
+                Open {
+                    capabilities: Capabilities::default(),
+                    ..mk_open()
+                },
+            ),
+        ] {
+            assert!(judge(&open).is_ok(), "{name}");
+        }
+    }
+
+    #[test]
+    fn our_identifier_within_our_as_is_refused() {
+        let config = mk_config(65001, 65001, "10.0.0.9");
+        let got = validate_open(&config, &Offer::Full.capabilities(&config), &mk_open());
+        assert_eq!(got, Err(Code::BAD_BGP_IDENTIFIER.with(&[10, 0, 0, 9])));
+    }
+
+    #[test]
+    fn only_what_both_offered_counts() {
+        let config = mk_config(65000, 65001, "10.0.0.1");
+        let bare = validate_open(&config, &Offer::Bare.capabilities(&config), &mk_open()).unwrap();
+        assert!(!bare.as4, "we did not offer it");
+        let old = Capabilities {
+            multiprotocol: Some(Families::only(Family::V6Unicast)),
+            ..Capabilities::default()
+        };
+        let got = judge(&Open {
+            capabilities: old,
+            ..mk_open()
+        })
+        .unwrap();
+        assert!(got.families.is_empty());
+        assert!(!got.as4);
+    }
+}

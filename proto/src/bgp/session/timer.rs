@@ -1,0 +1,106 @@
+//! What time does to a peer.
+
+use std::time::{Duration, Instant};
+
+use super::super::{Code, write_keepalive};
+use super::slot::{State, due};
+use super::{Close, ConnId, Direction, Effect, Ended, Event, Out, Output, Peer};
+
+/// How long a SYN may stay unanswered: three retransmissions by the kernel.
+pub(super) const CONNECT_TIME: Duration = Duration::from_secs(10);
+/// Shortest send hold time. RFC 9687 says 8 min; a router whose window is shut for that long holds stale
+/// routes, so the choice here is that of `OpenBGPD`.
+const SEND_HOLD: Duration = Duration::from_secs(90);
+
+impl Peer {
+    pub(super) fn output(&mut self, id: ConnId, output: Output, now: Instant) {
+        let slots = [&mut self.ours, &mut self.theirs];
+        let Some(slot) = slots.into_iter().flatten().find(|slot| slot.id == id) else {
+            return;
+        };
+        match &mut slot.state {
+            // Their own deadlines are stricter.
+            State::Connect { .. } | State::OpenSent { .. } | State::OpenConfirm { .. } => {}
+            State::Established(session) => {
+                let twice = session.negotiated.hold.duration().unwrap_or_default() * 2;
+                let until = now + twice.max(SEND_HOLD);
+                match output {
+                    Output::Drained => session.send_hold = None,
+                    Output::Moving => session.send_hold = Some(until),
+                    Output::Stuck => session.send_hold = session.send_hold.or(Some(until)),
+                }
+            }
+        }
+    }
+
+    pub(super) fn timer(&mut self, now: Instant, out: &mut Out) {
+        for direction in [Direction::Ours, Direction::Theirs] {
+            self.slot_timer(direction, now, out);
+        }
+        if due(self.retry, now) {
+            self.connect(now, out);
+        }
+    }
+
+    pub(super) fn slot_timer(&mut self, direction: Direction, now: Instant, out: &mut Out) {
+        let Some(slot) = self.slot(direction) else {
+            return;
+        };
+        let silent = |clock| due(clock, now).then(|| Code::HOLD_TIMER_EXPIRED.bare());
+        let fault = match &slot.state {
+            State::Connect { until } => {
+                if due(Some(*until), now) {
+                    self.end(direction, Close::Abort, &Ended::Unreachable, now, out);
+                    self.note(Event::ConnectFailed(self.no_answer()), now, out);
+                }
+                return;
+            }
+            State::OpenSent { until, .. } => silent(Some(*until)),
+            State::OpenConfirm { clocks, .. } => silent(clocks.hold),
+            State::Established(session) => silent(session.clocks.hold).or_else(|| {
+                due(session.send_hold, now).then(|| Code::SEND_HOLD_TIMER_EXPIRED.bare())
+            }),
+        };
+        match fault {
+            Some(answer) => self.fail(direction, answer, now, out),
+            None => self.keep_alive(direction, now, out),
+        }
+    }
+
+    /// Sends a KEEPALIVE if one is due.
+    pub(super) fn keep_alive(&mut self, direction: Direction, now: Instant, out: &mut Out) {
+        let (slot, jitter) = match direction {
+            Direction::Ours => (&mut self.ours, &mut self.jitter),
+            Direction::Theirs => (&mut self.theirs, &mut self.jitter),
+        };
+        let Some(slot) = slot else { return };
+        let (negotiated, clocks) = match &mut slot.state {
+            State::Connect { .. } | State::OpenSent { .. } => return,
+            State::OpenConfirm {
+                negotiated, clocks, ..
+            } => (&*negotiated, clocks),
+            State::Established(session) => (&session.negotiated, &mut session.clocks),
+        };
+        if due(clocks.keepalive, now) {
+            clocks.said(negotiated.keepalive.map(|time| jitter.apply(time)), now);
+            let mut bytes = Vec::new();
+            write_keepalive(&mut bytes);
+            out.push(Effect::Send(slot.id, bytes));
+        }
+    }
+
+    /// The silence of a SYN, with its likely causes: the router says nothing in any of these cases.
+    pub(super) fn no_answer(&self) -> String {
+        let seconds = CONNECT_TIME.as_secs();
+        let mut words = format!("no answer to the connection attempt within {seconds} s");
+        words.push_str(if self.config.authenticated {
+            "; a TCP MD5 password that is wrong or missing on the router looks like this"
+        } else {
+            "; a router that expects a TCP MD5 password looks like this"
+        });
+        if self.config.single_hop {
+            words.push_str(", as does one that is more than one hop away");
+        }
+        words
+    }
+}

@@ -1,0 +1,142 @@
+//! What RFC 7606 §7 says about each attribute whose content is not NLRI.
+
+use super::super::Relation;
+use super::Verdict;
+use crate::read::Reader;
+
+/// The attributes that have rules.
+pub(super) mod code {
+    pub(crate) const ORIGIN: u8 = 1;
+    pub(crate) const AS_PATH: u8 = 2;
+    pub(crate) const NEXT_HOP: u8 = 3;
+    pub(crate) const MED: u8 = 4;
+    pub(crate) const LOCAL_PREF: u8 = 5;
+    pub(crate) const ATOMIC_AGGREGATE: u8 = 6;
+    pub(crate) const AGGREGATOR: u8 = 7;
+    pub(crate) const COMMUNITIES: u8 = 8;
+    pub(crate) const ORIGINATOR_ID: u8 = 9;
+    pub(crate) const CLUSTER_LIST: u8 = 10;
+    pub(crate) const MP_REACH: u8 = 14;
+    pub(crate) const MP_UNREACH: u8 = 15;
+    pub(crate) const EXTENDED_COMMUNITIES: u8 = 16;
+    pub(crate) const AS4_PATH: u8 = 17;
+    pub(crate) const AS4_AGGREGATOR: u8 = 18;
+    pub(crate) const IPV6_EXTENDED_COMMUNITIES: u8 = 25;
+    pub(crate) const LARGE_COMMUNITIES: u8 = 32;
+}
+
+const OPTIONAL: u8 = 0x80;
+const TRANSITIVE: u8 = 0x40;
+
+/// Judges one attribute by its flags and value.
+pub(super) fn judge(flags: u8, kind: u8, value: &[u8], relation: Relation, as4: bool) -> Verdict {
+    if !flags_fit(kind, flags) {
+        return Verdict::Withdraw;
+    }
+    let external = relation == Relation::External;
+    let length = value.len();
+    match kind {
+        code::ORIGIN => withdraw_unless(matches!(value, [0..=2])),
+        code::AS_PATH => withdraw_unless(path_is_sound(value, as4)),
+        code::LOCAL_PREF | code::ORIGINATOR_ID | code::CLUSTER_LIST if external => Verdict::Discard,
+        code::NEXT_HOP | code::MED | code::LOCAL_PREF | code::ORIGINATOR_ID => {
+            withdraw_unless(length == 4)
+        }
+        code::CLUSTER_LIST | code::COMMUNITIES => withdraw_unless(is_list(length, 4)),
+        code::EXTENDED_COMMUNITIES => withdraw_unless(is_list(length, 8)),
+        code::LARGE_COMMUNITIES => withdraw_unless(is_list(length, 12)),
+        code::IPV6_EXTENDED_COMMUNITIES => withdraw_unless(is_list(length, 20)),
+        code::ATOMIC_AGGREGATE => discard_unless(length == 0),
+        code::AGGREGATOR => discard_unless(length == if as4 { 8 } else { 6 }),
+        code::AS4_PATH => discard_unless(!as4 && path_is_sound(value, true)),
+        code::AS4_AGGREGATOR => discard_unless(!as4 && length == 8),
+        _ => Verdict::Fine,
+    }
+}
+
+/// Whether the optional and transitive bits are those of a known type (RFC 4271 §5).
+fn flags_fit(kind: u8, flags: u8) -> bool {
+    let want = match kind {
+        code::ORIGIN
+        | code::AS_PATH
+        | code::NEXT_HOP
+        | code::LOCAL_PREF
+        | code::ATOMIC_AGGREGATE => TRANSITIVE,
+        code::MED
+        | code::ORIGINATOR_ID
+        | code::CLUSTER_LIST
+        | code::MP_REACH
+        | code::MP_UNREACH => OPTIONAL,
+        code::AGGREGATOR
+        | code::COMMUNITIES
+        | code::EXTENDED_COMMUNITIES
+        | code::AS4_PATH
+        | code::AS4_AGGREGATOR
+        | code::IPV6_EXTENDED_COMMUNITIES
+        | code::LARGE_COMMUNITIES => OPTIONAL | TRANSITIVE,
+        _ => return true,
+    };
+    flags & (OPTIONAL | TRANSITIVE) == want
+}
+
+/// Segments of known type, none empty, none cut short, no AS 0 (RFC 7606 §7.2, RFC 7607).
+fn path_is_sound(value: &[u8], as4: bool) -> bool {
+    let mut reader = Reader::new(value);
+    while !reader.is_empty() {
+        let (Ok(1..=4), Ok(hops @ 1..)) = (reader.u8(), reader.u8()) else {
+            return false;
+        };
+        for _ in 0..hops {
+            let asn = if as4 {
+                reader.u32()
+            } else {
+                reader.u16().map(u32::from)
+            };
+            if !matches!(asn, Ok(1..)) {
+                return false;
+            }
+        }
+    }
+    true
+}
+
+/// A list attribute may not be empty (RFC 7606 §7).
+fn is_list(length: usize, entry: usize) -> bool {
+    length > 0 && length.is_multiple_of(entry)
+}
+
+fn withdraw_unless(sound: bool) -> Verdict {
+    if sound {
+        Verdict::Fine
+    } else {
+        Verdict::Withdraw
+    }
+}
+
+fn discard_unless(sound: bool) -> Verdict {
+    if sound {
+        Verdict::Fine
+    } else {
+        Verdict::Discard
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_judged_by_the_negotiated_width() {
+        for (name, path, as4, sound) in [
+            ("empty", &[][..], true, true),
+            ("one of four bytes", &[2, 1, 0, 0, 0, 1], true, true),
+            ("one of two bytes", &[2, 1, 0, 1], false, true),
+            ("two bytes read as four", &[2, 1, 0, 1], true, false),
+            ("segment type 7", &[7, 1, 0, 0, 0, 1], true, false),
+            ("segment without hops", &[2, 0], true, false),
+            ("AS 0", &[2, 1, 0, 0, 0, 0], true, false),
+        ] {
+            assert_eq!(path_is_sound(path, as4), sound, "{name}");
+        }
+    }
+}

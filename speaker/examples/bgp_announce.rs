@@ -1,0 +1,162 @@
+//! Announces prefixes to one router without Kubernetes, to try out the router's side of a configuration.
+//!
+//! ```text
+//! cargo run -p portolan-speaker --example bgp_announce -- \
+//!     --peer 192.0.2.1 --local-as 65001 --peer-as 65000 --router-id 192.0.2.10
+//! ```
+//!
+//! Then one command per line: `+192.0.2.80/32 65000:100 large:65000:1:2` announces, `-192.0.2.80/32` withdraws,
+//! `quit some words` ends the session with these words in the router's log. Status changes are printed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Write, stdout};
+use std::net::IpAddr;
+
+use anyhow::Context;
+use clap::Parser;
+use ipnetwork::IpNetwork;
+use portolan_proto::bgp::{Asn, Community, HoldTime, LargeCommunity, PORT, RouteAttrs, RouterId};
+use portolan_speaker::bgp::{Password, PeerSpec, SessionStatus, Sessions};
+use tokio::io::AsyncReadExt;
+
+#[derive(Parser)]
+struct Args {
+    /// Address of the router.
+    #[arg(long)]
+    peer: IpAddr,
+    /// Its port.
+    #[arg(long, default_value_t = PORT)]
+    port: u16,
+    /// Address to connect from.
+    #[arg(long)]
+    source: Option<IpAddr>,
+    /// Our AS number.
+    #[arg(long)]
+    local_as: Asn,
+    /// The router's AS number.
+    #[arg(long)]
+    peer_as: Asn,
+    /// Our BGP identifier.
+    #[arg(long)]
+    router_id: RouterId,
+    /// Hold time in seconds.
+    #[arg(long, default_value_t = 90)]
+    hold: u16,
+    /// TCP MD5 password.
+    #[arg(long)]
+    password: Option<String>,
+    /// The router is more than one hop away.
+    #[arg(long)]
+    multihop: bool,
+    /// Announce this many IPv4 host routes from 198.18.0.0 on.
+    #[arg(long, default_value_t = 0)]
+    many: u32,
+}
+
+impl Args {
+    fn spec(self) -> anyhow::Result<PeerSpec> {
+        Ok(PeerSpec {
+            name: "router".into(),
+            address: self.peer,
+            port: self.port,
+            source: self.source,
+            local_as: self.local_as,
+            peer_as: self.peer_as,
+            router_id: self.router_id,
+            hold_time: HoldTime::new(self.hold)?,
+            keepalive: None,
+            connect_time: None,
+            password: self.password.map(Password::new).transpose()?,
+            multihop: self.multihop,
+        })
+    }
+}
+
+type Routes = BTreeMap<IpNetwork, RouteAttrs>;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> anyhow::Result<()> {
+    let args = Args::parse();
+    let mut routes: Routes = (0..args.many)
+        .map(|host| {
+            let address = IpAddr::from((0xc612_0000 + host).to_be_bytes());
+            (IpNetwork::from(address), RouteAttrs::default())
+        })
+        .collect();
+    let mut sessions = Sessions::new("example");
+    let mut watch = sessions.changes();
+    sessions.apply(vec![args.spec()?]);
+    sessions.routes("router", routes.clone());
+    sessions.set_synced();
+
+    let mut input = tokio::net::unix::pipe::Receiver::from_owned_fd(
+        std::os::fd::AsFd::as_fd(&std::io::stdin()).try_clone_to_owned()?,
+    )
+    .context("standard input must be a pipe")?;
+    let mut pending = String::new();
+    let mut chunk = [0; 4096];
+    loop {
+        tokio::select! {
+            fresh = watch.changed() => {
+                fresh?;
+                sessions.status().iter().try_for_each(show)?;
+            }
+            count = input.read(&mut chunk) => {
+                let Some(read) = chunk.get(..count?).filter(|read| !read.is_empty()) else { break };
+                pending.push_str(&String::from_utf8_lossy(read));
+                while let Some((line, rest)) = pending.split_once('\n') {
+                    if let Some(words) = line.strip_prefix("quit") {
+                        sessions.shutdown(words.trim()).await;
+                        return Ok(());
+                    }
+                    command(line, &mut routes).with_context(|| line.to_owned())?;
+                    sessions.routes("router", routes.clone());
+                    pending = rest.to_owned();
+                }
+            }
+        }
+    }
+    sessions.shutdown("end of input").await;
+    Ok(())
+}
+
+fn command(line: &str, routes: &mut Routes) -> anyhow::Result<()> {
+    let mut words = line.split_whitespace();
+    let Some(first) = words.next() else {
+        return Ok(());
+    };
+    if let Some(prefix) = first.strip_prefix('-') {
+        routes.remove(&prefix.parse()?);
+        return Ok(());
+    }
+    let prefix = first
+        .strip_prefix('+')
+        .context("a line starts with + or -")?;
+    let (large, standard): (Vec<&str>, Vec<&str>) =
+        words.partition(|word| word.starts_with("large:"));
+    let communities = standard.iter().map(|word| word.parse::<Community>());
+    let large = large.iter().map(|word| word.parse::<LargeCommunity>());
+    let attrs = RouteAttrs {
+        local_pref: None,
+        communities: communities.collect::<Result<BTreeSet<_>, _>>()?,
+        large: large.collect::<Result<BTreeSet<_>, _>>()?,
+    };
+    routes.insert(prefix.parse()?, attrs);
+    Ok(())
+}
+
+fn show(status: &SessionStatus) -> std::io::Result<()> {
+    let SessionStatus {
+        state,
+        advertised,
+        unsent,
+        updates_sent,
+        established,
+        ..
+    } = status;
+    let error = status.last_error.as_deref().unwrap_or("-");
+    writeln!(
+        stdout(),
+        "{state}: {advertised} routes told, {unsent} not, {updates_sent} updates, established {established} times; last error: {error}"
+    )
+}

@@ -1,0 +1,142 @@
+//! One TCP connection with its two bounded buffers.
+
+use std::io;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use portolan_proto::bgp::session::Output;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest, Ready};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+/// A few messages of the largest size; what is left after cutting is always less than one.
+const RECEIVE_BUFFER: usize = 16 * 1024;
+
+/// How long a closing connection may take to say its last words.
+const DRAIN_TIME: Duration = Duration::from_secs(1);
+
+/// How much is read and thrown away while closing.
+const DRAIN_BYTES: u64 = 256 * 1024;
+
+/// A connection to a peer.
+#[derive(Debug)]
+pub(super) struct Connection {
+    stream: TcpStream,
+    received: Vec<u8>,
+    /// Filled up by the task to its high-water mark, plus control messages.
+    queue: Vec<u8>,
+    /// How much of the queue has been written.
+    written: usize,
+}
+
+impl Connection {
+    pub(super) fn new(stream: TcpStream) -> Self {
+        let received = Vec::with_capacity(RECEIVE_BUFFER);
+        Self {
+            stream,
+            received,
+            queue: Vec::new(),
+            written: 0,
+        }
+    }
+
+    /// Our address on it: the next hop of what we announce.
+    pub(super) fn local(&self) -> io::Result<IpAddr> {
+        Ok(self.stream.local_addr()?.ip())
+    }
+
+    /// The output queue, to append to.
+    pub(super) const fn queue(&mut self) -> &mut Vec<u8> {
+        &mut self.queue
+    }
+
+    /// How many bytes wait to be written.
+    pub(super) const fn backlog(&self) -> usize {
+        self.queue.len() - self.written
+    }
+
+    /// Waits until something can be read, or written if anything waits.
+    pub(super) async fn ready(&self) -> io::Result<Ready> {
+        let interest = match self.backlog() {
+            0 => Interest::READABLE,
+            _ => Interest::READABLE | Interest::WRITABLE,
+        };
+        self.stream.ready(interest).await
+    }
+
+    /// Writes what the kernel takes.
+    pub(super) fn write(&mut self) -> io::Result<Output> {
+        let mut moved = false;
+        while let Some(rest) = self
+            .queue
+            .get(self.written..)
+            .filter(|rest| !rest.is_empty())
+        {
+            match self.stream.try_write(rest) {
+                Ok(count) => {
+                    self.written += count;
+                    moved = true;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Ok(if moved { Output::Moving } else { Output::Stuck });
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        self.queue.clear();
+        self.written = 0;
+        Ok(Output::Drained)
+    }
+
+    /// Moves what waits to the front, so that appending does not grow the queue for ever.
+    pub(super) fn compact(&mut self) {
+        self.queue.drain(..self.written);
+        self.written = 0;
+    }
+
+    /// Reads what is there, up to the size of the buffer. `Ok(false)`: nothing right now.
+    pub(super) fn read(&mut self) -> io::Result<bool> {
+        match self.stream.try_read_buf(&mut self.received) {
+            Ok(0) => Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "closed by the peer",
+            )),
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What was read and not yet consumed.
+    pub(super) fn received(&self) -> &[u8] {
+        &self.received
+    }
+
+    /// Drops `count` bytes from the front of what was read.
+    pub(super) fn consume(&mut self, count: usize) {
+        self.received.drain(..count.min(self.received.len()));
+    }
+
+    /// Says the last words and closes: flush, half-close, read and discard until the peer has closed too. Closing
+    /// with unread input would make the kernel send a reset, and the peer might never see our NOTIFICATION.
+    pub(super) async fn drain(self) {
+        let Self {
+            mut stream,
+            queue,
+            written,
+            ..
+        } = self;
+        let last_words = async {
+            stream
+                .write_all(queue.get(written..).unwrap_or_default())
+                .await?;
+            stream.shutdown().await?;
+            tokio::io::copy(&mut stream.take(DRAIN_BYTES), &mut tokio::io::sink()).await
+        };
+        match timeout(DRAIN_TIME, last_words).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "connection broke while closing"),
+            Err(_) => tracing::debug!("the peer did not close in time"),
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! BGP sessions on real sockets: the driver around `portolan_proto::bgp`.
+//!
+//! ```text
+//!  core ── apply, routes, set_synced ──► Sessions ──┬─ Shared (Rib, status) ─┬─ task of peer A ── TCP
+//!       ◄─ changes, status ────────────             ├─ Shared (Rib, status) ─┼─ task of peer B ── TCP
+//!                                                   └─ order: run or stop ───┘
+//! ```
+//!
+//! One task per peer owns its socket, its state machine and its timers, so no peer waits for another. Wanted
+//! routes are not sent to the task: it reads them from the shared [`portolan_proto::bgp::Rib`] when its socket has
+//! room. Buffers are bounded, every wait has a deadline, and a task that panics is started again alone.
+
+mod connection;
+mod sessions;
+mod shared;
+mod socket;
+mod spec;
+mod task;
+#[cfg(test)]
+mod tests;
+
+pub use portolan_proto::bgp::session::SessionState;
+pub use portolan_proto::bgp::{Asn, Community, HoldTime, LargeCommunity, RouteAttrs, RouterId};
+pub use sessions::Sessions;
+pub use shared::SessionStatus;
+pub use spec::{Password, PasswordError, PeerSpec};

@@ -1,0 +1,219 @@
+//! All sessions of the speaker, as its core sees them.
+
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnetwork::IpNetwork;
+use portolan_proto::bgp::session::StopReason;
+use portolan_proto::bgp::{Prefix, RouteAttrs};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+
+use super::PeerSpec;
+use super::shared::{SessionStatus, Shared};
+use super::task::Task;
+
+/// How long an orderly stop of everything may take: last words have one second, scheduling the rest.
+const SHUTDOWN_TIME: Duration = Duration::from_secs(2);
+
+/// How long a task that panicked stays away.
+const AFTER_PANIC: Duration = Duration::from_secs(5);
+
+/// The sessions of this node.
+#[derive(Debug)]
+pub struct Sessions {
+    seed: u64,
+    synced: bool,
+    running: BTreeMap<String, Session>,
+    /// Sessions that were removed and are still saying their last words.
+    leaving: BTreeMap<String, JoinHandle<()>>,
+    changes: watch::Sender<u64>,
+}
+
+#[derive(Debug)]
+struct Session {
+    spec: PeerSpec,
+    shared: Arc<Shared>,
+    order: watch::Sender<Option<StopReason>>,
+    task: JoinHandle<()>,
+}
+
+impl Sessions {
+    /// No session yet. `node` only feeds the jitter, so that nodes do not act in step.
+    #[must_use]
+    pub fn new(node: &str) -> Self {
+        Self {
+            seed: hash(node),
+            synced: false,
+            running: BTreeMap::new(),
+            leaving: BTreeMap::new(),
+            changes: watch::Sender::new(0),
+        }
+    }
+
+    /// Fires when any session's status changes.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// Makes `peers` the sessions of this node: new ones start, missing ones stop (Cease 6/3), changed ones restart
+    /// with their routes (Cease 6/6), the others notice nothing. Needs a tokio runtime around it.
+    pub fn apply(&mut self, peers: Vec<PeerSpec>) {
+        let mut peers: BTreeMap<String, PeerSpec> = peers
+            .into_iter()
+            .map(|spec| (spec.name.clone(), spec))
+            .collect();
+        let mut changed = false;
+        for (name, session) in std::mem::take(&mut self.running) {
+            match peers.remove(&name) {
+                Some(spec) if spec == session.spec => {
+                    self.running.insert(name, session);
+                }
+                Some(spec) => {
+                    changed = true;
+                    let shared = Arc::clone(&session.shared);
+                    let before = session.stop(StopReason::ConfigChange);
+                    self.start(spec, shared, Some(before));
+                }
+                None => {
+                    changed = true;
+                    self.leaving
+                        .insert(name, session.stop(StopReason::Deconfigured));
+                }
+            }
+        }
+        self.leaving.retain(|_, task| !task.is_finished());
+        for (name, spec) in peers {
+            let shared = Arc::new(Shared::new(&spec, self.changes.clone()));
+            let before = self.leaving.remove(&name);
+            self.start(spec, shared, before);
+            changed = true;
+        }
+        if changed {
+            self.changes
+                .send_modify(|count| *count = count.wrapping_add(1));
+        }
+    }
+
+    /// Makes `desired` all that `peer` is to be told. Only differences go out. Host bits of the prefixes are ignored.
+    pub fn routes(&mut self, peer: &str, desired: BTreeMap<IpNetwork, RouteAttrs>) {
+        let Some(session) = self.running.get(peer) else {
+            tracing::warn!(%peer, "bgp: routes for a peer that is not configured");
+            return;
+        };
+        let routes = desired
+            .into_iter()
+            .map(|(network, attrs)| (Prefix::from(network), attrs));
+        if session.shared.rib().replace(routes) > 0 {
+            session.shared.wake.notify_one();
+        }
+    }
+
+    /// Changes one route of `peer`, `None` to withdraw it: the short way when a single Service changed.
+    pub fn route(&mut self, peer: &str, network: IpNetwork, attrs: Option<RouteAttrs>) {
+        let Some(session) = self.running.get(peer) else {
+            tracing::warn!(%peer, %network, "bgp: a route for a peer that is not configured");
+            return;
+        };
+        if session.shared.rib().set(Prefix::from(network), attrs) {
+            session.shared.wake.notify_one();
+        }
+    }
+
+    /// The wanted routes are complete: the cluster's state is known, and [`Sessions::routes`] was called for all
+    /// peers since. From now on End-of-RIB goes out after them.
+    pub fn set_synced(&mut self) {
+        self.synced = true;
+        for session in self.running.values() {
+            session.shared.rib().set_synced();
+            session.shared.wake.notify_one();
+        }
+    }
+
+    /// How all sessions fare, by name.
+    #[must_use]
+    pub fn status(&self) -> Vec<SessionStatus> {
+        self.running
+            .values()
+            .map(|session| session.shared.status())
+            .collect()
+    }
+
+    /// Ends all sessions in order (Cease 6/2 with `words`), within two seconds.
+    pub async fn shutdown(&mut self, words: &str) {
+        let running = std::mem::take(&mut self.running).into_values();
+        let stopping = running.map(|session| session.stop(StopReason::Shutdown(words.to_owned())));
+        let leaving = std::mem::take(&mut self.leaving).into_values();
+        let all = futures::future::join_all(stopping.chain(leaving).collect::<Vec<_>>());
+        if timeout(SHUTDOWN_TIME, all).await.is_err() {
+            tracing::warn!("bgp: some sessions did not close in time");
+        }
+    }
+
+    fn start(&mut self, spec: PeerSpec, shared: Arc<Shared>, before: Option<JoinHandle<()>>) {
+        if self.synced {
+            shared.rib().set_synced();
+        }
+        let (order, ordered) = watch::channel(None);
+        let seed = self.seed ^ hash(&spec.name);
+        let task = tokio::spawn(supervise(
+            before,
+            spec.clone(),
+            Arc::clone(&shared),
+            ordered,
+            seed,
+        ));
+        self.running.insert(
+            spec.name.clone(),
+            Session {
+                spec,
+                shared,
+                order,
+                task,
+            },
+        );
+    }
+}
+
+impl Session {
+    /// Orders the end; the handle ends when the last words are said.
+    fn stop(self, reason: StopReason) -> JoinHandle<()> {
+        self.order.send_replace(Some(reason));
+        self.task
+    }
+}
+
+/// Runs the task of a peer after the one before it has ended, and again if it panics: a defect may cost one
+/// session for a moment, and nothing else.
+async fn supervise(
+    before: Option<JoinHandle<()>>,
+    spec: PeerSpec,
+    shared: Arc<Shared>,
+    order: watch::Receiver<Option<StopReason>>,
+    seed: u64,
+) {
+    if let Some(before) = before {
+        // Its end matters, not how it came about: it was supervised too.
+        drop(before.await);
+    }
+    loop {
+        let task = Task::new(spec.clone(), Arc::clone(&shared), seed);
+        let Err(panic) = tokio::spawn(task.run(order.clone())).await else {
+            return;
+        };
+        tracing::error!(peer = %spec.name, %panic, "bgp: session task failed, starting it again");
+        shared.report(|status| status.last_error = Some(format!("internal error: {panic}")));
+        sleep(AFTER_PANIC).await;
+    }
+}
+
+/// Stable within a build, which is all that jitter needs.
+fn hash(text: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    hasher.finish()
+}

@@ -1,0 +1,95 @@
+//! What a peer's task and the rest of the speaker share.
+
+use std::net::IpAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+use portolan_proto::bgp::Rib;
+use portolan_proto::bgp::session::SessionState;
+use tokio::sync::{Notify, watch};
+
+use super::PeerSpec;
+
+/// How a session fares, for reports and metrics.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionStatus {
+    /// Name of the peer's object.
+    pub name: String,
+    /// Address of the peer.
+    pub address: IpAddr,
+    /// Where the session stands.
+    pub state: SessionState,
+    /// Since when it stands there.
+    pub since: Timestamp,
+    /// The last thing that went wrong, in words; kept when things are well again.
+    pub last_error: Option<String>,
+    /// How often the session was Established; all but the first are flaps.
+    pub established: u64,
+    /// How many wanted routes the peer has been told.
+    pub advertised: usize,
+    /// How many wanted routes cannot be told: of a family that was not agreed on, or with too many attributes.
+    /// Meaningful while Established.
+    pub unsent: usize,
+    /// UPDATE messages sent since the session was configured.
+    pub updates_sent: u64,
+}
+
+/// The wanted routes of one peer, and what its task reports.
+#[derive(Debug)]
+pub(super) struct Shared {
+    rib: Mutex<Rib>,
+    status: Mutex<SessionStatus>,
+    /// Wakes the task when the routes changed.
+    pub(super) wake: Notify,
+    /// Counts changes of any peer's status.
+    changes: watch::Sender<u64>,
+}
+
+impl Shared {
+    pub(super) fn new(spec: &PeerSpec, changes: watch::Sender<u64>) -> Self {
+        let status = SessionStatus {
+            name: spec.name.clone(),
+            address: spec.address,
+            state: SessionState::Idle,
+            since: Timestamp::now(),
+            last_error: None,
+            established: 0,
+            advertised: 0,
+            unsent: 0,
+            updates_sent: 0,
+        };
+        Self {
+            rib: Mutex::default(),
+            status: Mutex::new(status),
+            wake: Notify::new(),
+            changes,
+        }
+    }
+
+    /// The wanted routes. Never held across an await.
+    pub(super) fn rib(&self) -> MutexGuard<'_, Rib> {
+        // A panic while it was held cannot leave it half-changed for longer than until the next `replace`.
+        self.rib.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn status(&self) -> SessionStatus {
+        self.status
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Changes the status, and tells those who watch if it is different then.
+    pub(super) fn report(&self, change: impl FnOnce(&mut SessionStatus)) {
+        let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = status.clone();
+        change(&mut status);
+        if status.state != before.state {
+            status.since = Timestamp::now();
+        }
+        if *status != before {
+            self.changes
+                .send_modify(|count| *count = count.wrapping_add(1));
+        }
+    }
+}

@@ -1,0 +1,337 @@
+//! Sessions against a scripted router on the loopback interface.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use ipnetwork::IpNetwork;
+use portolan_proto::bgp::session::{Config, Offer, SessionState};
+use portolan_proto::bgp::{
+    Asn, Code, Families, Family, Frame, HoldTime, Kind, Notification, Open, Peek, Relation,
+    examine, write_keepalive,
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+
+use super::*;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+fn asn(number: u32) -> Asn {
+    Asn::new(number).unwrap()
+}
+
+fn mk_spec(name: &str, port: u16) -> PeerSpec {
+    PeerSpec {
+        name: name.into(),
+        address: Ipv4Addr::LOCALHOST.into(),
+        port,
+        source: Some(Ipv4Addr::new(127, 0, 0, 2).into()),
+        local_as: asn(65001),
+        peer_as: asn(65000),
+        router_id: "192.0.2.10".parse().unwrap(),
+        hold_time: HoldTime::DEFAULT,
+        keepalive: None,
+        connect_time: None,
+        password: None,
+        multihop: false,
+    }
+}
+
+fn mk_routes(count: u32) -> BTreeMap<IpNetwork, RouteAttrs> {
+    let host = |number: u32| IpNetwork::from(IpAddr::from((0x0a00_0000 + number).to_be_bytes()));
+    (0..count)
+        .map(|number| (host(number), RouteAttrs::default()))
+        .collect()
+}
+
+/// A router that accepts, says OPEN, and shows what it hears.
+struct Router {
+    listener: TcpListener,
+}
+
+struct Heard {
+    stream: TcpStream,
+    bytes: Vec<u8>,
+}
+
+impl Router {
+    async fn new() -> Self {
+        Self {
+            listener: TcpListener::bind("127.0.0.1:0").await.unwrap(),
+        }
+    }
+
+    fn port(&self) -> u16 {
+        self.listener.local_addr().unwrap().port()
+    }
+
+    /// Accepts and brings the session to Established.
+    async fn establish(&self) -> Heard {
+        let (stream, _) = timeout(PATIENCE, self.listener.accept())
+            .await
+            .unwrap()
+            .unwrap();
+        let config = Config {
+            local_as: asn(65000),
+            peer_as: asn(65001),
+            router_id: "192.0.2.1".parse().unwrap(),
+            hold_time: HoldTime::DEFAULT,
+            keepalive: None,
+            connect_retry: None,
+            families: Families::only(Family::V4Unicast),
+            authenticated: false,
+            single_hop: true,
+        };
+        let capabilities = Offer::Full.capabilities(&config);
+        let mut hello = Vec::new();
+        Open::ours(
+            config.local_as,
+            config.hold_time,
+            config.router_id,
+            capabilities,
+        )
+        .encode(&mut hello);
+        write_keepalive(&mut hello);
+        let mut heard = Heard {
+            stream,
+            bytes: Vec::new(),
+        };
+        heard.stream.write_all(&hello).await.unwrap();
+        assert_eq!(heard.next().await.unwrap().0, Kind::Open);
+        assert_eq!(heard.next().await.unwrap().0, Kind::Keepalive);
+        heard
+    }
+}
+
+impl Heard {
+    /// The next message; `None` at the end of the stream.
+    async fn next(&mut self) -> Option<(Kind, Vec<u8>)> {
+        loop {
+            if let Peek::Whole(frame, length) = Frame::peek(&self.bytes).unwrap() {
+                let message = (frame.kind, frame.body.to_vec());
+                self.bytes.drain(..length);
+                return Some(message);
+            }
+            let read = self.stream.read_buf(&mut self.bytes);
+            if timeout(PATIENCE, read).await.unwrap().unwrap() == 0 {
+                return None;
+            }
+        }
+    }
+
+    /// Reads UPDATEs up to End-of-RIB; returns messages, announced and withdrawn routes.
+    async fn table(&mut self) -> (usize, usize, usize) {
+        let (mut messages, mut announced, mut withdrawn) = (0, 0, 0);
+        loop {
+            let (kind, body) = self.next().await.unwrap();
+            assert_eq!(kind, Kind::Update);
+            let seen = examine(&body, Relation::External, true);
+            if seen.end_of_rib.is_some() {
+                return (messages, announced, withdrawn);
+            }
+            messages += 1;
+            announced += seen.announced;
+            withdrawn += seen.withdrawn;
+        }
+    }
+
+    async fn update(&mut self) -> (usize, usize) {
+        let (kind, body) = self.next().await.unwrap();
+        assert_eq!(kind, Kind::Update);
+        let seen = examine(&body, Relation::External, true);
+        (seen.announced, seen.withdrawn)
+    }
+
+    /// The last words, after which the stream must end.
+    async fn last_words(&mut self) -> Notification {
+        let (kind, body) = self.next().await.unwrap();
+        assert_eq!(kind, Kind::Notification);
+        assert_eq!(self.next().await, None, "orderly end of the stream");
+        Notification::decode(&body).unwrap()
+    }
+}
+
+/// Waits until the status of the only session is as wished.
+async fn wait_for(sessions: &Sessions, wish: impl Fn(&SessionStatus) -> bool) -> SessionStatus {
+    let mut changes = sessions.changes();
+    let seen = async {
+        loop {
+            if let Some(status) = sessions.status().into_iter().find(|status| wish(status)) {
+                return status;
+            }
+            changes.changed().await.unwrap();
+        }
+    };
+    timeout(PATIENCE, seen)
+        .await
+        .unwrap_or_else(|_| panic!("{:?}", sessions.status()))
+}
+
+#[tokio::test]
+async fn routes_go_out_packed_and_changes_alone_after_that() {
+    let router = Router::new().await;
+    let mut sessions = Sessions::new("node");
+    sessions.apply(vec![mk_spec("tor", router.port())]);
+    sessions.routes("tor", mk_routes(5000));
+    sessions.set_synced();
+    let mut heard = router.establish().await;
+    assert_eq!(heard.table().await, (7, 5000, 0));
+
+    sessions.routes("tor", mk_routes(5000));
+    sessions.routes("tor", mk_routes(4999));
+    assert_eq!(heard.update().await, (0, 1), "the same again says nothing");
+    sessions.route(
+        "tor",
+        "10.9.9.9/32".parse().unwrap(),
+        Some(RouteAttrs::default()),
+    );
+    assert_eq!(heard.update().await, (1, 0));
+
+    let status = wait_for(&sessions, |status| status.updates_sent == 10).await;
+    assert_eq!(
+        (status.advertised, status.unsent, status.established),
+        (5000, 0, 1)
+    );
+}
+
+#[tokio::test]
+async fn end_of_rib_waits_for_the_cluster_state() {
+    let router = Router::new().await;
+    let mut sessions = Sessions::new("node");
+    sessions.apply(vec![mk_spec("tor", router.port())]);
+    let mut heard = router.establish().await;
+    wait_for(&sessions, |status| {
+        status.state == SessionState::Established
+    })
+    .await;
+    sessions.routes("tor", mk_routes(1));
+    assert_eq!(heard.update().await, (1, 0), "routes do not wait");
+    sessions.set_synced();
+    assert_eq!(heard.table().await, (0, 0, 0));
+}
+
+#[tokio::test]
+async fn routes_of_a_family_that_was_not_agreed_are_counted() {
+    let router = Router::new().await;
+    let mut sessions = Sessions::new("node");
+    sessions.apply(vec![mk_spec("tor", router.port())]);
+    let v6 = "2001:db8::1/128".parse().unwrap();
+    sessions.routes("tor", BTreeMap::from([(v6, RouteAttrs::default())]));
+    let _heard = router.establish().await;
+    wait_for(&sessions, |status| {
+        status.unsent == 1 && status.advertised == 0
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn only_the_changed_session_restarts_and_keeps_its_routes() {
+    let (steady, changed) = (Router::new().await, Router::new().await);
+    let specs = vec![
+        mk_spec("steady", steady.port()),
+        mk_spec("changed", changed.port()),
+    ];
+    let mut sessions = Sessions::new("node");
+    sessions.apply(specs.clone());
+    sessions.routes("changed", mk_routes(3));
+    sessions.set_synced();
+    let mut calm = steady.establish().await;
+    assert_eq!(calm.table().await, (0, 0, 0));
+    let mut old = changed.establish().await;
+    assert_eq!(old.table().await, (1, 3, 0));
+
+    let mut specs = specs;
+    specs[1].keepalive = Some(Duration::from_secs(7));
+    sessions.apply(specs);
+    assert_eq!(old.last_words().await, Code::CONFIGURATION_CHANGE.bare());
+    drop(old);
+    let mut new = changed.establish().await;
+    assert_eq!(new.table().await, (1, 3, 0));
+
+    sessions.routes("steady", mk_routes(1));
+    assert_eq!(calm.update().await, (1, 0), "nothing else came in between");
+}
+
+#[tokio::test]
+async fn a_removed_peer_is_told_so() {
+    let router = Router::new().await;
+    let mut sessions = Sessions::new("node");
+    sessions.apply(vec![mk_spec("tor", router.port())]);
+    let mut heard = router.establish().await;
+    wait_for(&sessions, |status| {
+        status.state == SessionState::Established
+    })
+    .await;
+    sessions.apply(vec![]);
+    assert_eq!(heard.last_words().await, Code::PEER_DECONFIGURED.bare());
+    assert_eq!(sessions.status(), []);
+}
+
+#[tokio::test]
+async fn shutdown_says_its_words_even_while_the_router_keeps_talking() {
+    let router = Router::new().await;
+    let mut sessions = Sessions::new("node");
+    sessions.apply(vec![mk_spec("tor", router.port())]);
+    let mut heard = router.establish().await;
+    wait_for(&sessions, |status| {
+        status.state == SessionState::Established
+    })
+    .await;
+    let mut chatter = Vec::new();
+    (0..1000).for_each(|_| write_keepalive(&mut chatter));
+    heard.stream.write_all(&chatter).await.unwrap();
+    let (words, ()) = tokio::join!(heard.last_words(), sessions.shutdown("node is drained"));
+    assert_eq!(
+        words,
+        Code::ADMINISTRATIVE_SHUTDOWN.saying("node is drained")
+    );
+}
+
+#[tokio::test]
+async fn a_router_that_reads_nothing_does_not_delay_the_end() {
+    let router = Router::new().await;
+    let mut sessions = Sessions::new("node");
+    sessions.apply(vec![mk_spec("tor", router.port())]);
+    sessions.routes("tor", mk_routes(300_000));
+    let _heard = router.establish().await;
+    wait_for(&sessions, |status| status.advertised > 0).await;
+    timeout(Duration::from_secs(4), sessions.shutdown("bye"))
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn failures_are_told_in_words() {
+    let router = Router::new().await;
+    let closed = Router::new().await.port();
+    let mut wrong_source = mk_spec("tor", router.port());
+    wrong_source.source = Some(Ipv4Addr::new(192, 0, 2, 77).into());
+    for (name, spec, words) in [
+        ("nobody listens", mk_spec("tor", closed), "refused"),
+        ("not our address", wrong_source, "source address 192.0.2.77"),
+    ] {
+        let mut sessions = Sessions::new("node");
+        sessions.apply(vec![spec]);
+        let status = wait_for(&sessions, |status| status.last_error.is_some()).await;
+        let error = status.last_error.unwrap();
+        assert!(error.contains(words), "{name}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn the_words_of_a_router_that_closes_are_kept() {
+    let router = Router::new().await;
+    let mut sessions = Sessions::new("node");
+    sessions.apply(vec![mk_spec("tor", router.port())]);
+    let mut heard = router.establish().await;
+    let mut bye = Vec::new();
+    Code::ADMINISTRATIVE_SHUTDOWN
+        .saying("upgrade at nine")
+        .encode(&mut bye);
+    heard.stream.write_all(&bye).await.unwrap();
+    drop(heard);
+    let status = wait_for(&sessions, |status| status.last_error.is_some()).await;
+    assert!(status.last_error.unwrap().contains("upgrade at nine"));
+}

@@ -1,0 +1,155 @@
+//! Layer 2: answers ARP and NDP for virtual addresses, and announces them unasked.
+//!
+//! ```text
+//!   core ── apply(vips) ──► Engine ◄── links, timers, claims (one task)
+//!                             │ ▲
+//!            immutable table  │ │ claims of others (bounded)
+//!                             ▼ │
+//!               one thread for each interface ◄──► ARP and NDP packet sockets
+//! ```
+//!
+//! An answer never waits for the core or the engine: the threads look addresses up in a table that
+//! is replaced as a whole. Nothing is configured in the kernel, no address, no sysctl, except the
+//! multicast groups of IPv6, joined so that switches which snoop MLD deliver the questions.
+
+mod engine;
+mod filter;
+mod group;
+mod port;
+mod socket;
+mod status;
+mod table;
+
+pub use socket::Error;
+pub use status::{ForeignClaim, InterfaceStatus, L2Status, VipStatus};
+pub use table::Interfaces;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::link::{Exclude, Links};
+use engine::Engine;
+use port::Note;
+use table::Vips;
+
+/// Notes from the threads that wait to be read. Beyond it claims are only counted as missed: the
+/// same claimant will be heard again.
+const NOTES_MAX: usize = 256;
+
+/// The layer-2 announcer of this node. Dropping it stops everything; [`Self::shutdown`] also waits.
+#[derive(Debug)]
+pub struct Layer2 {
+    engine: Arc<Mutex<Engine>>,
+    changed: Arc<Notify>,
+    stop: DropGuard,
+    task: JoinHandle<()>,
+}
+
+impl Layer2 {
+    /// Starts without addresses. Fails when packet sockets are not permitted (`CAP_NET_RAW`).
+    ///
+    /// Interfaces are taken from `links` as they come and go, except those that `exclude` matches.
+    /// Must be called inside a tokio runtime.
+    pub fn start(links: watch::Receiver<Arc<Links>>, exclude: Exclude) -> Result<Self, Error> {
+        socket::probe()?;
+        let (notes_in, notes) = mpsc::channel(NOTES_MAX);
+        let engine = Arc::new(Mutex::new(Engine::new(
+            exclude,
+            notes_in,
+            Instant::now().into_std(),
+        )));
+        let changed = Arc::new(Notify::new());
+        let stop = CancellationToken::new();
+        let follower = Follower {
+            engine: engine.clone(),
+            changed: changed.clone(),
+            links,
+            notes,
+        };
+        let stopped = stop.clone();
+        let task = tokio::spawn(async move {
+            stopped.run_until_cancelled(follower.run()).await;
+        });
+        Ok(Self {
+            engine,
+            changed,
+            stop: stop.drop_guard(),
+            task,
+        })
+    }
+
+    /// Replaces the set of announced addresses.
+    ///
+    /// An address that is new, or new on an interface, is answered and announced at once. One that
+    /// is gone is not answered any more when this returns, not even a question already received.
+    pub fn apply(&mut self, vips: BTreeMap<IpAddr, Interfaces>) {
+        lock(&self.engine).set_vips(Vips::new(vips), Instant::now().into_std());
+        self.changed.notify_one();
+    }
+
+    /// What is answered and announced where, and what was heard.
+    #[must_use]
+    pub fn status(&self) -> L2Status {
+        lock(&self.engine).status()
+    }
+
+    /// Stops answering and announcing, and waits until all threads are gone.
+    pub async fn shutdown(self) {
+        drop(self.stop);
+        if let Err(error) = self.task.await {
+            tracing::error!(%error, "layer-2 task failed");
+        }
+        lock(&self.engine).close();
+    }
+}
+
+/// A panic while the lock was held has been reported; the engine's state is a cache that the next
+/// reconciliation puts right, so answering goes on.
+fn lock(engine: &Mutex<Engine>) -> MutexGuard<'_, Engine> {
+    engine.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn until(deadline: Option<std::time::Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Tells the engine what happens outside.
+struct Follower {
+    engine: Arc<Mutex<Engine>>,
+    changed: Arc<Notify>,
+    links: watch::Receiver<Arc<Links>>,
+    notes: mpsc::Receiver<Note>,
+}
+
+impl Follower {
+    async fn run(mut self) {
+        let mut links_known = true;
+        self.links.mark_changed();
+        loop {
+            let deadline = lock(&self.engine).deadline();
+            tokio::select! {
+                changed = self.links.changed(), if links_known => {
+                    // Whoever watched the links is gone, so what was known last stays true.
+                    links_known = changed.is_ok();
+                    let links = self.links.borrow_and_update().clone();
+                    lock(&self.engine).set_links(links, Instant::now().into_std());
+                }
+                Some(note) = self.notes.recv() => {
+                    lock(&self.engine).note(note, Instant::now().into_std());
+                }
+                () = until(deadline) => {}
+                () = self.changed.notified() => {}
+            }
+            lock(&self.engine).run_due(Instant::now().into_std());
+        }
+    }
+}

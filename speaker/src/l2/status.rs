@@ -1,0 +1,64 @@
+//! What layer 2 tells about itself.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use jiff::Timestamp;
+use portolan_proto::ethernet::MacAddr;
+
+/// The state of all announced addresses and of the interfaces that serve them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct L2Status {
+    /// By address, those that are answered nowhere included.
+    pub vips: BTreeMap<IpAddr, VipStatus>,
+    /// By name, those that should serve but cannot included.
+    pub interfaces: BTreeMap<String, InterfaceStatus>,
+}
+
+/// One announced address.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VipStatus {
+    /// Names of the interfaces on which it is answered, and since when.
+    pub interfaces: BTreeMap<String, Timestamp>,
+    /// The local interface that has it as its own address. Unless `arp_ignore` forbids it, the
+    /// kernel of each such node answers too, and the network sees several owners.
+    pub bound_to: Option<String>,
+}
+
+/// One interface. Counts begin when it was last taken into service.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InterfaceStatus {
+    /// Its hardware address.
+    pub mac: MacAddr,
+    /// Whether it speaks IPv6; IPv6 addresses are not served where it does not.
+    pub ipv6: bool,
+    /// Questions about addresses that are held on it.
+    pub requests: u64,
+    /// Answers sent.
+    pub replies: u64,
+    /// Unasked frames sent: gratuitous ARP (two for each announcement) and advertisements.
+    pub announcements: u64,
+    /// Frames that were ARP or NDP by type but not by content.
+    pub malformed: u64,
+    /// Frames that the kernel did not take.
+    pub send_failures: u64,
+    /// Claims of others that came faster than they could be looked at.
+    pub claims_missed: u64,
+    /// Others who say that they have an address which is held here.
+    pub foreign_claims: Vec<ForeignClaim>,
+    /// Why it does not serve, or not fully. It is tried again every second.
+    pub error: Option<String>,
+}
+
+/// Another station that claims one of our addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ForeignClaim {
+    /// The address.
+    pub vip: IpAddr,
+    /// The station.
+    pub mac: MacAddr,
+    /// How often it was heard.
+    pub count: u64,
+    /// When it was heard last.
+    pub last: Timestamp,
+}

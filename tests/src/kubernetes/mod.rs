@@ -1,0 +1,233 @@
+//! A Kubernetes API beside the lab, with two faces behind one interface.
+//!
+//! - [`Face::Embedded`]: the in-memory server of this crate, in this process; services are proxied by a few
+//!   nftables rules ([`lab::proxy`](crate::lab::proxy)).
+//! - [`Face::Real`]: etcd and kube-apiserver as processes in the root namespace, kube-proxy in the nodes'.
+//!
+//! ```text
+//!   test ── kube::Client ──► API server ◄── kubeconfig ── speakers, kube-proxy in node namespaces
+//!                            198.18.S.1:6443 (management network of the lab)
+//! ```
+//!
+//! No kubelet and no controller-manager run. [`Cluster::create_node`] does what the first does for a Node,
+//! [`Cluster::set_endpoints`] what the second does for EndpointSlices. The custom resources of `manifests/crds`
+//! are there when [`Cluster::start`] returns.
+
+mod apply;
+mod assets;
+mod crds;
+mod embedded;
+mod objects;
+mod proxy;
+mod real;
+mod stand_in;
+
+pub use assets::{Binary, find};
+pub use objects::Endpoint;
+pub use proxy::ServiceProxy;
+pub use stand_in::StandIn;
+
+use std::ffi::OsString;
+use std::fmt;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+
+use crate::lab::{Lab, Node, retry_until, run};
+use embedded::EmbeddedServer;
+use real::RealServer;
+
+/// From process start to an answer; a loaded machine needs more than the usual 4 seconds.
+const READY: Duration = Duration::from_secs(60);
+/// The port of the API server on the management network, as in most clusters.
+const PORT: u16 = 6443;
+
+/// Which API server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Face {
+    /// Ours, in memory.
+    Embedded,
+    /// etcd and kube-apiserver.
+    Real,
+}
+
+impl Face {
+    /// Every scenario has to pass on both.
+    pub const ALL: [Self; 2] = [Self::Embedded, Self::Real];
+}
+
+impl fmt::Display for Face {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Embedded => "embedded API server",
+            Self::Real => "kube-apiserver",
+        })
+    }
+}
+
+enum Server {
+    Embedded(EmbeddedServer),
+    Real(Box<RealServer>),
+}
+
+/// A running API server with Portolan's custom resources. Dropping it stops it.
+pub struct Cluster {
+    server: Server,
+    client: Client,
+    kubeconfig: PathBuf,
+}
+
+impl Cluster {
+    /// Starts an API server on the management network of a lab.
+    ///
+    /// # Errors
+    /// When it cannot be built, started, or does not get ready within a minute.
+    pub async fn start(face: Face, lab: &Lab) -> Result<Self> {
+        let listen = SocketAddr::new(lab.management().into(), PORT);
+        Self::start_at(face, listen, &lab.directory().join("cluster")).await
+    }
+
+    /// Starts an API server anywhere in the root namespace, for tests without a lab. Its data and logs go to
+    /// `directory`, which is created.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn start_at(face: Face, listen: SocketAddr, directory: &Path) -> Result<Self> {
+        fs::create_dir_all(directory)
+            .with_context(|| format!("creating {}", directory.display()))?;
+        let crds = crds::read()?;
+        let (server, text) = match face {
+            Face::Embedded => {
+                let server = EmbeddedServer::start(listen, crds.clone()).await?;
+                let text = server.kubeconfig();
+                (Server::Embedded(server), text)
+            }
+            Face::Real => {
+                let mut server = RealServer::start(listen, directory).await?;
+                let text = server.kubeconfig().await?;
+                (Server::Real(Box::new(server)), text)
+            }
+        };
+        let kubeconfig = directory.join("kubeconfig");
+        fs::write(&kubeconfig, text).context("writing the kubeconfig")?;
+        let mut cluster = Self {
+            server,
+            client: connect(&kubeconfig).await?,
+            kubeconfig,
+        };
+        cluster.wait_until_ready().await?;
+        crds::install(&cluster.client, &crds).await?;
+        Ok(cluster)
+    }
+
+    /// Which of the two it is.
+    #[must_use]
+    pub fn face(&self) -> Face {
+        match self.server {
+            Server::Embedded(_) => Face::Embedded,
+            Server::Real(_) => Face::Real,
+        }
+    }
+
+    /// A client with all rights.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        self.client.clone()
+    }
+
+    /// A kubeconfig with all rights, valid in the root namespace and in those of nodes.
+    #[must_use]
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+
+    /// Runs kubectl, of the version of the real face, and returns what it prints.
+    ///
+    /// # Errors
+    /// When it cannot be built, or fails; the error carries its words.
+    pub async fn kubectl(&self, arguments: &[&str]) -> Result<String> {
+        let arguments: Vec<OsString> = arguments.iter().map(Into::into).collect();
+        let kubeconfig = self.kubeconfig.clone();
+        let ran = tokio::task::spawn_blocking(move || {
+            let mut argv = vec![find(Binary::Kubectl)?.into_os_string()];
+            argv.extend(["--kubeconfig".into(), kubeconfig.into_os_string()]);
+            argv.extend(arguments);
+            run(&argv)
+        });
+        ran.await.context("running kubectl")?
+    }
+
+    /// The server of the embedded face, for what only that one can do (sever, compact, count requests).
+    #[must_use]
+    pub fn embedded(&self) -> Option<&crate::apiserver::ApiServer> {
+        match &self.server {
+            Server::Embedded(server) => Some(server.api()),
+            Server::Real(_) => None,
+        }
+    }
+
+    /// An outage: when this returns, the port is closed and all connections are gone. The data stays.
+    ///
+    /// # Errors
+    /// When the process does not end.
+    pub async fn stop_api(&mut self) -> Result<()> {
+        match &mut self.server {
+            Server::Embedded(server) => server.stop().await,
+            Server::Real(server) => server.stop(),
+        }
+    }
+
+    /// The end of the outage: same port, same data.
+    ///
+    /// # Errors
+    /// When the server does not get ready again.
+    pub async fn start_api(&mut self) -> Result<()> {
+        match &mut self.server {
+            Server::Embedded(server) => server.resume().await?,
+            Server::Real(server) => server.resume()?,
+        }
+        self.wait_until_ready().await
+    }
+
+    /// Starts what brings connections from a node to pods: kube-proxy, or on the embedded face its stand-in. The
+    /// Node object has to exist. Returns when the first rules are in place.
+    ///
+    /// # Errors
+    /// When it does not get there within a minute.
+    pub async fn start_proxy(&self, node: &Node) -> Result<ServiceProxy> {
+        match self.server {
+            Server::Embedded(_) => ServiceProxy::stand_in(&self.client, node).await,
+            Server::Real(_) => ServiceProxy::kube_proxy(&self.kubeconfig, node).await,
+        }
+    }
+
+    async fn wait_until_ready(&mut self) -> Result<()> {
+        let (client, server) = (self.client.clone(), &mut self.server);
+        retry_until(READY, "the API server to be ready", async || {
+            if let Server::Real(real) = &mut *server {
+                real.ensure_running()?;
+            }
+            let request = http::Request::get("/readyz")
+                .body(Vec::new())
+                .context("asking /readyz")?;
+            let answer = client
+                .request_text(request)
+                .await
+                .context("asking /readyz")?;
+            ensure!(answer.starts_with("ok"), "/readyz says {answer}");
+            Ok(())
+        })
+        .await
+    }
+}
+
+async fn connect(kubeconfig: &Path) -> Result<Client> {
+    let read = Kubeconfig::read_from(kubeconfig).context("reading the kubeconfig")?;
+    let config = Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await;
+    Client::try_from(config.context("loading the kubeconfig")?).context("making a client")
+}
