@@ -60,7 +60,8 @@ impl Target {
         }
     }
 
-    fn not_found(&self) -> Refusal {
+    /// There is none.
+    pub(super) fn not_found(&self) -> Refusal {
         Refusal::NotFound(self.kind.subject(&self.name))
     }
 
@@ -224,6 +225,13 @@ impl Cluster {
     ) -> Result<Written, Refusal> {
         body::check_type(&target.kind, &body)?;
         events::to_stored(&target.kind, &mut body);
+        if target.kind.create_on_update && self.store.get(&target.key()).is_none() {
+            // Even with a resourceVersion: so does a real server.
+            let meta = metadata(&mut body);
+            meta.remove("resourceVersion");
+            meta.insert("name".to_owned(), json!(target.name));
+            return self.create(target, body, how);
+        }
         let old = self.get(target)?.clone();
         body::check_identity(target, &old.value, &mut body)?;
         let unversioned = metadata(&mut body)
@@ -371,103 +379,6 @@ impl Cluster {
         Ok(unchanged(object))
     }
 
-    /// Deletes an object, or marks it when finalizers hold it.
-    pub(super) fn delete(
-        &mut self,
-        target: &Target,
-        only_if: &Preconditions,
-        how: &Writing,
-    ) -> Result<Written, Refusal> {
-        let object = self.get(target)?.clone();
-        let meta = |field: &str| {
-            object
-                .value
-                .get("metadata")
-                .and_then(|m| m.get(field)?.as_str())
-        };
-        for (name, wanted, found) in [
-            ("UID", &only_if.uid, meta("uid")),
-            (
-                "resourceVersion",
-                &only_if.resource_version,
-                meta("resourceVersion"),
-            ),
-        ] {
-            if wanted
-                .as_deref()
-                .is_some_and(|wanted| Some(wanted) != found)
-            {
-                let why = format!(
-                    "the {name} in the precondition ({}) does not match the {name} in record ({}). The object might have been deleted and then recreated",
-                    wanted.as_deref().unwrap_or_default(),
-                    found.unwrap_or_default()
-                );
-                return Err(target.conflict(&why));
-            }
-        }
-        let written = |object, deleted| Written {
-            object,
-            created: false,
-            deleted,
-            warnings: Vec::new(),
-        };
-        if how.dry_run {
-            return Ok(written(object, true));
-        }
-        let empties = strategy::is_namespace(&target.kind) && self.holds_objects(&target.name);
-        if finalizers(&object.value).is_empty() && !empties {
-            let object = self.remove(target).ok_or_else(|| target.not_found())?;
-            return Ok(written(object, true));
-        }
-        if is_deleting(&object.value) {
-            return Ok(written(object, false));
-        }
-        let mut new = object.value.clone();
-        let meta = metadata(&mut new);
-        meta.insert("deletionTimestamp".to_owned(), json!(how.timestamp()));
-        meta.insert("deletionGracePeriodSeconds".to_owned(), json!(0));
-        if target.kind.generation {
-            bump_generation(&mut new);
-        }
-        if strategy::is_namespace(&target.kind) {
-            strategy::set(&mut new, "/status/phase", json!("Terminating"));
-        }
-        let object = self.commit(target, new, how);
-        if empties {
-            self.empty_namespace(&target.name, how);
-        }
-        let deleted = self.store.get(&target.key()).is_none();
-        Ok(written(object, deleted))
-    }
-
-    fn holds_objects(&self, namespace: &str) -> bool {
-        !self.namespaced_keys(namespace).is_empty()
-    }
-
-    fn namespaced_keys(&self, namespace: &str) -> Vec<(Arc<Kind>, Key)> {
-        let mut keys = Vec::new();
-        for kind in self.kinds.iter().filter(|k| k.namespaced) {
-            let resource = kind.storage();
-            let objects = self.store.range(&resource, namespace, None);
-            keys.extend(objects.map(|(key, _)| (kind.clone(), key.clone())));
-        }
-        keys
-    }
-
-    fn empty_namespace(&mut self, namespace: &str, how: &Writing) {
-        for (kind, key) in self.namespaced_keys(namespace) {
-            let target = Target {
-                kind,
-                namespace: key.namespace,
-                name: key.name,
-            };
-            // Shared storage lists an event twice; what is gone already is what we want.
-            if let Err(refusal) = self.delete(&target, &Preconditions::default(), how) {
-                tracing::debug!(%refusal, "already gone with its namespace");
-            }
-        }
-    }
-
     fn validate(&self, target: &Target, new: &Value, old: Option<&Value>) -> Result<(), Refusal> {
         match &target.kind.custom {
             Some(custom) => custom::check(&target.kind, custom, &self.validator, new, old),
@@ -532,7 +443,8 @@ impl Cluster {
         Ok(())
     }
 
-    fn commit(&mut self, target: &Target, value: Value, how: &Writing) -> Arc<Object> {
+    /// Writes an object, with all that hangs on it.
+    pub(super) fn commit(&mut self, target: &Target, value: Value, how: &Writing) -> Arc<Object> {
         if how.dry_run {
             return Object::unstored(value);
         }
@@ -545,57 +457,15 @@ impl Cluster {
         }
         if strategy::is_definition(&target.kind) {
             // Checked by `custom::complete` before: cannot fail here.
-            for kind in custom::kinds(&value).unwrap_or_default() {
+            let kinds = custom::kinds(&value).unwrap_or_default();
+            if let Some(kind) = kinds.first() {
+                self.kinds.remove(&kind.group, &kind.plural);
+            }
+            for kind in kinds {
                 self.kinds.insert(kind);
             }
         }
         self.store.put(key, value)
-    }
-
-    fn remove(&mut self, target: &Target) -> Option<Arc<Object>> {
-        let object = self.store.remove(&target.key())?;
-        if *target.key().resource == *"services" {
-            self.held.free(&object.value);
-        }
-        if strategy::is_definition(&target.kind) {
-            self.forget_kind(&object.value);
-        }
-        self.finish_namespace(&target.namespace);
-        Some(object)
-    }
-
-    fn forget_kind(&mut self, definition: &Value) {
-        let text = |pointer| {
-            definition
-                .pointer(pointer)
-                .and_then(Value::as_str)
-                .unwrap_or_default()
-        };
-        let (group, plural) = (text("/spec/group"), text("/spec/names/plural"));
-        if let Some(kind) = self.kinds.any_version(group, plural) {
-            let keys: Vec<Key> = self
-                .store
-                .range(&kind.storage(), "", None)
-                .map(|(k, _)| k.clone())
-                .collect();
-            for key in keys {
-                self.store.remove(&key);
-            }
-        }
-        self.kinds.remove(group, plural);
-    }
-
-    /// A namespace that is going away is gone when its last object is.
-    fn finish_namespace(&mut self, namespace: &str) {
-        let key = Key {
-            resource: "namespaces".into(),
-            namespace: String::new(),
-            name: namespace.to_owned(),
-        };
-        let leaving = |n: &Arc<Object>| is_deleting(&n.value) && finalizers(&n.value).is_empty();
-        if self.store.get(&key).is_some_and(leaving) && !self.holds_objects(namespace) {
-            self.store.remove(&key);
-        }
     }
 }
 
@@ -617,7 +487,8 @@ fn copy_meta(from: &Value, to: &mut Value, field: &str) {
     };
 }
 
-fn bump_generation(object: &mut Value) {
+/// Counts a change of the desired state.
+pub(super) fn bump_generation(object: &mut Value) {
     let meta = metadata(object);
     let generation = meta
         .get("generation")
@@ -626,13 +497,15 @@ fn bump_generation(object: &mut Value) {
     meta.insert("generation".to_owned(), json!(generation + 1));
 }
 
-fn is_deleting(object: &Value) -> bool {
+/// Deletion was asked for.
+pub(super) fn is_deleting(object: &Value) -> bool {
     object
         .get("metadata")
         .is_some_and(|m| m.get("deletionTimestamp").is_some_and(|d| !d.is_null()))
 }
 
-fn finalizers(object: &Value) -> &[Value] {
+/// What holds the object.
+pub(super) fn finalizers(object: &Value) -> &[Value] {
     let list = object
         .get("metadata")
         .and_then(|m| m.get("finalizers")?.as_array());

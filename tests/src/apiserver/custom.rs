@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::error::{Cause, Refusal};
 use super::kind::{Column, Custom, Kind};
 use super::schema::{self, Patterns};
+use super::validate;
 
 /// The kinds of all served versions of a definition.
 pub(super) fn kinds(definition: &Value) -> Result<Vec<Kind>, Vec<Cause>> {
@@ -219,7 +220,7 @@ pub(super) fn check(
     new: &Value,
     old: Option<&Value>,
 ) -> Result<(), Refusal> {
-    let mut causes = schema::validate(new, &custom.schema, &custom.patterns);
+    let mut causes = validate::validate(new, &custom.schema, &custom.patterns);
     if causes.is_empty() {
         let root = RootContext {
             api_version: kind.api_version(),

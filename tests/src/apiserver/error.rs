@@ -133,6 +133,9 @@ pub(super) enum Refusal {
         /// What is wrong with it; never empty.
         causes: Vec<Cause>,
     },
+    /// 422: the request cannot be carried out on the object as it is.
+    #[error("{0}")]
+    Unprocessable(String),
     /// 400: the request makes no sense.
     #[error("{0}")]
     BadRequest(String),
@@ -197,7 +200,7 @@ impl Refusal {
             Self::Expired(_) => 410,
             Self::TooLarge(_) => 413,
             Self::UnsupportedMediaType(_) => 415,
-            Self::Invalid { .. } => 422,
+            Self::Invalid { .. } | Self::Unprocessable(_) => 422,
             Self::Internal(_) => 500,
         }
     }
@@ -209,7 +212,7 @@ impl Refusal {
             Self::NotFound(_) | Self::NoRoute => "NotFound",
             Self::AlreadyExists(_) => "AlreadyExists",
             Self::Conflict { .. } | Self::FieldManagerConflict(_) => "Conflict",
-            Self::Invalid { .. } => "Invalid",
+            Self::Invalid { .. } | Self::Unprocessable(_) => "Invalid",
             Self::BadRequest(_) => "BadRequest",
             Self::Expired(_) => "Expired",
             Self::MethodNotAllowed => "MethodNotAllowed",

@@ -90,7 +90,7 @@ impl Form {
         match self {
             Self::Whole | Self::AggregatedDiscovery => {
                 let head = json!({"kind": format!("{}List", kind.kind), "apiVersion": kind.api_version(), "metadata": meta});
-                joined(&head, objects.map(|o| whole(kind, o)))
+                joined(&head, objects.map(|o| item(kind, o)))
             }
             Self::Metadata => {
                 let head = json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": meta});
@@ -141,6 +141,15 @@ fn whole(kind: &Kind, object: &Object) -> Bytes {
         object.json().clone()
     } else {
         Bytes::from(events::shown(kind, &object.value).to_string())
+    }
+}
+
+/// An item of a list. Those of built-in kinds do not repeat their type, in a real server, so clients must not rely on it.
+fn item(kind: &Kind, object: &Object) -> Bytes {
+    if kind.custom.is_none() && events::shown_as_stored(kind, &object.value) {
+        object.untyped().clone()
+    } else {
+        whole(kind, object)
     }
 }
 

@@ -59,6 +59,12 @@ pub(super) struct Kind {
     /// PUT without resourceVersion overwrites, as most built-in kinds allow.
     #[serde(default = "yes")]
     pub unconditional_update: bool,
+    /// PUT of a name that is not there creates it, as a few built-in kinds allow.
+    #[serde(default)]
+    pub create_on_update: bool,
+    /// DELETE answers with the object rather than with a Status.
+    #[serde(default)]
+    pub shows_deleted: bool,
     /// Fields that field selectors know.
     #[serde(default)]
     pub selectable: Vec<String>,

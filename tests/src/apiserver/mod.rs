@@ -16,15 +16,17 @@
 //! Below `http` and `watch` everything is a function of state, request and time. One lock guards the state; nothing is
 //! awaited under it.
 //!
-//! What differs from a real server, beyond what the modules say: no authentication, TLS, protobuf, OpenAPI v2, admission
+//! What differs from a real server, beyond what the modules say: no authentication, TLS, OpenAPI v2, admission
 //! webhooks, garbage collection by owner or built-in controllers (so no endpoints, and pods that nobody runs); field ownership is
-//! recorded in the version written.
+//! recorded in the version written; protobuf is read for a few kinds and never written.
 
 mod address;
 mod allocation;
 mod body;
+mod call;
 mod cluster;
 mod custom;
+mod deletion;
 mod discovery;
 mod error;
 mod events;
@@ -34,14 +36,17 @@ mod http;
 mod jsonpath;
 mod kind;
 mod list;
+mod objects;
 mod openapi;
 mod ownership;
 mod patch;
+mod protobuf;
 mod requests;
 mod route;
 mod schema;
 mod selector;
 mod service;
+mod service_rules;
 mod start;
 mod store;
 mod strategy;
@@ -49,6 +54,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod uid;
+mod validate;
 mod watch;
 
 use std::net::SocketAddr;
@@ -58,7 +64,7 @@ use std::time::Duration;
 use anyhow::Context;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -169,8 +175,8 @@ impl ApiServer {
 
     /// An outage: listener and connections are gone, data is kept.
     pub async fn stop(&mut self) {
+        // Connections hang on the listener's token, also those that are accepted just now.
         self.listening.cancel();
-        self.sever();
         self.tasks.close();
         self.tasks.wait().await;
     }
@@ -203,7 +209,7 @@ impl ApiServer {
     pub fn sever(&self) {
         let mut connections = lock(&self.connections);
         connections.cancel();
-        *connections = CancellationToken::new();
+        *connections = self.listening.child_token();
     }
 
     /// Requests so far, by verb and resource.
@@ -214,6 +220,7 @@ impl ApiServer {
 
     fn serve(&mut self, listener: TcpListener) {
         self.listening = CancellationToken::new();
+        *lock(&self.connections) = self.listening.child_token();
         let (shared, tasks, connections) = (
             self.shared.clone(),
             self.tasks.clone(),
@@ -229,7 +236,6 @@ impl ApiServer {
 impl Drop for ApiServer {
     fn drop(&mut self) {
         self.listening.cancel();
-        self.sever();
     }
 }
 
@@ -257,9 +263,10 @@ async fn accept(
             let shared = shared.clone();
             async move { Ok::<_, std::convert::Infallible>(http::handle(shared, request).await) }
         });
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .serve_connection(TokioIo::new(stream), service);
+        // No header timeout: hyper counts idle time between requests as well, and clients keep connections.
+        let mut http = http1::Builder::new();
+        http.header_read_timeout(None);
+        let connection = http.serve_connection(TokioIo::new(stream), service);
         let alive = lock(&connections).clone();
         tasks.spawn(async move {
             if let Some(Err(error)) = alive.run_until_cancelled(connection).await {

@@ -19,6 +19,13 @@ fn root_of(group: &str, version: &str) -> String {
     }
 }
 
+/// `/openapi/v2`, which kubectl before 1.28 cannot do without, but only reads as protobuf: a document that describes
+/// nothing (swagger 2.0, empty info, empty paths), so that validation is left to the server.
+pub(super) const NOTHING_V2: &[u8] = b"\x0a\x032.0\x12\x00\x42\x00";
+
+/// The content type of [`NOTHING_V2`].
+pub(super) const V2_TYPE: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+
 /// `/openapi/v3`. The revision in each address changes when a definition does, since clients cache by it.
 #[must_use]
 pub(super) fn index(kinds: &Kinds, revision: u64) -> Value {

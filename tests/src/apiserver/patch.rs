@@ -14,9 +14,8 @@ pub(super) fn json(object: &Value, patch: Value) -> Result<Value, Refusal> {
         .map_err(|e| Refusal::BadRequest(format!("error decoding patch: {e}")))?;
     let mut object = object.clone();
     json_patch::patch(&mut object, &patch).map_err(|e| {
-        Refusal::BadRequest(format!(
-            "the server rejected our request due to an error in our request: {e}"
-        ))
+        let why = format!("the server rejected our request due to an error in our request: {e}");
+        Refusal::Unprocessable(why)
     })?;
     Ok(object)
 }
@@ -167,12 +166,12 @@ mod tests {
     }
 
     #[test]
-    fn a_json_patch_whose_test_fails_is_a_bad_request() {
+    fn a_json_patch_whose_test_fails_is_invalid() {
         let refused = json(
             &json!({"a": 1}),
             json!([{"op": "test", "path": "/a", "value": 2}]),
         )
         .unwrap_err();
-        assert_eq!(refused.code(), 400);
+        assert_eq!(refused.code(), 422);
     }
 }

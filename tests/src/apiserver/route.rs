@@ -20,6 +20,8 @@ pub(super) enum Route {
         /// Version.
         version: String,
     },
+    /// /openapi/v2
+    OpenApiV2,
     /// /openapi/v3
     OpenApi,
     /// /openapi/v3/api/v1, /openapi/v3/apis/GROUP/VERSION
@@ -74,6 +76,7 @@ impl Route {
                 group: (*group).to_owned(),
                 version: (*version).to_owned(),
             }),
+            ["openapi", "v2"] => Some(Self::OpenApiV2),
             ["openapi", "v3"] => Some(Self::OpenApi),
             ["openapi", "v3", "api", version] => Some(Self::OpenApiDocument {
                 group: String::new(),

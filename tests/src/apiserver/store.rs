@@ -36,6 +36,7 @@ pub(super) struct Object {
     /// The object, with its resourceVersion.
     pub value: Value,
     json: OnceLock<Bytes>,
+    untyped: OnceLock<Bytes>,
 }
 
 impl Object {
@@ -43,6 +44,7 @@ impl Object {
         Arc::new(Self {
             value,
             json: OnceLock::new(),
+            untyped: OnceLock::new(),
         })
     }
 
@@ -50,6 +52,20 @@ impl Object {
     #[must_use]
     pub(super) fn unstored(value: Value) -> Arc<Self> {
         Self::new(value)
+    }
+
+    /// Its JSON without apiVersion and kind: as lists of built-in kinds carry it, once for all readers.
+    pub(super) fn untyped(&self) -> &Bytes {
+        self.untyped.get_or_init(|| {
+            let fields = self.value.as_object().into_iter().flatten();
+            let kept =
+                fields.filter(|(field, _)| !["apiVersion", "kind"].contains(&field.as_str()));
+            Bytes::from(
+                kept.map(|(k, v)| (k.clone(), v.clone()))
+                    .collect::<Value>()
+                    .to_string(),
+            )
+        })
     }
 
     /// Its JSON, serialised once for all readers.

@@ -14,7 +14,7 @@ use super::cluster::{Cluster, Target, Writing};
 use super::custom;
 use super::error::{Cause, Refusal};
 use super::kind::Kind;
-use super::service;
+use super::{service, service_rules};
 
 /// Namespace objects of the core group.
 #[must_use]
@@ -258,7 +258,7 @@ fn admit_service(
     };
     let mut service = typed(new)?;
     let causes = if how.manager.status {
-        service::check_status(&mut service)
+        service_rules::check_status(&mut service)
     } else {
         let old = old.map(typed).transpose()?;
         service::admit(
@@ -321,21 +321,29 @@ fn admit_range(
     Ok(())
 }
 
-fn admit_slice(target: &Target, new: &Value, old: Option<&Value>) -> Result<(), Refusal> {
+fn admit_slice(target: &Target, new: &mut Value, old: Option<&Value>) -> Result<(), Refusal> {
     let family = new
         .get("addressType")
         .and_then(Value::as_str)
-        .unwrap_or_default();
+        .unwrap_or_default()
+        .to_owned();
     if old.is_some_and(|old| old.get("addressType") != new.get("addressType")) {
         let cause = Cause::invalid("addressType", &json!(family), "field is immutable");
         return Err(target.invalid(vec![cause]));
+    }
+    for port in items_mut(new, "ports") {
+        port.entry("name").or_insert_with(|| json!(""));
+        port.entry("protocol").or_insert_with(|| json!("TCP"));
+    }
+    for endpoint in items_mut(new, "endpoints") {
+        endpoint.entry("conditions").or_insert_with(|| json!({}));
     }
     let endpoints = new.get("endpoints").and_then(Value::as_array);
     for (i, endpoint) in endpoints.into_iter().flatten().enumerate() {
         let addresses = endpoint.get("addresses").and_then(Value::as_array);
         for (j, address) in addresses.into_iter().flatten().enumerate() {
             let ip = address.as_str().and_then(|a| a.parse::<IpAddr>().ok());
-            let fine = match family {
+            let fine = match family.as_str() {
                 "IPv4" => ip.is_some_and(|ip| ip.is_ipv4()),
                 "IPv6" => ip.is_some_and(|ip| ip.is_ipv6()),
                 _ => true,
@@ -348,4 +356,13 @@ fn admit_slice(target: &Target, new: &Value, old: Option<&Value>) -> Result<(), 
         }
     }
     Ok(())
+}
+
+/// The objects in a list of an object.
+fn items_mut<'a>(
+    object: &'a mut Value,
+    list: &str,
+) -> impl Iterator<Item = &'a mut Map<String, Value>> {
+    let items = object.get_mut(list).and_then(Value::as_array_mut);
+    items.into_iter().flatten().filter_map(Value::as_object_mut)
 }
