@@ -14,8 +14,17 @@ pub struct Ledger {
 
 #[derive(Debug)]
 enum State {
-    InFlight { failures: u32 },
-    BackOff { until: Instant, failures: u32 },
+    InFlight {
+        failures: u32,
+    },
+    BackOff {
+        until: Instant,
+        failures: u32,
+    },
+    /// Its rest is over; only the count of failures is kept.
+    Rested {
+        failures: u32,
+    },
 }
 
 impl Ledger {
@@ -28,7 +37,7 @@ impl Ledger {
     #[must_use]
     pub fn is_free(&self, target: &Target, now: Instant) -> bool {
         match self.states.get(target) {
-            None => true,
+            None | Some(State::Rested { .. }) => true,
             Some(State::InFlight { .. }) => false,
             Some(State::BackOff { until, .. }) => now >= *until,
         }
@@ -43,8 +52,8 @@ impl Ledger {
     /// A write begins.
     pub fn begin(&mut self, target: Target) {
         let failures = match self.states.get(&target) {
-            Some(State::BackOff { failures, .. }) => *failures,
-            _ => 0,
+            Some(State::BackOff { failures, .. } | State::Rested { failures }) => *failures,
+            Some(State::InFlight { .. }) | None => 0,
         };
         self.states.insert(target, State::InFlight { failures });
         self.in_flight += 1;
@@ -65,9 +74,9 @@ impl Ledger {
         if self.states.len() > 4 * OUTSTANDING {
             // Targets that rested and were never written again: they are gone, most likely.
             self.states
-                .retain(|_, state| !matches!(state, State::BackOff { until, .. } if *until < now));
+                .retain(|_, state| !matches!(state, State::Rested { .. }));
         }
-        if failure.is_some_and(|f| !matches!(f, Failure::Gone | Failure::NotLeader)) {
+        if failure.is_some_and(|f| *f != Failure::Gone) {
             let wait = Self::FIRST
                 .saturating_mul(1 << failures.min(10))
                 .min(Self::LAST);
@@ -78,12 +87,26 @@ impl Ledger {
         }
     }
 
-    /// When the next target that rests may be written to again.
+    /// Ends the rests that are over. Called before each decision; see [`Self::next_rest`].
+    pub fn rise(&mut self, now: Instant) {
+        for state in self.states.values_mut() {
+            if let State::BackOff { until, failures } = state
+                && *until <= now
+            {
+                *state = State::Rested {
+                    failures: *failures,
+                };
+            }
+        }
+    }
+
+    /// When the next target may be written to again. A moment that has passed since the last decision is reported as
+    /// well: whoever waits for it must be decided now, not with the next event.
     #[must_use]
-    pub fn next_rest(&self, now: Instant) -> Option<Instant> {
+    pub fn next_rest(&self) -> Option<Instant> {
         let ends = self.states.values().filter_map(|state| match state {
-            State::BackOff { until, .. } if *until > now => Some(*until),
-            _ => None,
+            State::BackOff { until, .. } => Some(*until),
+            State::InFlight { .. } | State::Rested { .. } => None,
         });
         ends.min()
     }
@@ -112,14 +135,20 @@ mod tests {
                 !ledger.is_free(&mk_target(), now + rest.mul_f64(0.99)),
                 "{wait}"
             );
-            assert_eq!(ledger.next_rest(now), Some(now + rest));
             now += rest;
+            assert_eq!(
+                ledger.next_rest(),
+                Some(now),
+                "a moment that is reached still wakes"
+            );
+            ledger.rise(now);
+            assert_eq!(ledger.next_rest(), None, "and only once");
             assert!(ledger.is_free(&mk_target(), now), "{wait}");
         }
         ledger.begin(mk_target());
         ledger.end(&mk_target(), None, now);
         assert!(ledger.is_free(&mk_target(), now));
-        assert_eq!(ledger.next_rest(now), None);
+        assert_eq!(ledger.next_rest(), None);
     }
 
     #[test]

@@ -225,7 +225,7 @@ impl Shell {
     /// When to wake without an event: when something is due, or when our time as the leader ends.
     fn wake(&self, leadership: Leadership) -> Option<Instant> {
         let ends = leadership.until.filter(|_| self.term.is_some());
-        self.core.deadline(now()).into_iter().chain(ends).min()
+        self.core.deadline().into_iter().chain(ends).min()
     }
 
     fn observe(&mut self, event: Event) {

@@ -4,14 +4,15 @@ use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Context, Result, ensure};
 use ipnetwork::IpNetwork;
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::core::v1::{Node, Service};
 use kube::Api;
-use kube::api::DeleteParams;
+use kube::api::{DeleteParams, Patch, PatchParams};
 use portolan_api::crd::{NodeReport, SessionReport, SessionState};
 use portolan_tests::kubernetes::{Endpoint, Face};
 use portolan_tests::lab::router::{Bird, Frr, Gobgp, Neighbour, Router, RouterConfig};
 use portolan_tests::lab::{Host, Lab, Layout, retry_until};
 use portolan_tests::world::{BGP, NODE_AS, POOL, ROUTER_AS, SOON, Shape, World, peer_yaml};
+use serde_json::json;
 
 const RANGES: &str = "
 apiVersion: portolan.dev/v1alpha1
@@ -414,21 +415,17 @@ async fn a_node_leaves_and_comes_back(face: Face) -> Result<()> {
     let both = mk_hops(&world.lab, vip);
     wait_for_hops(&frr, vip.into(), &both).await?;
 
-    let node = |labels: &str| {
-        format!(
-            "apiVersion: v1\nkind: Node\nmetadata: {{ name: node-1, labels: {{ {labels} }} }}\n"
-        )
+    let nodes: Api<Node> = Api::all(world.cluster.client());
+    let label = async |value: Option<&str>| {
+        let labels = json!({ "node.kubernetes.io/exclude-from-external-load-balancers": value });
+        let patch = Patch::Merge(json!({ "metadata": { "labels": labels } }));
+        nodes.patch("node-1", &PatchParams::default(), &patch).await
     };
-    world
-        .apply(&node(
-            "node.kubernetes.io/exclude-from-external-load-balancers: ''",
-        ))
-        .await?;
+    label(Some("")).await?;
     wait_for_hops(&frr, vip.into(), &both[1..])
         .await
         .context("excluded")?;
-    // The same manager applies the object without the label: that removes it.
-    world.apply(&node("")).await?;
+    label(None).await?;
     wait_for_hops(&frr, vip.into(), &both)
         .await
         .context("included again")?;

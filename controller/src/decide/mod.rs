@@ -120,8 +120,9 @@ impl Core {
         self.ledger.end(&target, result.as_ref().err(), now);
         match result {
             Ok(event) => drop(self.model.apply(event, now)),
-            // It comes back with the watch, or with the next term.
-            Err(Failure::Gone | Failure::NotLeader) => {}
+            // Its deletion comes with the watch.
+            Err(Failure::Gone) => {}
+            // Not the leader included: a term that was about to end may have been renewed since, and goes on.
             Err(_) => self.again(target),
         }
     }
@@ -167,6 +168,7 @@ impl Core {
             return Vec::new();
         }
         let mut writes = Vec::new();
+        self.ledger.rise(moment.now);
         if self.model.dirty.config {
             self.compile();
         }
@@ -188,12 +190,12 @@ impl Core {
 
     /// When to decide again even if nothing happens.
     #[must_use]
-    pub fn deadline(&self, now: Instant) -> Option<Instant> {
+    pub fn deadline(&self) -> Option<Instant> {
         if !self.leading {
             return None;
         }
         self.ledger
-            .next_rest(now)
+            .next_rest()
             .into_iter()
             .chain(self.counters.due)
             .min()

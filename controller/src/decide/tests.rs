@@ -590,20 +590,44 @@ fn a_follower_writes_nothing() {
 }
 
 #[test]
+fn a_write_that_its_term_had_no_time_for_is_decided_again_when_the_term_goes_on() {
+    for failure in [Failure::NotLeader, Failure::TimedOut, Failure::Conflict] {
+        let mut world = mk_world(&[("p", "10.0.0.0/24")]);
+        world.create("web");
+        let moment = Moment {
+            now: world.now,
+            wall: Timestamp::UNIX_EPOCH,
+        };
+        let writes = world.core.decide(moment);
+        for write in writes {
+            let outcome = Outcome {
+                target: write.target,
+                result: Err(failure.clone()),
+            };
+            world.core.finish(outcome, world.now);
+        }
+        // No event comes; only the deadline wakes.
+        world.now = world
+            .core
+            .deadline()
+            .unwrap_or_else(|| panic!("{failure}: nothing wakes"));
+        world.settle();
+        assert_eq!(world.ips("web"), "10.0.0.0", "{failure}");
+    }
+}
+
+#[test]
 fn counters_follow_a_second_later_and_once() {
     let mut world = mk_world(&[("p", "10.0.0.0/30 2001:db8::/64")]);
     world.create("web");
     world.settle();
-    assert_eq!(
-        world.core.deadline(world.now),
-        Some(world.now + COUNTERS_DELAY)
-    );
+    assert_eq!(world.core.deadline(), Some(world.now + COUNTERS_DELAY));
     world.now += COUNTERS_DELAY;
     world.settle();
     let status = world.pools["p"].status.clone().unwrap();
     assert_eq!((status.assigned_ipv4, status.available_ipv4), (1, 3));
     assert_eq!((status.assigned_ipv6, status.available_ipv6), (0, i64::MAX));
-    assert_eq!(world.core.deadline(world.now), None);
+    assert_eq!(world.core.deadline(), None);
 }
 
 #[test]
