@@ -18,7 +18,10 @@ pub const NETWORK_UNAVAILABLE: &str = "NetworkUnavailable";
 /// Links an EndpointSlice to its Service.
 pub const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
-/// Label, key and value, of the Leases by which speakers show that they live.
-pub const SPEAKER_LEASE_LABEL: (&str, &str) = ("portolan.dev/component", "speaker");
+/// Condition written on Services: it has the addresses that it wants.
+pub const ASSIGNED: &str = "portolan.dev/Assigned";
+
+/// Label of all our Leases; its value is `controller` or `speaker`.
+pub const COMPONENT: &str = "portolan.dev/component";
 /// Name of a speaker's Lease, before the name of its node.
 pub const SPEAKER_LEASE_PREFIX: &str = "portolan-speaker-";

@@ -12,7 +12,8 @@ use portolan_api::crd::IPAddressPool;
 use portolan_api::view::{Service, TrafficPolicy};
 
 use crate::reach::Vip;
-use crate::snapshot::{ASSIGNED, CONTROLLER_LEASE, Snapshot, complaints, condition};
+use crate::snapshot::{CONTROLLER_LEASE, Snapshot, complaints, condition};
+use portolan_api::annotation::ASSIGNED;
 
 /// Nodes listed by name in one line.
 const LISTED: usize = 8;

@@ -16,7 +16,8 @@ use portolan_api::view::{
     Endpoint, EndpointSlice, Ingress, LoadBalancerStatus, Node, Service, ServiceSpec, ServiceStatus,
 };
 
-use crate::snapshot::{ASSIGNED, CONTROLLER_LEASE, Lease, Snapshot};
+use crate::snapshot::{CONTROLLER_LEASE, Lease, Snapshot};
+use portolan_api::annotation::ASSIGNED;
 
 /// The Service of the fixture.
 pub(crate) fn mk_key() -> ObjectKey {

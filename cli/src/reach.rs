@@ -7,8 +7,7 @@ use std::net::IpAddr;
 
 use portolan_api::ObjectKey;
 use portolan_api::annotation::L2_NODES;
-use portolan_api::crd::{BgpRule, L2Rule, PeerRule, RouteKind, SessionReport, SessionState};
-use portolan_api::selector::any_or_empty;
+use portolan_api::crd::{BgpRule, L2Rule, PeerRule, SessionReport, SessionState};
 use portolan_api::view::{Node, Service, TrafficPolicy};
 
 use crate::snapshot::{Snapshot, Speaker};
@@ -80,10 +79,7 @@ impl<'a> Vip<'a> {
         let Some(pool) = self.pool() else {
             return Vec::new();
         };
-        let covers = |rule: &&L2Rule| {
-            rule.pools.iter().any(|name| name == pool)
-                && any_or_empty(&rule.service_selectors, self.service.labels())
-        };
+        let covers = |rule: &&L2Rule| rule.covers(pool, self.service.labels());
         self.snapshot.rules().l2.iter().filter(covers).collect()
     }
 
@@ -92,21 +88,14 @@ impl<'a> Vip<'a> {
         let Some(pool) = self.pool() else {
             return Vec::new();
         };
-        let covers = |rule: &&BgpRule| {
-            rule.routes.contains(&RouteKind::LoadBalancerIP)
-                && rule.pools.iter().any(|name| name == pool)
-                && any_or_empty(&rule.service_selectors, self.service.labels())
-        };
+        let covers = |rule: &&BgpRule| rule.covers(pool, self.service.labels());
         self.snapshot.rules().bgp.iter().filter(covers).collect()
     }
 
     /// Why the node can not be placed for the address by layer 2, if so.
     pub(crate) fn l2_obstacle(self, name: &str, node: &Node) -> Option<Obstacle> {
         let rules = self.l2_rules();
-        if !rules
-            .iter()
-            .any(|rule| any_or_empty(&rule.node_selectors, node.labels()))
-        {
+        if !rules.iter().any(|rule| rule.is_on(node.labels())) {
             let names: Vec<&str> = rules.iter().map(|rule| rule.name.as_str()).collect();
             return Some(not_selected("L2Advertisement", &names));
         }
@@ -131,7 +120,7 @@ impl<'a> Vip<'a> {
     /// What the node does for the address by BGP.
     pub(crate) fn bgp(self, name: &str, node: &Node) -> Reach {
         let covering = self.bgp_rules();
-        let on_node = |rule: &&BgpRule| any_or_empty(&rule.node_selectors, node.labels());
+        let on_node = |rule: &&BgpRule| rule.is_on(node.labels());
         let rules: Vec<&BgpRule> = covering.iter().copied().filter(on_node).collect();
         if rules.is_empty() {
             let names: Vec<&str> = covering.iter().map(|rule| rule.name.as_str()).collect();
@@ -168,15 +157,10 @@ impl<'a> Vip<'a> {
 
     /// Peers of the node that the rules send the address to. A session carries the family of its own address.
     fn peers(self, rules: &[&BgpRule], node: &Node) -> Vec<&'a PeerRule> {
-        let named = |peer: &PeerRule| {
-            rules
-                .iter()
-                .any(|rule| rule.peers.is_empty() || rule.peers.contains(&peer.name))
-        };
+        let told = |peer: &PeerRule| rules.iter().any(|rule| rule.tells(peer));
         let peers = self.snapshot.rules().peers.iter();
         peers
-            .filter(|peer| peer.address.is_ipv4() == self.address.is_ipv4() && named(peer))
-            .filter(|peer| any_or_empty(&peer.node_selectors, node.labels()))
+            .filter(|peer| peer.is_on(node.labels()) && peer.carries(self.address) && told(peer))
             .collect()
     }
 

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use portolan_api::ObjectKey;
+use portolan_api::annotation::SPEAKER_LEASE_PREFIX;
 use portolan_api::compile::ranges;
 use portolan_api::condition::ACCEPTED;
 use portolan_api::crd::{
@@ -12,12 +13,8 @@ use portolan_api::crd::{
 };
 use portolan_api::view::{EndpointSlice, Node, Service, usable_nodes};
 
-/// Condition on a Service: whether it holds the addresses that it asked for, else why not.
-pub(crate) const ASSIGNED: &str = "portolan.dev/Assigned";
 /// Lease of the controller that leads.
 pub(crate) const CONTROLLER_LEASE: &str = "portolan-controller";
-/// Name of a speaker's Lease, before the node's name.
-const SPEAKER_LEASE: &str = "portolan-speaker-";
 
 /// The cluster at one moment.
 #[derive(Debug, Clone, Default)]
@@ -124,7 +121,7 @@ impl Snapshot {
         let Some(leases) = &self.leases else {
             return Speaker::Unknown;
         };
-        match leases.get(&format!("{SPEAKER_LEASE}{node}")) {
+        match leases.get(&format!("{SPEAKER_LEASE_PREFIX}{node}")) {
             Some(lease) if lease.fresh && !lease.holder.is_empty() => Speaker::Alive,
             _ => Speaker::Dead,
         }

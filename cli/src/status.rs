@@ -8,7 +8,8 @@ use portolan_api::crd::{NodeReportStatus, SessionState};
 use portolan_api::view::Service;
 
 use crate::reach::{Vip, placement};
-use crate::snapshot::{ASSIGNED, Snapshot, Speaker, condition};
+use crate::snapshot::{Snapshot, Speaker, condition};
+use portolan_api::annotation::ASSIGNED;
 
 const POOLS: [&str; 7] = [
     "POOL",

@@ -19,7 +19,7 @@ use kube::api::{Api, PostParams};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::model::COMPONENT;
+use portolan_api::annotation::COMPONENT;
 
 /// Name of the Lease.
 pub const LEASE: &str = "portolan-controller";

@@ -18,6 +18,7 @@ use k8s_openapi::api::coordination::v1::Lease;
 use kube::Client;
 use kube::api::Api;
 use kube::runtime::watcher::Config;
+use portolan_api::annotation::COMPONENT;
 use portolan_daemon::http::{self, Health};
 use portolan_daemon::watch::{watch, watch_guarded, watch_optional};
 use tokio::net::TcpListener;
@@ -28,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 use crate::decide::{Core, Moment};
 use crate::leader::{self, Leadership};
 use crate::metrics::{self, Metrics};
-use crate::model::{COMPONENT, Event, Snapshot, Watch};
+use crate::model::{Event, Snapshot, Watch};
 use crate::snapshot::{self, SnapshotError};
 use crate::write::{OUTSTANDING, Outcome, Write, Writer};
 

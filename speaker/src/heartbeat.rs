@@ -10,7 +10,7 @@ use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
-use portolan_api::annotation::{SPEAKER_LEASE_LABEL, SPEAKER_LEASE_PREFIX};
+use portolan_api::annotation::{COMPONENT, SPEAKER_LEASE_PREFIX};
 use tokio_util::sync::CancellationToken;
 
 /// Time between two renewals.
@@ -52,11 +52,10 @@ pub(crate) async fn run(
 
 async fn write(leases: &Api<Lease>, node: &str, holder: &str) -> Result<(), Error> {
     let name = format!("{SPEAKER_LEASE_PREFIX}{node}");
-    let (key, value) = SPEAKER_LEASE_LABEL;
     let lease = Lease {
         metadata: ObjectMeta {
             name: Some(name.clone()),
-            labels: Some([(key.to_owned(), value.to_owned())].into()),
+            labels: Some([(COMPONENT.to_owned(), "speaker".to_owned())].into()),
             ..ObjectMeta::default()
         },
         spec: Some(LeaseSpec {

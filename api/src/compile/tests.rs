@@ -196,6 +196,7 @@ fn a_deleted_pool_leaves_the_configuration() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table")]
 fn every_bad_peer_is_refused_with_field_and_remedy() {
     type Edit = fn(&mut BGPPeerSpec);
     let table: &[(&str, Edit, &str, &str)] = &[
@@ -426,7 +427,7 @@ fn communities_resolve_by_value_and_by_name_and_an_unknown_name_is_refused() {
     sources.bgp.insert("adv".into(), advertisement);
     let compiled = compile(&sources, None);
     let rule = &compiled.config.bgp[0];
-    assert_eq!(rule.communities, [65000 << 16 | 7, 65000 << 16 | 100]);
+    assert_eq!(rule.communities, [0xFDE8_0007, 0xFDE8_0064]);
     assert_eq!(rule.large_communities, [[65000, 1, 2]]);
     assert_eq!(
         verdict(&compiled, Kind::Community, "two").reason,

@@ -1,12 +1,14 @@
 //! `SpeakerConfig`: the compiled configuration that speakers follow.
 
+use std::collections::BTreeMap;
+
 use ipnetwork::IpNetwork;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{IPAddressPoolSpec, RouteKind, SecretReference};
-use crate::selector::LabelSelector;
+use crate::selector::{LabelSelector, any_or_empty};
 
 /// Configuration as the controller compiled it from every accepted object. One object, `default`, written by the
 /// controller only. It is also the memory of the last good version of each object: when a user's edit is refused, the
@@ -161,4 +163,60 @@ pub struct PeerRule {
     /// The peer may be more than one hop away.
     #[serde(default)]
     pub multi_hop: bool,
+}
+
+/// Labels of an object.
+type Labels = BTreeMap<String, String>;
+
+// What a rule applies to: asked by the controller for placement, by speakers for announcements, by the command-line tool
+// for explanations.
+
+impl L2Rule {
+    /// Whether the rule announces addresses of this pool for a Service with these labels.
+    #[must_use]
+    pub fn covers(&self, pool: &str, service: &Labels) -> bool {
+        self.pools.iter().any(|name| name == pool) && any_or_empty(&self.service_selectors, service)
+    }
+
+    /// Whether a node with these labels may announce.
+    #[must_use]
+    pub fn is_on(&self, node: &Labels) -> bool {
+        any_or_empty(&self.node_selectors, node)
+    }
+}
+
+impl BgpRule {
+    /// Whether the rule announces addresses of this pool for a Service of type LoadBalancer with these labels.
+    #[must_use]
+    pub fn covers(&self, pool: &str, service: &Labels) -> bool {
+        self.routes.contains(&RouteKind::LoadBalancerIP)
+            && self.pools.iter().any(|name| name == pool)
+            && any_or_empty(&self.service_selectors, service)
+    }
+
+    /// Whether a node with these labels announces.
+    #[must_use]
+    pub fn is_on(&self, node: &Labels) -> bool {
+        any_or_empty(&self.node_selectors, node)
+    }
+
+    /// Whether this peer is told.
+    #[must_use]
+    pub fn tells(&self, peer: &PeerRule) -> bool {
+        self.peers.is_empty() || self.peers.contains(&peer.name)
+    }
+}
+
+impl PeerRule {
+    /// Whether a node with these labels has this peer.
+    #[must_use]
+    pub fn is_on(&self, node: &Labels) -> bool {
+        any_or_empty(&self.node_selectors, node)
+    }
+
+    /// Whether the session carries this family: that of its own address.
+    #[must_use]
+    pub fn carries(&self, address: std::net::IpAddr) -> bool {
+        self.address.is_ipv4() == address.is_ipv4()
+    }
 }

@@ -32,9 +32,6 @@ use crate::model::{Event, Model, Snapshot, Watch};
 use crate::place::{Load, Placement};
 use crate::write::{Failure, Outcome, Target, Write};
 
-/// Condition of a Service: it has the addresses that it wants.
-pub const ASSIGNED: &str = "portolan.dev/Assigned";
-
 /// Time between a change of what is taken and the counters in the status of pools.
 const COUNTERS_DELAY: Duration = Duration::from_secs(1);
 

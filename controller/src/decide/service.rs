@@ -6,14 +6,13 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use portolan_api::ObjectKey;
-use portolan_api::annotation::{L2_NODES, POOL};
+use portolan_api::annotation::{ASSIGNED, L2_NODES, POOL};
 use portolan_api::condition::{self, Verdict};
 use portolan_api::crd::L2Rule;
-use portolan_api::selector::any_or_empty;
 use portolan_api::view::{Ingress, Service, TrafficPolicy};
 use serde_json::{Map, Value, json};
 
-use super::{ASSIGNED, Core, Moment, vips};
+use super::{Core, Moment, vips};
 use crate::alloc::{Families, Holding, Refusal, Request, ServiceId};
 use crate::place::{self, Placement};
 use crate::write::{Body, Note, Target, Write};
@@ -196,12 +195,8 @@ impl Core {
         let entry = self.model.services.get(id)?;
         let service = entry.service.as_deref()?;
         let covers = |rule: &&L2Rule| {
-            let named = |pool: &str| rule.pools.iter().any(|name| name == pool);
-            addresses
-                .iter()
-                .filter_map(|a| self.alloc.pool_of(a))
-                .any(named)
-                && any_or_empty(&rule.service_selectors, service.labels())
+            let mut pools = addresses.iter().filter_map(|a| self.alloc.pool_of(a));
+            pools.any(|pool| rule.covers(pool, service.labels()))
         };
         let rules: Vec<&L2Rule> = self.config.l2.iter().filter(covers).collect();
         if rules.is_empty() {
@@ -221,9 +216,7 @@ impl Core {
             !node.excluded
                 && self.model.speakers.live(name)
                 && (!local || endpoints.on(&entry.key, name))
-                && rules
-                    .iter()
-                    .any(|rule| any_or_empty(&rule.node_selectors, &node.labels))
+                && rules.iter().any(|rule| rule.is_on(&node.labels))
         });
         let eligible: Vec<&str> = eligible.map(|(name, _)| name.as_str()).collect();
         Some(place::place(

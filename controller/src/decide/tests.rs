@@ -13,8 +13,8 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::*;
-use crate::model::LEASE_PREFIX;
 use crate::write::Body;
+use portolan_api::annotation::SPEAKER_LEASE_PREFIX;
 
 /// A cluster that consists of what the core sees of it.
 struct World {
@@ -253,7 +253,7 @@ impl World {
 
     fn speaker(&mut self, node: &str, holder: &str) {
         let mut lease = Lease::default();
-        lease.metadata.name = Some(format!("{LEASE_PREFIX}{node}"));
+        lease.metadata.name = Some(format!("{SPEAKER_LEASE_PREFIX}{node}"));
         let spec = lease.spec.get_or_insert_default();
         spec.holder_identity = Some(holder.to_owned());
         self.observe(Event::Lease(Change::Apply(lease)));

@@ -31,7 +31,7 @@ use portolan_daemon::watch::{Change, Key};
 
 pub use endpoints::Endpoints;
 pub use services::{Entry, Services};
-pub use speakers::{COMPONENT, LEASE_PREFIX, Speakers};
+pub use speakers::Speakers;
 
 use crate::alloc::ServiceId;
 

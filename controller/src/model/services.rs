@@ -8,7 +8,7 @@ use portolan_api::view::Service;
 
 use super::is_older;
 use crate::alloc::ServiceId;
-use crate::decide::ASSIGNED;
+use portolan_api::annotation::ASSIGNED;
 
 /// Services that are known.
 #[derive(Debug, Default)]

@@ -16,11 +16,8 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use portolan_api::annotation::SPEAKER_LEASE_PREFIX;
 
-/// Label that the Leases of all components carry.
-pub const COMPONENT: &str = "portolan.dev/component";
-/// Name of a speaker's Lease: this and the name of its node.
-pub const LEASE_PREFIX: &str = "portolan-speaker-";
 /// Assumed when a Lease does not say how long it lasts.
 const DEFAULT_DURATION: Duration = Duration::from_secs(6);
 /// Longest pause between two proofs that does not cost trust: three renewals of our own.
@@ -98,7 +95,7 @@ impl Speakers {
     pub(super) fn observe(&mut self, lease: &Lease, now: Instant) -> bool {
         let name = lease.metadata.name.as_deref().unwrap_or_default();
         let spec = lease.spec.clone().unwrap_or_default();
-        let Some(node) = name.strip_prefix(LEASE_PREFIX) else {
+        let Some(node) = name.strip_prefix(SPEAKER_LEASE_PREFIX) else {
             let ours = name == crate::leader::LEASE
                 && spec.holder_identity.as_ref() == Some(&self.identity);
             return ours && self.judge(now);
@@ -119,7 +116,7 @@ impl Speakers {
 
     /// Drops the speaker whose Lease was deleted.
     pub(super) fn remove(&mut self, lease: &str) -> bool {
-        let node = lease.strip_prefix(LEASE_PREFIX);
+        let node = lease.strip_prefix(SPEAKER_LEASE_PREFIX);
         node.and_then(|node| self.by_node.remove(node))
             .is_some_and(|speaker| speaker.live)
     }

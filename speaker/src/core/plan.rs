@@ -6,7 +6,6 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnetwork::IpNetwork;
 use portolan_api::ObjectKey;
 use portolan_api::crd::{BgpRule, PeerRule, RouteKind};
-use portolan_api::selector::any_or_empty;
 use portolan_api::view::{Node, TrafficPolicy};
 use portolan_proto::bgp::{
     Asn, Community, HoldTime, LargeCommunity, RouteAttrs, RouterId, RouterIdError,
@@ -49,9 +48,7 @@ impl Model {
         };
         let Some(node) = &self.node else { return plan };
         let rules = self.config.peers.iter();
-        let ours: Vec<&PeerRule> = rules
-            .filter(|peer| any_or_empty(&peer.node_selectors, node.labels()))
-            .collect();
+        let ours: Vec<&PeerRule> = rules.filter(|peer| peer.is_on(node.labels())).collect();
         plan.peers = ours.iter().map(|rule| self.peer(rule)).collect();
         for peer in &ours {
             plan.routes.insert(peer.name.clone(), BTreeMap::new());
@@ -89,9 +86,10 @@ impl Model {
 
     fn bgp_rules(&self) -> impl Iterator<Item = &BgpRule> {
         let labels = self.node.as_ref().map(Node::labels);
-        self.config.bgp.iter().filter(move |rule| {
-            labels.is_some_and(|labels| any_or_empty(&rule.node_selectors, labels))
-        })
+        self.config
+            .bgp
+            .iter()
+            .filter(move |rule| labels.is_some_and(|labels| rule.is_on(labels)))
     }
 
     fn cluster_ranges(&self, peers: &[&PeerRule], plan: &mut Plan) {
@@ -110,11 +108,7 @@ impl Model {
             let Some(pool) = self.pools.of(*vip) else {
                 continue;
             };
-            let covers = |rule: &&BgpRule| {
-                rule.routes.contains(&RouteKind::LoadBalancerIP)
-                    && rule.pools.iter().any(|name| name == pool)
-                    && any_or_empty(&rule.service_selectors, &service.labels)
-            };
+            let covers = |rule: &&BgpRule| rule.covers(pool, &service.labels);
             for rule in self.bgp_rules().filter(covers) {
                 let length = match vip {
                     IpAddr::V4(_) => rule.aggregation_length,
@@ -133,11 +127,11 @@ impl Model {
             let Some(pool) = self.pools.of(*vip) else {
                 continue;
             };
-            let covering = self.config.l2.iter().filter(|rule| {
-                rule.pools.iter().any(|name| name == pool)
-                    && any_or_empty(&rule.node_selectors, node.labels())
-                    && any_or_empty(&rule.service_selectors, &service.labels)
-            });
+            let covering = self
+                .config
+                .l2
+                .iter()
+                .filter(|rule| rule.is_on(node.labels()) && rule.covers(pool, &service.labels));
             for rule in covering {
                 let named = (!rule.interfaces.is_empty())
                     .then(|| rule.interfaces.iter().cloned().collect::<BTreeSet<_>>());
@@ -207,11 +201,7 @@ impl Plan {
     /// Puts a prefix to every peer that the rule names, or to all. Where several rules put the same prefix to the same
     /// peer, communities add up and the higher local preference counts.
     fn announce(&mut self, rule: &BgpRule, prefix: IpNetwork, peers: &[&PeerRule]) {
-        // A session carries the family of its own address.
-        let takes = |peer: &&&PeerRule| {
-            peer.address.is_ipv4() == prefix.is_ipv4()
-                && (rule.peers.is_empty() || rule.peers.contains(&peer.name))
-        };
+        let takes = |peer: &&&PeerRule| peer.carries(prefix.ip()) && rule.tells(peer);
         for peer in peers.iter().filter(takes) {
             let routes = self.routes.entry(peer.name.clone()).or_default();
             let attrs = routes.entry(prefix).or_default();
