@@ -262,6 +262,7 @@ impl Shell {
     }
 
     fn read(&mut self, term: u64, after: Duration) {
+        self.core.prepare_lead();
         let client = self.client.clone();
         let task = tokio::spawn(async move {
             tokio::time::sleep(after).await;
@@ -274,7 +275,7 @@ impl Shell {
     fn begin(&mut self, (term, read): (u64, Result<Snapshot, String>)) {
         match read {
             Ok(snapshot) => {
-                tracing::info!(services = snapshot.services.len(), "leading");
+                tracing::info!(services = snapshot.services.items.len(), "leading");
                 self.core.lead(snapshot, now());
                 self.term = Some(term);
                 self.metrics.leader.set(1);

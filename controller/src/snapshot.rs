@@ -14,7 +14,7 @@ use portolan_api::SPEAKER_CONFIG;
 use portolan_daemon::watch::Change;
 use serde::de::DeserializeOwned;
 
-use crate::model::Snapshot;
+use crate::model::{Listed, Snapshot};
 
 /// Objects in one page.
 const PAGE: u32 = 1000;
@@ -67,28 +67,30 @@ async fn config(
     Ok(Api::all(client.clone()).get_opt(SPEAKER_CONFIG).await?)
 }
 
-async fn list<K>(api: Api<K>) -> Result<Vec<K>, SnapshotError>
+async fn list<K>(api: Api<K>) -> Result<Listed<K>, SnapshotError>
 where
     K: Clone + DeserializeOwned + Debug,
 {
     let mut parameters = ListParams::default().limit(PAGE);
-    let mut objects = Vec::new();
+    let mut listed = Listed::default();
     loop {
         let page = api.list(&parameters).await?;
-        objects.extend(page.items);
+        listed.items.extend(page.items);
+        // All pages of one list describe the same moment.
+        listed.version = page.metadata.resource_version;
         match page.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => parameters.continue_token = Some(token),
-            None => return Ok(objects),
+            None => return Ok(listed),
         }
     }
 }
 
 /// As [`list`], for kinds that users write: one object that can not be decoded spoils no other.
-async fn guarded<K>(client: &Client) -> Result<Vec<Change<K>>, SnapshotError>
+async fn guarded<K>(client: &Client) -> Result<Listed<Change<K>>, SnapshotError>
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
 {
-    let objects: Vec<DeserializeGuard<K>> = list(Api::all(client.clone())).await?;
+    let listed: Listed<DeserializeGuard<K>> = list(Api::all(client.clone())).await?;
     let change = |guard: DeserializeGuard<K>| match guard.0 {
         Ok(object) => Change::Apply(object),
         Err(bad) => {
@@ -96,5 +98,8 @@ where
             Change::Unreadable((String::new(), name), bad.error)
         }
     };
-    Ok(objects.into_iter().map(change).collect())
+    Ok(Listed {
+        items: listed.items.into_iter().map(change).collect(),
+        version: listed.version,
+    })
 }

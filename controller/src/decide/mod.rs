@@ -130,6 +130,11 @@ impl Core {
         self.model.is_synced()
     }
 
+    /// The cluster is going to be read for [`Self::lead`].
+    pub fn prepare_lead(&mut self) {
+        self.model.prepare_refresh();
+    }
+
     /// A term as leader begins: forgets what was decided in former ones and adopts what the cluster says now.
     pub fn lead(&mut self, snapshot: Snapshot, now: Instant) {
         self.model.refresh(snapshot);

@@ -13,6 +13,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::*;
+use crate::model::Listed;
 use crate::write::Body;
 use portolan_api::annotation::SPEAKER_LEASE_PREFIX;
 
@@ -50,6 +51,13 @@ fn mk_world(pools: &[(&str, &str)]) -> World {
     }
     world.restart();
     world
+}
+
+fn listed<T>(items: impl Iterator<Item = T>) -> Listed<T> {
+    Listed {
+        items: items.collect(),
+        version: None,
+    }
 }
 
 fn mk_key(name: &str) -> ObjectKey {
@@ -101,8 +109,8 @@ impl World {
         }
         assert!(self.core.is_synced());
         let snapshot = Snapshot {
-            services: self.services.values().cloned().collect(),
-            pools: self.pools.values().cloned().map(Change::Apply).collect(),
+            services: listed(self.services.values().cloned()),
+            pools: listed(self.pools.values().cloned().map(Change::Apply)),
             config: self.config.clone(),
             ..Snapshot::default()
         };
@@ -570,8 +578,8 @@ fn a_term_forgets_what_the_former_one_decided_but_did_not_write() {
     }];
     world.services.insert(mk_key("theirs"), theirs);
     let snapshot = Snapshot {
-        services: world.services.values().cloned().collect(),
-        pools: world.pools.values().cloned().map(Change::Apply).collect(),
+        services: listed(world.services.values().cloned()),
+        pools: listed(world.pools.values().cloned().map(Change::Apply)),
         ..Snapshot::default()
     };
     world.core.lead(snapshot, world.now);

@@ -16,7 +16,7 @@ mod speakers;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Instant;
 
 use k8s_openapi::api::coordination::v1::Lease;
@@ -122,6 +122,32 @@ pub struct NodeFacts {
     pub excluded: bool,
 }
 
+/// A consistent list of one kind.
+#[derive(Debug)]
+pub struct Listed<T> {
+    /// What there was.
+    pub items: Vec<T>,
+    /// `resourceVersion` of the list: the moment that it describes.
+    pub version: Option<String>,
+}
+
+impl<T> Default for Listed<T> {
+    fn default() -> Self {
+        Self {
+            items: Vec::new(),
+            version: None,
+        }
+    }
+}
+
+impl<T> Listed<T> {
+    /// Whether an object that the list lacks is gone, and not younger than the list.
+    fn proves_gone(&self, held: Option<u64>) -> bool {
+        let list = self.version.as_ref().and_then(|text| text.parse().ok());
+        !is_older(list, held)
+    }
+}
+
 /// A consistent reading of everything that decisions about addresses depend on.
 #[derive(Debug, Default)]
 #[expect(
@@ -129,13 +155,13 @@ pub struct NodeFacts {
     reason = "each field is the list of the kind in its name"
 )]
 pub struct Snapshot {
-    pub services: Vec<Service>,
-    pub pools: Vec<Change<IPAddressPool>>,
-    pub l2: Vec<Change<L2Advertisement>>,
-    pub bgp: Vec<Change<BGPAdvertisement>>,
-    pub peers: Vec<Change<BGPPeer>>,
-    pub communities: Vec<Change<Community>>,
-    pub namespaces: Vec<Namespace>,
+    pub services: Listed<Service>,
+    pub pools: Listed<Change<IPAddressPool>>,
+    pub l2: Listed<Change<L2Advertisement>>,
+    pub bgp: Listed<Change<BGPAdvertisement>>,
+    pub peers: Listed<Change<BGPPeer>>,
+    pub communities: Listed<Change<Community>>,
+    pub namespaces: Listed<Namespace>,
     pub config: Option<SpeakerConfig>,
 }
 
@@ -161,6 +187,8 @@ pub struct Model {
     /// What changed.
     pub dirty: Dirty,
     synced: BTreeSet<Watch>,
+    /// UIDs of what was deleted since a reading of the cluster began: the reading may still have it.
+    buried: HashSet<String>,
 }
 
 impl Model {
@@ -203,9 +231,15 @@ impl Model {
         self.synced.len() == Watch::ALL.len()
     }
 
-    /// Takes in a consistent reading that is newer than the watches may be. What the reading lacks is gone.
+    /// A reading of the cluster begins: what is deleted from now on may still be in it.
+    pub fn prepare_refresh(&mut self) {
+        self.buried.clear();
+    }
+
+    /// Takes in a consistent reading. It may be newer than the watches, and the watches may be newer than it: what it
+    /// lacks is gone unless it is younger than the reading, and what was deleted meanwhile does not come back.
     pub fn refresh(&mut self, snapshot: Snapshot) {
-        self.services.refresh(snapshot.services);
+        self.services.refresh(snapshot.services, &self.buried);
         self.refresh_sources(snapshot.pools, Kind::Pool, |s| &mut s.pools);
         self.refresh_sources(snapshot.l2, Kind::L2, |s| &mut s.l2);
         self.refresh_sources(snapshot.bgp, Kind::Bgp, |s| &mut s.bgp);
@@ -213,7 +247,7 @@ impl Model {
         self.refresh_sources(snapshot.communities, Kind::Community, |s| {
             &mut s.communities
         });
-        for namespace in snapshot.namespaces {
+        for namespace in snapshot.namespaces.items {
             self.namespace(Change::Apply(namespace));
         }
         if let Some(config) = snapshot.config {
@@ -228,11 +262,17 @@ impl Model {
                 self.dirty.services.extend(id);
             }
             Change::Delete(key) => {
-                let id = self.services.delete(&object_key(key));
-                self.dirty.services.extend(id);
+                if let Some((id, uid)) = self.services.delete(&object_key(key)) {
+                    self.buried.extend(uid);
+                    self.dirty.services.insert(id);
+                }
             }
             Change::Unreadable(..) => {}
-            Change::Synced => return Some(Watch::Services),
+            Change::Synced => {
+                let gone = self.services.confirm();
+                self.dirty.services.extend(gone);
+                return Some(Watch::Services);
+            }
         }
         None
     }
@@ -259,7 +299,7 @@ impl Model {
             Change::Apply(object) => {
                 let ours = object.metadata.name.as_deref() == Some(portolan_api::SPEAKER_CONFIG);
                 let held = self.config.as_ref();
-                if ours && held.is_none_or(|held| !is_older(&object, held)) {
+                if ours && held.is_none_or(|held| !is_older(version(&object), version(held))) {
                     self.dirty.config |= held.is_none_or(|held| held.spec != object.spec);
                     self.config = Some(object);
                 }
@@ -333,10 +373,14 @@ impl Model {
     }
 }
 
-/// Whether an object is an older state of the same incarnation.
-fn is_older<K: Resource>(new: &K, held: &K) -> bool {
-    let version = |object: &K| object.meta().resource_version.as_ref()?.parse::<u64>().ok();
-    matches!((version(new), version(held)), (Some(new), Some(held)) if new < held)
+/// The `resourceVersion` as a number. API servers number all changes of one kind in order.
+fn version<K: Resource>(object: &K) -> Option<u64> {
+    object.meta().resource_version.as_ref()?.parse().ok()
+}
+
+/// Whether a version is older than what is held. Versions that are no numbers are never older.
+fn is_older(new: Option<u64>, held: Option<u64>) -> bool {
+    matches!((new, held), (Some(new), Some(held)) if new < held)
 }
 
 fn object_key((namespace, name): Key) -> ObjectKey {

@@ -6,7 +6,7 @@ use portolan_api::ObjectKey;
 use portolan_api::annotation::{L2_NODES, POOL};
 use portolan_api::view::Service;
 
-use super::is_older;
+use super::{Listed, is_older, version};
 use crate::alloc::ServiceId;
 use portolan_api::annotation::ASSIGNED;
 
@@ -24,10 +24,13 @@ pub struct Entry {
     /// Namespace and name.
     pub key: ObjectKey,
     uid: Option<String>,
+    version: Option<u64>,
     /// What we read of it; `None` for a Service that has nothing to do with load balancing.
     pub service: Option<Box<Service>>,
     /// Read by a list that ran ahead of the watch: a deletion that the watch reports may be that of its predecessor.
     ahead: bool,
+    /// A list of the watch lacked it while it was ahead.
+    doubted: bool,
 }
 
 impl Services {
@@ -62,21 +65,19 @@ impl Services {
 
     fn insert(&mut self, service: Service, ahead: bool) -> Vec<ServiceId> {
         let key = ObjectKey::of(&service);
+        let version = version(&service);
         let mut concerned = Vec::new();
-        if let Some(&id) = self.ids.get(&key) {
-            let Some(held) = self.entries.get_mut(&id) else {
-                return concerned;
-            };
+        if let Some(&id) = self.ids.get(&key)
+            && let Some(held) = self.entries.get_mut(&id)
+        {
+            let same = held.uid == service.metadata.uid;
+            held.ahead &= ahead || !same;
+            if is_older(version, held.version) {
+                return Vec::new();
+            }
             concerned.push(id);
-            if held.uid == service.metadata.uid {
-                if held
-                    .service
-                    .as_ref()
-                    .is_some_and(|held| is_older(&service, held))
-                {
-                    return Vec::new();
-                }
-                held.ahead = ahead;
+            if same {
+                held.version = version;
                 held.service = relevant(service);
                 return concerned;
             }
@@ -85,55 +86,68 @@ impl Services {
         let id = ServiceId(self.next);
         self.next = self.next.wrapping_add(1);
         self.ids.insert(key.clone(), id);
-        let uid = service.metadata.uid.clone();
-        let service = relevant(service);
-        self.entries.insert(
-            id,
-            Entry {
-                key,
-                uid,
-                service,
-                ahead,
-            },
-        );
+        let entry = Entry {
+            key,
+            uid: service.metadata.uid.clone(),
+            version,
+            service: relevant(service),
+            ahead,
+            doubted: false,
+        };
+        self.entries.insert(id, entry);
         concerned.push(id);
         concerned
     }
 
-    /// Removes a Service. Returns its id, unless the deletion may be that of a predecessor.
-    pub(super) fn delete(&mut self, key: &ObjectKey) -> Option<ServiceId> {
+    /// Removes a Service. Returns its id and UID, unless the deletion is that of a predecessor: a watch tells that an
+    /// object is there before it tells that it is gone.
+    pub(super) fn delete(&mut self, key: &ObjectKey) -> Option<(ServiceId, Option<String>)> {
         let id = self.id(key)?;
-        let entry = self.entries.get_mut(&id)?;
-        if entry.ahead {
-            // The next event of the watch tells: an object that is still there is reported, and then confirmed.
-            entry.ahead = false;
+        if self.get(id)?.ahead {
             return None;
         }
-        self.entries.remove(&id);
         self.ids.remove(key);
-        Some(id)
+        let entry = self.entries.remove(&id)?;
+        Some((id, entry.uid))
     }
 
-    /// Takes in a complete list that is newer than what the watch has told.
-    pub(super) fn refresh(&mut self, listed: Vec<Service>) {
-        let keys: HashSet<ObjectKey> = listed.iter().map(ObjectKey::of).collect();
-        for service in listed {
-            let key = ObjectKey::of(&service);
-            let known = self.id(&key).and_then(|id| self.get(id));
-            let ahead = known.is_none_or(|known| known.uid != service.metadata.uid);
+    /// The watch has listed everything. What it has not told of in two lists is gone; one alone may be older than the
+    /// list that knew it. Returns the ids of what is gone.
+    pub(super) fn confirm(&mut self) -> Vec<ServiceId> {
+        let gone = self.remove(|entry| entry.ahead && entry.doubted);
+        for entry in self.entries.values_mut() {
+            entry.doubted = entry.ahead;
+        }
+        gone
+    }
+
+    /// Takes in a complete list, see [`super::Model::refresh`].
+    pub(super) fn refresh(&mut self, mut listed: Listed<Service>, buried: &HashSet<String>) {
+        let items = std::mem::take(&mut listed.items);
+        let keys: HashSet<ObjectKey> = items.iter().map(ObjectKey::of).collect();
+        for service in items {
+            let uid = service.metadata.uid.as_ref();
+            if uid.is_some_and(|uid| buried.contains(uid)) {
+                continue;
+            }
+            let known = self
+                .id(&ObjectKey::of(&service))
+                .and_then(|id| self.get(id));
+            let ahead = known.is_none_or(|known| known.ahead || known.uid.as_ref() != uid);
             self.insert(service, ahead);
         }
-        let gone: Vec<ObjectKey> = self
-            .ids
-            .keys()
-            .filter(|k| !keys.contains(*k))
-            .cloned()
-            .collect();
-        for key in gone {
-            if let Some(id) = self.ids.remove(&key) {
-                self.entries.remove(&id);
+        self.remove(|entry| !keys.contains(&entry.key) && listed.proves_gone(entry.version));
+    }
+
+    fn remove(&mut self, gone: impl Fn(&Entry) -> bool) -> Vec<ServiceId> {
+        let ids = self.entries.iter().filter(|(_, entry)| gone(entry));
+        let ids: Vec<ServiceId> = ids.map(|(id, _)| *id).collect();
+        for id in &ids {
+            if let Some(entry) = self.entries.remove(id) {
+                self.ids.remove(&entry.key);
             }
         }
+        ids
     }
 }
 

@@ -9,7 +9,7 @@ use portolan_api::crd::{
 };
 use portolan_daemon::watch::Change;
 
-use super::{Model, Watch, is_older};
+use super::{Listed, Model, Watch, is_older, version};
 
 impl Model {
     pub(super) fn source<K: Source>(
@@ -23,7 +23,7 @@ impl Model {
                 let name = object.meta().name.clone().unwrap_or_default();
                 let table = table(&mut self.sources);
                 let held = table.get(&name);
-                if held.is_some_and(|held| is_older(&object, held)) {
+                if held.is_some_and(|held| is_older(version(&object), version(held))) {
                     return None;
                 }
                 self.dirty.config |= held.is_none_or(|held| !held.same_wish(&object))
@@ -32,7 +32,9 @@ impl Model {
                 table.insert(name, object);
             }
             Change::Delete((_, name)) => {
-                table(&mut self.sources).remove(&name);
+                let held = table(&mut self.sources).remove(&name);
+                self.buried
+                    .extend(held.and_then(|held| held.meta().uid.clone()));
                 self.unreadable.remove(&(kind, name));
                 self.dirty.config = true;
             }
@@ -48,25 +50,37 @@ impl Model {
 
     pub(super) fn refresh_sources<K: Source>(
         &mut self,
-        listed: Vec<Change<K>>,
+        listed: Listed<Change<K>>,
         kind: Kind,
         table: impl Fn(&mut Sources) -> &mut BTreeMap<String, K>,
     ) {
+        let list = Listed::<()> {
+            items: Vec::new(),
+            version: listed.version,
+        };
         let mut names = BTreeSet::new();
-        for change in listed {
+        for change in listed.items {
             let name = match &change {
                 Change::Apply(object) => object.meta().name.clone().unwrap_or_default(),
                 Change::Delete((_, name)) | Change::Unreadable((_, name), _) => name.clone(),
                 Change::Synced => continue,
             };
-            names.insert(name);
-            self.source(change, kind, &table);
+            let uid = match &change {
+                Change::Apply(object) => object.meta().uid.as_ref(),
+                _ => None,
+            };
+            if uid.is_none_or(|uid| !self.buried.contains(uid)) {
+                names.insert(name);
+                self.source(change, kind, &table);
+            }
         }
-        let before = table(&mut self.sources).len();
-        table(&mut self.sources).retain(|name, _| names.contains(name));
+        let held = table(&mut self.sources);
+        let before = held.len();
+        held.retain(|name, object| names.contains(name) || !list.proves_gone(version(object)));
+        self.dirty.config |= held.len() != before;
+        // Such an object has no version to compare: the watch tells of it again if it is still there.
         self.unreadable
             .retain(|(of, name)| *of != kind || names.contains(name));
-        self.dirty.config |= table(&mut self.sources).len() != before;
     }
 }
 

@@ -28,6 +28,13 @@ fn mk_service(uid: &str, version: u64, ip: Option<&str>) -> Service {
     service
 }
 
+fn mk_list<T>(version: u64, items: Vec<T>) -> Listed<T> {
+    Listed {
+        items,
+        version: Some(version.to_string()),
+    }
+}
+
 fn mk_pool(version: u64) -> IPAddressPool {
     let spec = IPAddressPoolSpec {
         addresses: vec!["10.0.0.0/24".to_owned()],
@@ -69,7 +76,7 @@ fn an_older_event_does_not_undo_what_a_fresh_list_has_told() {
     let mut model = mk_model();
     see(&mut model, mk_service("1", 5, None));
     let listed = Snapshot {
-        services: vec![mk_service("1", 9, Some("10.0.0.1"))],
+        services: mk_list(9, vec![mk_service("1", 9, Some("10.0.0.1"))]),
         ..Snapshot::default()
     };
     model.refresh(listed);
@@ -83,7 +90,7 @@ fn the_deletion_of_a_predecessor_does_not_delete_a_service_that_a_list_has_told_
     see(&mut model, mk_service("old", 5, Some("10.0.0.1")));
     let old = model.services.id(&key());
     let listed = Snapshot {
-        services: vec![mk_service("new", 9, Some("10.0.0.2"))],
+        services: mk_list(9, vec![mk_service("new", 9, Some("10.0.0.2"))]),
         ..Snapshot::default()
     };
     model.refresh(listed);
@@ -105,9 +112,74 @@ fn what_a_fresh_list_lacks_is_gone() {
     let mut model = mk_model();
     see(&mut model, mk_service("1", 5, None));
     model.apply(Event::Pool(Change::Apply(mk_pool(3))), mk_start());
-    model.refresh(Snapshot::default());
+    let empty = Snapshot {
+        services: mk_list(9, Vec::new()),
+        pools: mk_list(9, Vec::new()),
+        ..Snapshot::default()
+    };
+    model.refresh(empty);
     assert!(known(&model).is_none());
     assert!(model.sources.pools.is_empty());
+}
+
+#[test]
+fn what_the_watch_told_of_after_the_list_was_made_stays() {
+    let mut model = mk_model();
+    model.prepare_refresh();
+    see(&mut model, mk_service("1", 12, None));
+    model.apply(Event::Pool(Change::Apply(mk_pool(13))), mk_start());
+    let empty = Snapshot {
+        services: mk_list(9, Vec::new()),
+        pools: mk_list(9, Vec::new()),
+        ..Snapshot::default()
+    };
+    model.refresh(empty);
+    assert!(known(&model).is_some(), "created while the list was read");
+    assert_eq!(model.sources.pools.len(), 1);
+}
+
+#[test]
+fn what_was_deleted_while_the_list_was_read_does_not_come_back() {
+    let mut model = mk_model();
+    see(&mut model, mk_service("1", 5, None));
+    model.prepare_refresh();
+    let gone = ("shop".to_owned(), "web".to_owned());
+    model.apply(Event::Service(Change::Delete(gone)), mk_start());
+    let listed = Snapshot {
+        services: mk_list(9, vec![mk_service("1", 5, None)]),
+        ..Snapshot::default()
+    };
+    model.refresh(listed);
+    assert!(known(&model).is_none());
+}
+
+#[test]
+fn a_late_event_of_a_predecessor_does_not_replace_a_service() {
+    let mut model = mk_model();
+    let listed = Snapshot {
+        services: mk_list(9, vec![mk_service("new", 8, Some("10.0.0.2"))]),
+        ..Snapshot::default()
+    };
+    model.refresh(listed);
+    see(&mut model, mk_service("old", 5, None));
+    assert_eq!(known(&model).map(|ips| ips.len()), Some(1));
+}
+
+#[test]
+fn a_service_that_only_a_list_knew_is_gone_when_the_watch_has_listed_twice_without_it() {
+    let mut model = mk_model();
+    let listed = Snapshot {
+        services: mk_list(9, vec![mk_service("1", 8, None)]),
+        ..Snapshot::default()
+    };
+    model.refresh(listed);
+    model.apply(Event::Service(Change::Synced), mk_start());
+    assert!(
+        known(&model).is_some(),
+        "that list may have been an older one"
+    );
+    model.apply(Event::Service(Change::Synced), mk_start());
+    assert!(known(&model).is_none());
 }
 
 #[test]
