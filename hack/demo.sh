@@ -8,10 +8,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 hack/setup.sh demo
-# shellcheck source=/dev/null
-[ -f "${CARGO_HOME:-$HOME/.cargo}/env" ] && . "${CARGO_HOME:-$HOME/.cargo}/env"
+PATH=${CARGO_HOME:-$HOME/.cargo}/bin:$PATH
 
 echo "==> cargo build --workspace (a few minutes the first time)"
-cargo build --workspace --quiet
-target=$(cargo metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
-exec "$target/debug/demo" "$@"
+cargo build --workspace
+exec "${CARGO_TARGET_DIR:-target}/debug/demo" "$@"

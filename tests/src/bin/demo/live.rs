@@ -22,8 +22,12 @@ use crate::table::{self, Detail};
 /// Another screen, so that the story is still there afterwards (xterm's control sequences, DECSET 1049).
 const ENTER_SCREEN: &str = "\x1b[?1049h";
 const LEAVE_SCREEN: &str = "\x1b[?1049l";
-/// To the upper left corner, and what was below is gone.
-const CLEAR: &str = "\x1b[H\x1b[J";
+/// Lines that are too long end at the edge.
+const NO_WRAP: &str = "\x1b[?7l";
+const WRAP: &str = "\x1b[?7h";
+/// What is right of the cursor is gone; what is below.
+const CLEAR_LINE: &str = "\x1b[K";
+const CLEAR_BELOW: &str = "\x1b[J";
 
 /// The power of the nodes.
 enum Power {
@@ -42,11 +46,16 @@ pub(crate) async fn run(stage: &mut Stage, stop: &CancellationToken) -> Result<(
     let mut listening = true;
     let mut power = Power::On(String::new());
     let mut notice = String::new();
-    let help = help(stage);
+    let help = help(stage)?;
+    let (mut table, mut problems) = (String::new(), String::new());
     loop {
-        let problems = match stage.endpoints.sync(&stage.world).await {
-            Ok(problems) => problems,
-            Err(error) => vec![format!("{error:#}")],
+        screen.show(&format!(
+            "{table}{problems}\n{}\n{notice}\n{help}",
+            power.told()
+        ))?;
+        problems = match stage.endpoints.sync(&stage.world).await {
+            Ok(problems) => problems.join("\n"),
+            Err(error) => format!("{error:#}"),
         };
         let moment = tokio::select! {
             () = stop.cancelled() => return Ok(()),
@@ -61,15 +70,10 @@ pub(crate) async fn run(stage: &mut Stage, stop: &CancellationToken) -> Result<(
             moment = snapshot::take(stage) => moment,
         };
         power = power.observed();
-        let table = match &moment {
+        table = match &moment {
             Ok(snapshot) => table::render(snapshot, screen.detail()),
             Err(error) => format!("nothing to show: {error:#}\n"),
         };
-        let problems = problems.join("\n");
-        screen.show(&format!(
-            "{table}{problems}\n{}\n{notice}{help}",
-            power.told()
-        ))?;
     }
 }
 
@@ -134,25 +138,24 @@ async fn vip(stage: &Stage, service: &str) -> Result<IpAddr> {
     v4(&snapshot::vips(status)).with_context(|| format!("Service {service}"))
 }
 
-fn help(stage: &Stage) -> String {
+fn help(stage: &Stage) -> Result<String> {
     let kubectl = match require(Tool::KUBECTL) {
         Ok(_) => String::new(),
         Err(error) => format!(" ({error})"),
     };
-    let status = binary("kubectl-portolan").map_or_else(
-        |error| format!("({error:#})"),
-        |path| format!("{} status", path.display()),
-    );
-    format!(
+    let plugin = binary("kubectl-portolan")?;
+    let plugin = plugin.display();
+    Ok(format!(
         "In another terminal{kubectl}:\n\
          \x20 export KUBECONFIG={}\n\
          \x20 kubectl get services,ipaddresspools,bgppeers,bgpadvertisements,l2advertisements,nodereports\n\
-         \x20 kubectl create service loadbalancer mine --tcp=80:8080\n\
+         \x20 kubectl create service loadbalancer mine --tcp=80:8080 --dry-run=client -o yaml | kubectl apply -f -\n\
          \x20 kubectl annotate service mine portolan.dev/loadBalancerIPs=192.0.2.42\n\
-         \x20 {status}\n\
+         \x20 {plugin} status\n\
+         \x20 {plugin} explain service impossible\n\
          Enter cuts the power of a node, and gives it back. Ctrl-C, or q and Enter, ends and removes everything.\n",
         stage.world.cluster.kubeconfig().display()
-    )
+    ))
 }
 
 /// Lines of the standard input. The thread ends with the program: reading cannot be interrupted.
@@ -182,7 +185,7 @@ impl Screen {
             last: String::new(),
         };
         if screen.is_terminal {
-            write(ENTER_SCREEN)?;
+            write(&format!("{ENTER_SCREEN}{NO_WRAP}"))?;
         }
         Ok(screen)
     }
@@ -198,7 +201,7 @@ impl Screen {
 
     fn show(&mut self, text: &str) -> Result<()> {
         if self.is_terminal {
-            return write(&format!("{CLEAR}{text}"));
+            return write(&placed(text));
         }
         if self.last != text {
             write(&format!("\n{text}"))?;
@@ -210,10 +213,21 @@ impl Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        if self.is_terminal && write(LEAVE_SCREEN).is_err() {
+        if self.is_terminal && write(&format!("{WRAP}{LEAVE_SCREEN}")).is_err() {
             // The terminal is gone, and its screen with it.
         }
     }
+}
+
+/// Every line at its place: nothing flickers, and on a terminal that is too low the table does not scroll away (places
+/// below the last line are the last line).
+fn placed(text: &str) -> String {
+    let lines = (1..).zip(text.lines());
+    let lines = lines.map(|(row, line)| format!("\x1b[{row};1H{line}{CLEAR_LINE}"));
+    lines
+        .chain([CLEAR_BELOW.to_owned()])
+        .collect::<Vec<_>>()
+        .concat()
 }
 
 fn write(text: &str) -> Result<()> {

@@ -100,7 +100,7 @@ fn noticed(report: &Report, cut_at: Duration) -> String {
         .collect();
     let failed = during.iter().filter(|it| it.outcome.is_err()).count();
     format!(
-        "{failed} requests failed, the last one {:.1} s after the power loss; longest time without an answer {:.2} s",
+        "{failed} requests failed, until {:.1} s after the power loss; longest gap {:.2} s",
         last.saturating_sub(cut_at).as_secs_f32(),
         report.longest_gap().as_secs_f32(),
     )
