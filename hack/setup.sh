@@ -40,6 +40,7 @@ wanted() {
 		curl curl
 		git git
 		cc gcc
+		/usr/include/stdio.h libc6-dev
 		openssl openssl
 		/etc/ssl/certs/ca-certificates.crt ca-certificates
 		/usr/lib/frr/bgpd frr
@@ -79,9 +80,11 @@ missing_packages() {
 without_autostart() (
     policy=/usr/sbin/policy-rc.d
     saved=$policy.before-portolan
-    [ ! -e $policy ] || mv $policy $saved
+    mark='# written by hack/setup.sh of Portolan, for the time of one installation'
+    # Ours may be a leftover of a run that was killed; that one is nobody's to keep.
+    if [ -e $policy ] && ! grep -qxF "$mark" $policy; then mv $policy $saved; fi
     trap 'rm -f $policy; [ ! -e $saved ] || mv $saved $policy' EXIT
-    printf '#!/bin/sh\nexit 101\n' >$policy
+    printf '#!/bin/sh\n%s\nexit 101\n' "$mark" >$policy
     chmod 755 $policy
     "$@"
 )
@@ -108,12 +111,23 @@ install_packages() {
     done
 }
 
+# That of rustup follows rust-toolchain.toml. Another one, Debian's for example, may be too old; then rustup's goes
+# beside it, first in PATH.
+cargo_is_right() {
+    command -v cargo >/dev/null || return 1
+    if command -v rustup >/dev/null; then return 0; fi
+    local needed there
+    needed=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+    there=$(cargo --version | cut -d ' ' -f 2)
+    [ "$(printf '%s\n' "$needed" "$there" | sort -V | head -n 1)" = "$needed" ]
+}
+
 # The toolchain itself is pinned in rust-toolchain.toml; rustup fetches it when cargo first runs here.
 install_rust() {
-    if ! command -v cargo >/dev/null; then
+    if ! cargo_is_right; then
         say "Rust, by rustup into ${CARGO_HOME:-$HOME/.cargo}"
         curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs |
-            sh -s -- -y -q --profile minimal --default-toolchain none --no-modify-path ||
+            RUSTUP_INIT_SKIP_PATH_CHECK=yes sh -s -- -y -q --profile minimal --default-toolchain none --no-modify-path ||
             die "rustup could not be installed; see https://rustup.rs"
     fi
     if command -v rustup >/dev/null; then

@@ -96,6 +96,14 @@ impl World {
     pub async fn start(shape: Shape) -> Result<Self> {
         let lab = Lab::start(shape.layout)?;
         let cluster = Cluster::start(shape.face, &lab).await?;
+        Self::around(lab, cluster, shape).await
+    }
+
+    /// As [`Self::start`], around a lab and an API server that run already; the shape says the rest.
+    ///
+    /// # Errors
+    /// When a program is not built or the API server refuses.
+    pub async fn around(lab: Lab, cluster: Cluster, shape: Shape) -> Result<Self> {
         let mut world = Self {
             controllers: Vec::new(),
             speakers: Vec::new(),

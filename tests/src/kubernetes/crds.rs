@@ -11,7 +11,7 @@ use kube::{Api, Client, ResourceExt};
 use super::objects::MANAGER;
 use crate::lab::retry_until;
 
-const DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../manifests/crds");
+pub(super) const DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../manifests/crds");
 
 /// By name of file.
 pub(super) fn read() -> Result<Vec<CustomResourceDefinition>> {

@@ -2,6 +2,7 @@
 //!
 //! - [`Face::Embedded`]: the in-memory server of this crate, in this process; services are proxied by a few
 //!   nftables rules ([`lab::proxy`](crate::lab::proxy)).
+//!   [`Cluster::start_apart`] runs the same server as a process of its own.
 //! - [`Face::Real`]: etcd and kube-apiserver as processes in the root namespace, kube-proxy in the nodes'.
 //!
 //! ```text
@@ -38,7 +39,7 @@ use anyhow::{Context, Result, ensure};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
-use crate::lab::{Lab, Node, retry_until, run};
+use crate::lab::{Lab, Node, Process, Program, retry_until, run};
 use embedded::EmbeddedServer;
 use real::RealServer;
 
@@ -72,6 +73,7 @@ impl fmt::Display for Face {
 
 enum Server {
     Embedded(EmbeddedServer),
+    Apart(Process),
     Real(Box<RealServer>),
 }
 
@@ -125,11 +127,42 @@ impl Cluster {
         Ok(cluster)
     }
 
+    /// Starts the embedded API server as a process of its own, on the management network of a lab: for the demo, where
+    /// people look at processes. `program` is the binary `apiserver` of this crate.
+    ///
+    /// # Errors
+    /// When it does not get ready within a minute.
+    pub async fn start_apart(lab: &Lab, program: &Path) -> Result<Self> {
+        let listen = SocketAddr::new(lab.management().into(), PORT);
+        let kubeconfig = lab.directory().join("cluster").join("kubeconfig");
+        let directory = kubeconfig.parent().unwrap_or(lab.directory());
+        fs::create_dir_all(directory)
+            .with_context(|| format!("creating {}", directory.display()))?;
+        let program = Program::new(program)
+            .args(["--listen", &listen.to_string(), "--crds", crds::DIRECTORY])
+            .arg("--kubeconfig")
+            .arg(&kubeconfig);
+        let mut process = lab.outside.spawn(program)?;
+        // It writes the file once it listens.
+        let client = retry_until(READY, "a kubeconfig of the API server", async || {
+            process.ensure_running()?;
+            connect(&kubeconfig).await
+        });
+        let client = client.await?;
+        let mut cluster = Self {
+            server: Server::Apart(process),
+            client,
+            kubeconfig,
+        };
+        cluster.wait_until_ready().await?;
+        Ok(cluster)
+    }
+
     /// Which of the two it is.
     #[must_use]
     pub fn face(&self) -> Face {
         match self.server {
-            Server::Embedded(_) => Face::Embedded,
+            Server::Embedded(_) | Server::Apart(_) => Face::Embedded,
             Server::Real(_) => Face::Real,
         }
     }
@@ -167,17 +200,18 @@ impl Cluster {
     pub fn embedded(&self) -> Option<&crate::apiserver::ApiServer> {
         match &self.server {
             Server::Embedded(server) => Some(server.api()),
-            Server::Real(_) => None,
+            Server::Apart(_) | Server::Real(_) => None,
         }
     }
 
     /// An outage: when this returns, the port is closed and all connections are gone. The data stays.
     ///
     /// # Errors
-    /// When the process does not end.
+    /// When the process does not end, or is one of [`Self::start_apart`].
     pub async fn stop_api(&mut self) -> Result<()> {
         match &mut self.server {
             Server::Embedded(server) => server.stop().await,
+            Server::Apart(_) => Err(memory_is_in_the_process()),
             Server::Real(server) => server.stop(),
         }
     }
@@ -185,10 +219,11 @@ impl Cluster {
     /// The end of the outage: same port, same data.
     ///
     /// # Errors
-    /// When the server does not get ready again.
+    /// When the server does not get ready again, or is one of [`Self::start_apart`].
     pub async fn start_api(&mut self) -> Result<()> {
         match &mut self.server {
             Server::Embedded(server) => server.resume().await?,
+            Server::Apart(_) => return Err(memory_is_in_the_process()),
             Server::Real(server) => server.resume()?,
         }
         self.wait_until_ready().await
@@ -201,7 +236,9 @@ impl Cluster {
     /// When it does not get there within a minute.
     pub async fn start_proxy(&self, node: &Node) -> Result<ServiceProxy> {
         match self.server {
-            Server::Embedded(_) => ServiceProxy::stand_in(&self.client, node).await,
+            Server::Embedded(_) | Server::Apart(_) => {
+                ServiceProxy::stand_in(&self.client, node).await
+            }
             Server::Real(_) => ServiceProxy::kube_proxy(&self.kubeconfig, node).await,
         }
     }
@@ -209,8 +246,10 @@ impl Cluster {
     async fn wait_until_ready(&mut self) -> Result<()> {
         let (client, server) = (self.client.clone(), &mut self.server);
         retry_until(READY, "the API server to be ready", async || {
-            if let Server::Real(real) = &mut *server {
-                real.ensure_running()?;
+            match &mut *server {
+                Server::Real(real) => real.ensure_running()?,
+                Server::Apart(process) => process.ensure_running()?,
+                Server::Embedded(_) => {}
             }
             let request = http::Request::get("/readyz")
                 .body(Vec::new())
@@ -224,6 +263,12 @@ impl Cluster {
         })
         .await
     }
+}
+
+fn memory_is_in_the_process() -> anyhow::Error {
+    anyhow::anyhow!(
+        "the API server of its own process loses its data with it: no outage can be played"
+    )
 }
 
 async fn connect(kubeconfig: &Path) -> Result<Client> {

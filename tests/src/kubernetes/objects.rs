@@ -123,6 +123,22 @@ impl Cluster {
             .with_context(|| format!("setting the status of Node {name}"))
     }
 
+    /// Writes what the node controller does when the kubelet of a node has been silent for too long: its readiness is
+    /// unknown.
+    ///
+    /// # Errors
+    /// When the API server refuses.
+    pub async fn mark_node_lost(&self, name: &str) -> Result<()> {
+        let api: Api<NodeObject> = Api::all(self.client());
+        let status = json!({ "status": { "conditions": conditions("Unknown") } });
+        let patched = api
+            .patch_status(name, &PatchParams::default(), &Patch::Merge(status))
+            .await;
+        patched
+            .map(drop)
+            .with_context(|| format!("setting the status of Node {name}"))
+    }
+
     /// Writes the EndpointSlices of a Service, one per family that it has, with the numeric target ports of all
     /// its ports. What was there before is replaced.
     ///
@@ -159,6 +175,17 @@ impl Cluster {
 }
 
 fn node_status(name: &str, addresses: &[IpAddr]) -> Value {
+    let internal = addresses
+        .iter()
+        .map(|ip| json!({ "type": "InternalIP", "address": ip }));
+    let hostname = json!({ "type": "Hostname", "address": name });
+    json!({ "status": {
+        "addresses": internal.chain([hostname]).collect::<Vec<_>>(),
+        "conditions": conditions("True"),
+    }})
+}
+
+fn conditions(ready: &str) -> [Value; 2] {
     let now = jiff::Timestamp::now();
     let condition = |kind: &str, status: &str| {
         json!({
@@ -166,14 +193,10 @@ fn node_status(name: &str, addresses: &[IpAddr]) -> Value {
             "lastHeartbeatTime": now, "lastTransitionTime": now,
         })
     };
-    let internal = addresses
-        .iter()
-        .map(|ip| json!({ "type": "InternalIP", "address": ip }));
-    let hostname = json!({ "type": "Hostname", "address": name });
-    json!({ "status": {
-        "addresses": internal.chain([hostname]).collect::<Vec<_>>(),
-        "conditions": [condition("Ready", "True"), condition("NetworkUnavailable", "False")],
-    }})
+    [
+        condition("Ready", ready),
+        condition("NetworkUnavailable", "False"),
+    ]
 }
 
 fn slice_port(port: &ServicePort) -> Result<Value> {
