@@ -15,7 +15,7 @@ use serde_json::Value;
 use super::*;
 use crate::model::Listed;
 use crate::write::Body;
-use portolan_api::annotation::SPEAKER_LEASE_PREFIX;
+use portolan_api::annotation::{ASSIGNED, SPEAKER_LEASE_PREFIX};
 
 /// A cluster that consists of what the core sees of it.
 struct World {
