@@ -217,6 +217,7 @@ async fn internal_peers_get_local_preference_and_an_empty_path(face: Face) -> Re
 
 /// Issue row 2: the right key establishes, a wrong one never does and says what may be wrong, a key from a Secret works,
 /// and changing it restarts the session once.
+#[expect(clippy::too_many_lines, reason = "one session's life, step by step")]
 async fn md5_keys_by_value_and_by_secret(face: Face) -> Result<()> {
     let shape = Shape {
         layout: Layout {
