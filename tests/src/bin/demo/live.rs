@@ -149,7 +149,7 @@ fn help(stage: &Stage) -> Result<String> {
         "In another terminal{kubectl}:\n\
          \x20 export KUBECONFIG={}\n\
          \x20 kubectl get services,ipaddresspools,bgppeers,bgpadvertisements,l2advertisements,nodereports\n\
-         \x20 kubectl create service loadbalancer mine --tcp=80:8080 --dry-run=client -o yaml | kubectl apply -f -\n\
+         \x20 kubectl create service loadbalancer mine --tcp=80:8080\n\
          \x20 kubectl annotate service mine portolan.dev/loadBalancerIPs=192.0.2.42\n\
          \x20 {plugin} status\n\
          \x20 {plugin} explain service impossible\n\

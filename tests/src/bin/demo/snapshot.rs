@@ -11,15 +11,13 @@ use k8s_openapi::api::core::v1::{Service, ServiceSpec, ServiceStatus};
 use k8s_openapi::api::networking::v1::ServiceCIDR;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt as _};
-use portolan_api::annotation::L2_NODES;
+use portolan_api::annotation::{ASSIGNED, L2_NODES};
 use portolan_tests::lab::Prober;
 use portolan_tests::lab::router::Router as _;
 
 use crate::endpoints::services;
 use crate::stage::Stage;
 
-/// Condition of a Service that says whether it has its addresses.
-const ASSIGNED: &str = "portolan.dev/Assigned";
 /// Addresses that are asked and shown; more are counted.
 const SHOWN: usize = 24;
 /// How long each address is asked.
@@ -53,8 +51,8 @@ pub(crate) struct Row {
 
 /// What a client got.
 pub(crate) enum Answers {
-    /// The Service has no address, for this reason.
-    Refused(String),
+    /// The Service has no address, for this reason and in these words.
+    Refused { reason: String, message: String },
     /// No address yet, or no TCP port to ask.
     Nothing,
     /// Requests, and answers by node.
@@ -213,14 +211,14 @@ fn counted(report: &portolan_tests::lab::Report) -> Answers {
 
 impl Row {
     fn without_address(service: &Service) -> Self {
-        let refusal = refusal(service).map(|(reason, message)| format!("{reason}: {message}"));
+        let refused = |(reason, message)| Answers::Refused { reason, message };
         Self {
             service: service.name_any(),
             address: None,
             announcers: Vec::new(),
             prefix: None,
             hops: Vec::new(),
-            answers: refusal.map_or(Answers::Nothing, Answers::Refused),
+            answers: refusal(service).map_or(Answers::Nothing, refused),
         }
     }
 }

@@ -28,7 +28,7 @@ pub(crate) enum Detail {
     Nodes,
 }
 
-/// The table, with a line on the sessions below.
+/// The table, with the words of refusals and a line on the sessions below.
 pub(crate) fn render(snapshot: &Snapshot, detail: Detail) -> String {
     let mut table = Table::new();
     table
@@ -50,9 +50,19 @@ pub(crate) fn render(snapshot: &Snapshot, detail: Detail) -> String {
         more => format!("and {more} more addresses\n"),
     };
     format!(
-        "{}\n{more}BGP sessions at the router: {up} of {all} established\n",
-        table.trim_fmt()
+        "{}\n{more}{}BGP sessions at the router: {up} of {all} established\n",
+        table.trim_fmt(),
+        refusals(&snapshot.rows)
     )
+}
+
+/// Too long for a cell.
+fn refusals(rows: &[Row]) -> String {
+    let lines = rows.iter().filter_map(|row| match &row.answers {
+        Answers::Refused { message, .. } => Some(format!("{}: {message}\n", row.service)),
+        Answers::Nothing | Answers::Counted { .. } => None,
+    });
+    lines.collect()
 }
 
 fn cells(row: &Row, detail: Detail) -> [String; 5] {
@@ -96,7 +106,7 @@ fn short(hops: &[IpAddr]) -> String {
 
 fn answers(answers: &Answers, detail: Detail) -> String {
     match answers {
-        Answers::Refused(why) => format!("refused: {why}"),
+        Answers::Refused { reason, .. } => format!("refused: {reason}"),
         Answers::Nothing => NONE.into(),
         Answers::Counted { asked, by_node } => {
             let got: usize = by_node.values().sum();
