@@ -47,7 +47,7 @@ async fn main() -> anyhow::Result<()> {
         class: args.common.lb_class.clone(),
     };
     let client = args.common.client().await?;
-    let listener = run::listen(args.common.listen).await?;
+    let listener = args.common.listener().await?;
     tracing::info!(
         identity = settings.identity,
         namespace = settings.namespace,

@@ -10,7 +10,6 @@
 //! Events are drained before anything is decided: a burst costs one decision, and nothing waits for a pause that a busy
 //! cluster never makes.
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -53,25 +52,6 @@ pub struct Settings {
     pub identity: String,
     /// The `loadBalancerClass` that we serve.
     pub class: Option<String>,
-}
-
-/// Why the controller could not start.
-#[derive(Debug, thiserror::Error)]
-pub enum RunError {
-    /// The address of `--listen` is not to be had.
-    #[error("--listen {address}: {source}")]
-    Listen {
-        /// The address.
-        address: SocketAddr,
-        /// Why.
-        source: std::io::Error,
-    },
-}
-
-/// Opens the listener for metrics and health.
-pub async fn listen(address: SocketAddr) -> Result<TcpListener, RunError> {
-    let listener = TcpListener::bind(address).await;
-    listener.map_err(|source| RunError::Listen { address, source })
 }
 
 /// Runs the controller until the token is cancelled.

@@ -1,12 +1,13 @@
 //! Flags that both daemons have, each also as an environment variable `PORTOLAN_…`.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
+use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
 
 /// Where the pod's own namespace stands.
@@ -15,6 +16,12 @@ const NAMESPACE_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/name
 const DEFAULT_NAMESPACE: &str = "portolan-system";
 /// Longest time that connecting to the API server may take: a dead server must not hide behind TCP's own two minutes.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Longest silence on a connection. A server that vanished without a word is noticed after it; a living one breaks it with
+/// a bookmark every minute or so, and a watch that was cut for nothing resumes where it was.
+const READ_TIMEOUT: Duration = Duration::from_secs(90);
+/// Longest time that the server may leave our bytes unread.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Flags that both daemons have.
 #[derive(Debug, Clone, Args)]
@@ -33,12 +40,13 @@ pub struct CommonArgs {
     #[arg(long, env = "PORTOLAN_LB_CLASS", value_name = "CLASS")]
     pub lb_class: Option<String>,
 
-    /// Address that serves /metrics, /healthz and /readyz
+    /// Address that serves /metrics, /healthz and /readyz. The default takes both address families, and only IPv4 where
+    /// the kernel has no IPv6
     #[arg(
         long,
         env = "PORTOLAN_LISTEN",
         value_name = "ADDRESS:PORT",
-        default_value = "0.0.0.0:7472"
+        default_value = "[::]:7472"
     )]
     pub listen: SocketAddr,
 
@@ -74,6 +82,19 @@ pub enum ClientError {
     Client(#[source] kube::Error),
 }
 
+/// The address of `--listen` is not to be had.
+#[derive(Debug, thiserror::Error)]
+#[error("--listen {address}: {source}")]
+pub struct ListenError {
+    address: SocketAddr,
+    source: std::io::Error,
+}
+
+/// `EAFNOSUPPORT` or `EADDRNOTAVAIL`: what binding `[::]` gives without IPv6.
+fn no_such_family(error: &std::io::Error) -> bool {
+    error.kind() == std::io::ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(97)
+}
+
 impl CommonArgs {
     /// A client for the API server. Nothing is sent yet.
     pub async fn client(&self) -> Result<Client, ClientError> {
@@ -82,6 +103,9 @@ impl CommonArgs {
             None => Config::infer().await.map_err(ClientError::Infer)?,
         };
         config.connect_timeout = Some(CONNECT_TIMEOUT);
+        config.read_timeout = Some(READ_TIMEOUT);
+        config.reset_reader_on_write = true;
+        config.write_timeout = Some(WRITE_TIMEOUT);
         Client::try_from(config).map_err(ClientError::Client)
     }
 
@@ -95,6 +119,23 @@ impl CommonArgs {
         Config::from_custom_kubeconfig(file, &options)
             .await
             .map_err(wrap)
+    }
+
+    /// Opens the listener of `--listen`.
+    pub async fn listener(&self) -> Result<TcpListener, ListenError> {
+        let wrap = |source| ListenError {
+            address: self.listen,
+            source,
+        };
+        match TcpListener::bind(self.listen).await {
+            Ok(listener) => Ok(listener),
+            // A kernel without IPv6: the unspecified address of the other family means the same there.
+            Err(error) if self.listen.ip() == Ipv6Addr::UNSPECIFIED && no_such_family(&error) => {
+                let v4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, self.listen.port()));
+                TcpListener::bind(v4).await.map_err(wrap)
+            }
+            Err(error) => Err(wrap(error)),
+        }
     }
 
     /// Portolan's own namespace.

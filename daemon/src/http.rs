@@ -17,9 +17,10 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 /// Connections served at once; more wait in the kernel.
-const CONNECTIONS: usize = 16;
-/// Time for a client to send its request line and headers.
-const HEADER_TIME: Duration = Duration::from_secs(5);
+const CONNECTIONS: usize = 64;
+/// Longest life of a connection: one request, one answer. A client that does not read can not hold a place for longer,
+/// so probes get theirs.
+const CONNECTION_TIME: Duration = Duration::from_secs(5);
 
 /// What `/readyz` says: every named part must be ready.
 #[derive(Debug, Clone, Default)]
@@ -86,10 +87,15 @@ pub async fn serve(
             });
             let connection = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
-                .header_read_timeout(HEADER_TIME)
+                .header_read_timeout(CONNECTION_TIME)
+                .keep_alive(false)
                 .serve_connection(TokioIo::new(stream), service);
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "metrics connection");
+            match tokio::time::timeout(CONNECTION_TIME, connection).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::debug!(%error, "metrics connection"),
+                Err(_) => {
+                    tracing::debug!("metrics connection took longer than {CONNECTION_TIME:?}");
+                }
             }
             drop(permit);
         });

@@ -15,7 +15,6 @@ use std::time::Duration;
 
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use kube::core::DeserializeGuard;
-use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
@@ -138,27 +137,34 @@ async fn run<K, E>(
     K: Resource<DynamicType = ()>,
 {
     let kind = K::kind(&()).into_owned();
-    let mut events = std::pin::pin!(events.backoff(Backoff::new(spread)));
+    let mut events = std::pin::pin!(events);
+    let mut backoff = Backoff::new(spread);
     let mut known = Known::default();
     let mut failing = false;
     while let Some(event) = events.next().await {
+        let mut wait = None;
         let changes = match event {
             Ok(event) => {
-                if failing {
-                    tracing::info!(kind, "watch works again");
+                // The watcher says `Init` before it has asked anything: no sign of life.
+                if !matches!(event, Event::Init) {
+                    backoff.reset();
+                    if std::mem::take(&mut failing) {
+                        tracing::info!(kind, "watch works again");
+                    }
                 }
-                failing = false;
                 known.step(event)
             }
-            Err(error) if optional && is_absent(&error) => known.absent(),
             Err(error) => {
+                let absent = optional && is_absent(&error);
+                let changes = if absent { known.absent() } else { Vec::new() };
                 // Once per outage at full volume: the retries of a long one would fill the log.
-                if std::mem::replace(&mut failing, true) {
+                if std::mem::replace(&mut failing, true) || absent {
                     tracing::debug!(kind, %error, "watch still fails");
                 } else {
                     tracing::warn!(kind, %error, "watch failed; going on with what is known, retrying");
                 }
-                Vec::new()
+                wait = Some(backoff.next());
+                changes
             }
         };
         for change in changes {
@@ -168,6 +174,9 @@ async fn run<K, E>(
             if tx.send(wrap(change)).await.is_err() {
                 return;
             }
+        }
+        if let Some(wait) = wait {
+            tokio::time::sleep(wait).await;
         }
     }
 }
@@ -190,19 +199,13 @@ impl Backoff {
             stretch: 1.0 + spread.clamp(0.0, 1.0) / 2.0,
         }
     }
-}
 
-impl Iterator for Backoff {
-    type Item = Duration;
-
-    fn next(&mut self) -> Option<Duration> {
+    fn next(&mut self) -> Duration {
         let wait = self.next.mul_f64(self.stretch);
         self.next = (self.next * 2).min(BACKOFF_LAST);
-        Some(wait)
+        wait
     }
-}
 
-impl kube::runtime::utils::Backoff for Backoff {
     fn reset(&mut self) {
         self.next = BACKOFF_FIRST;
     }
@@ -336,6 +339,19 @@ mod tests {
         let bad = Err(((String::new(), "a".to_owned()), "broken".to_owned()));
         assert_eq!(told(known.step(Event::InitApply(bad))), ["?a"]);
         assert_eq!(told(known.step(Event::InitDone)), ["="]);
+    }
+
+    #[test]
+    fn attempts_come_less_often_until_something_is_heard() {
+        let mut backoff = Backoff::new(0.0);
+        let waits: Vec<u128> = (0..6).map(|_| backoff.next().as_millis()).collect();
+        assert_eq!(waits, [200, 400, 800, 1600, 3000, 3000]);
+        backoff.reset();
+        assert_eq!(backoff.next(), BACKOFF_FIRST);
+        assert!(
+            Backoff::new(1.0).next() > BACKOFF_FIRST,
+            "processes spread out"
+        );
     }
 
     #[test]

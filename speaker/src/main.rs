@@ -22,9 +22,7 @@ async fn main() -> anyhow::Result<()> {
     let Args { common, node_name } = Args::parse();
     common.init_logging().context("--log")?;
     let shutdown = portolan_daemon::shutdown::token().context("signal handlers")?;
-    let listener = tokio::net::TcpListener::bind(common.listen)
-        .await
-        .with_context(|| format!("--listen {}", common.listen))?;
+    let listener = common.listener().await?;
     let options = Options {
         client: common.client().await?,
         namespace: common.namespace(),
