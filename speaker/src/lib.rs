@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use kube::Client;
-use portolan_api::crd::{AnnouncedVip, NodeReportStatus};
+use portolan_api::crd::NodeReportStatus;
 use portolan_daemon::http::{self, Health};
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
@@ -48,6 +48,8 @@ const EVENTS: usize = 1024;
 const BATCH: usize = 4096;
 /// Longest time to go on answering for VIPs after the Lease was given up.
 const HANDOVER: Duration = Duration::from_secs(3);
+/// Time between two looks at what sockets and links say, for the report.
+const LOOK: Duration = Duration::from_secs(5);
 /// What the shutdown communication says (RFC 9003).
 const GOODBYE: &str = "portolan-speaker is stopping";
 
@@ -115,8 +117,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         heart: CancellationToken::new(),
         beating: None,
     };
-    speaker.run(rx, shutdown).await;
-    Ok(())
+    speaker.run(rx, shutdown).await
 }
 
 /// The one task that owns everything.
@@ -138,16 +139,31 @@ struct Speaker {
 }
 
 impl Speaker {
-    async fn run(mut self, mut rx: mpsc::Receiver<Event>, shutdown: CancellationToken) {
+    async fn run(
+        mut self,
+        mut rx: mpsc::Receiver<Event>,
+        shutdown: CancellationToken,
+    ) -> anyhow::Result<()> {
         let mut changes = self.sessions.changes();
-        loop {
+        let mut look = tokio::time::interval(LOOK);
+        let result = loop {
             tokio::select! {
-                () = shutdown.cancelled() => break,
+                biased;
+                () = shutdown.cancelled() => break Ok(()),
+                // A watch that died would freeze the picture of the cluster while everything looks well: stop in order,
+                // and be started again.
+                Some(ended) = self.tasks.join_next() => {
+                    tracing::error!(?ended, "a task ended that must not: stopping");
+                    break Err(anyhow::anyhow!("a task ended unexpectedly: {ended:?}"));
+                }
+                // Links and foreign claims change without an event of their own.
+                _ = look.tick() => self.report(),
                 Some(event) = rx.recv() => self.take(event, &mut rx),
                 Ok(()) = changes.changed() => self.report(),
             }
-        }
+        };
         self.stop(rx).await;
+        result
     }
 
     /// Takes in what has arrived, then acts once.
@@ -178,7 +194,7 @@ impl Speaker {
             }
         }
         self.layer2.apply(plan.l2.clone());
-        self.metrics.planned(&plan);
+        self.metrics.planned();
         self.plan = plan;
         if !std::mem::replace(&mut self.started, true) {
             self.start();
@@ -212,17 +228,9 @@ impl Speaker {
     fn report(&self) {
         let sessions = self.sessions.status();
         self.metrics.sessions(&sessions);
-        let answered = self
-            .layer2
-            .status()
-            .vips
-            .into_iter()
-            .map(|(address, vip)| AnnouncedVip {
-                address: address.to_string(),
-                interfaces: vip.interfaces.into_keys().collect(),
-            });
         let generation = self.model.config_generation();
-        let status = report::make(&self.plan, &sessions, answered.collect(), generation);
+        let status = report::make(&self.plan, &sessions, &self.layer2.status(), generation);
+        self.metrics.reported(&status);
         let owner = Owner {
             name: self.model.node_name().to_owned(),
             uid: self.model.node_uid().unwrap_or_default().to_owned(),

@@ -6,10 +6,10 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use portolan_api::crd::NodeReportStatus;
 use portolan_proto::bgp::session::SessionState;
 
 use crate::bgp::SessionStatus;
-use crate::core::Plan;
 
 /// The peer that a number is about.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -24,6 +24,7 @@ pub(crate) struct Metrics {
     established: Family<Peer, Gauge>,
     prefixes: Family<Peer, Gauge>,
     l2_vips: Gauge,
+    problems: Gauge,
     plans: Counter,
 }
 
@@ -51,16 +52,25 @@ impl Metrics {
             self.l2_vips.clone(),
         );
         registry.register(
+            "problems",
+            "Problems in the NodeReport",
+            self.problems.clone(),
+        );
+        registry.register(
             "plans",
             "Times that announcements were computed",
             self.plans.clone(),
         );
     }
 
-    pub(crate) fn planned(&self, plan: &Plan) {
+    pub(crate) fn planned(&self) {
         self.plans.inc();
-        self.l2_vips
-            .set(i64::try_from(plan.l2.len()).unwrap_or(i64::MAX));
+    }
+
+    pub(crate) fn reported(&self, report: &NodeReportStatus) {
+        self.l2_vips.set(report.l2_vip_count);
+        self.problems
+            .set(i64::try_from(report.problems.len()).unwrap_or(i64::MAX));
     }
 
     pub(crate) fn sessions(&self, sessions: &[SessionStatus]) {

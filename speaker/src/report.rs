@@ -2,6 +2,7 @@
 //!
 //! Written at most once a second and only on change; nobody watches it in the way of a decision.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use kube::api::{Patch, PatchParams};
@@ -12,6 +13,7 @@ use tokio::sync::watch;
 
 use crate::bgp::SessionStatus;
 use crate::core::{Plan, PlannedPeer};
+use crate::l2::{L2Status, VipStatus};
 
 /// Shortest time between two writes.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -31,12 +33,12 @@ pub(crate) struct Owner {
     pub(crate) uid: String,
 }
 
-/// Makes the report from what is planned and what the sessions say.
+/// Makes the report from what is planned and what sessions and sockets say.
 #[must_use]
 pub(crate) fn make(
     plan: &Plan,
     sessions: &[SessionStatus],
-    answered: Vec<AnnouncedVip>,
+    layer2: &L2Status,
     config_generation: i64,
 ) -> NodeReportStatus {
     let mut reports: Vec<SessionReport> = sessions.iter().map(session).collect();
@@ -55,8 +57,8 @@ pub(crate) fn make(
         .iter()
         .filter(|s| s.state == SessionState::Established)
         .count();
-    let prefixes: std::collections::BTreeSet<_> =
-        plan.routes.values().flat_map(|r| r.keys()).collect();
+    let prefixes: BTreeSet<_> = plan.routes.values().flat_map(|r| r.keys()).collect();
+    let answered = answered(layer2);
     NodeReportStatus {
         config_generation,
         excluded: plan.excluded.clone(),
@@ -65,8 +67,62 @@ pub(crate) fn make(
         routes: count(prefixes.len()),
         l2_vip_count: count(answered.len()),
         l2_vips: answered.into_iter().take(LISTED).collect(),
-        problems: Vec::new(),
+        problems: problems(plan, sessions, layer2),
     }
+}
+
+/// Addresses that are really answered: on at least one interface.
+pub(crate) fn answered(layer2: &L2Status) -> Vec<AnnouncedVip> {
+    let on_some = layer2
+        .vips
+        .iter()
+        .filter(|(_, vip)| !vip.interfaces.is_empty());
+    let vip = |(address, vip): (&std::net::IpAddr, &VipStatus)| AnnouncedVip {
+        address: address.to_string(),
+        interfaces: vip.interfaces.keys().cloned().collect(),
+    };
+    on_some.map(vip).collect()
+}
+
+/// What stands in the way, in words that change only when the matter does.
+fn problems(plan: &Plan, sessions: &[SessionStatus], layer2: &L2Status) -> Vec<String> {
+    let mut problems = plan.problems.clone();
+    let unsent = sessions.iter().filter(|s| s.unsent > 0);
+    problems.extend(unsent.map(|s| {
+        format!(
+            "BGPPeer {}: some routes can not be told: the peer did not agree to their family",
+            s.name
+        )
+    }));
+    for (address, vip) in &layer2.vips {
+        if vip.interfaces.is_empty() {
+            problems.push(format!(
+                "{address} is placed here, but no interface of its L2Advertisement is usable"
+            ));
+        }
+        if let Some(interface) = &vip.bound_to {
+            problems.push(format!(
+                "{address} is also an address of interface {interface}: the kernel may answer for it on every such node (set arp_ignore=1)"
+            ));
+        }
+    }
+    for (name, interface) in &layer2.interfaces {
+        problems.extend(
+            interface
+                .error
+                .as_ref()
+                .map(|error| format!("interface {name}: {error}")),
+        );
+        let claims = interface.foreign_claims.iter();
+        problems.extend(claims.map(|claim| {
+            format!(
+                "{} is also claimed by {} on {name}: find out who has the address",
+                claim.vip, claim.mac
+            )
+        }));
+    }
+    problems.truncate(LISTED);
+    problems
 }
 
 fn session(status: &SessionStatus) -> SessionReport {

@@ -76,7 +76,9 @@ pub struct BGPAdvertisementSpec {
     /// Names of the BGPPeers to announce to. Empty means all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub peers: Vec<String>,
-    /// Prefix length under which IPv4 addresses are announced. 32 announces each address alone.
+    /// Prefix length under which IPv4 addresses are announced. 32 announces each address alone. Addresses of an aggregate
+    /// that no Service holds are attracted as well, and nodes have no unreachable route for them yet: a node sends them on
+    /// by its default route.
     #[serde(default = "host_v4")]
     #[schemars(range(min = 1, max = 32))]
     pub aggregation_length: i32,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::ConditionsStatus;
 use crate::selector::LabelSelector;
 
-/// Announces addresses on the local link by ARP (IPv4) and NDP (IPv6): exactly one node answers for each address.
+/// Announces addresses on the local link by ARP (IPv4) and NDP (IPv6): one node answers for each address.
 #[derive(
     CustomResource, Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema,
 )]
@@ -20,7 +20,7 @@ use crate::selector::LabelSelector;
     category = "portolan",
     derive = "Default",
     derive = "PartialEq",
-    doc = "Announces addresses on the local link by ARP (IPv4) and NDP (IPv6): exactly one node answers for each address.",
+    doc = "Announces addresses on the local link by ARP (IPv4) and NDP (IPv6): one node answers for each address.",
     printcolumn(name = "Pools", type_ = "string", json_path = ".spec.ipAddressPools"),
     printcolumn(name = "Interfaces", type_ = "string", json_path = ".spec.interfaces"),
     printcolumn(
@@ -62,7 +62,8 @@ pub struct L2AdvertisementSpec {
     /// Services that are announced; one match is enough, and no selector means every Service.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub service_selectors: Vec<LabelSelector>,
-    /// Names of the interfaces on which to announce. Empty means every interface with a link to other hosts.
+    /// Names of the interfaces on which to announce. Empty means every interface with a link to other hosts. Interfaces of
+    /// containers and tunnels (docker*, veth*, cali*, cni*, flannel*, …) are never used, named or not.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(min = 1, max = 15)))]
     pub interfaces: Vec<String>,

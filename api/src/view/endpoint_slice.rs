@@ -6,6 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 use serde::{Deserialize, Serialize};
 
+use crate::range::Family;
 use crate::{ObjectKey, annotation};
 
 /// A slice of a Service's endpoints.
@@ -15,6 +16,9 @@ pub struct EndpointSlice {
     /// Name, namespace, labels, versions.
     #[serde(deserialize_with = "super::lean_metadata")]
     pub metadata: ObjectMeta,
+    /// `IPv4`, `IPv6` or `FQDN`.
+    #[serde(default, rename = "addressType")]
+    pub address_type: String,
     /// The endpoints.
     #[serde(default, deserialize_with = "super::null_as_default")]
     pub endpoints: Vec<Endpoint>,
@@ -52,6 +56,16 @@ impl Conditions {
 }
 
 impl EndpointSlice {
+    /// The family of its addresses; `None` for host names.
+    #[must_use]
+    pub fn family(&self) -> Option<Family> {
+        match self.address_type.as_str() {
+            "IPv4" => Some(Family::V4),
+            "IPv6" => Some(Family::V6),
+            _ => None,
+        }
+    }
+
     /// The Service that the slice belongs to.
     #[must_use]
     pub fn service(&self) -> Option<ObjectKey> {

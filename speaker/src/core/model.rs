@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 
 use portolan_api::ObjectKey;
-use portolan_api::crd::{SpeakerConfig, SpeakerConfigSpec};
+use portolan_api::crd::{SecretReference, SpeakerConfig, SpeakerConfigSpec};
+use portolan_api::range::Family;
 use portolan_api::view::{EndpointSlice, Node, Service, TrafficPolicy, usable_nodes};
 use portolan_daemon::watch::Change;
 
@@ -20,7 +21,7 @@ pub enum Event {
     Config(Change<SpeakerConfig>),
     /// Our own Node.
     Node(Change<Node>),
-    /// Secrets of our own namespace; watched only while a peer names one.
+    /// Secrets of our own namespace; watched from the moment that a peer names one.
     Secret(Change<Secret>),
 }
 
@@ -49,10 +50,20 @@ impl std::fmt::Debug for SecretData {
 }
 
 /// Usable endpoints of one slice, as this node needs to know them.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Usable {
+    family: Family,
     anywhere: bool,
     here: bool,
+}
+
+/// The key in a Secret.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Key {
+    /// The last usable one: a Secret that is deleted or spoilt takes no running session down.
+    usable: Option<String>,
+    /// What is wrong with the Secret as it is now.
+    problem: Option<&'static str>,
 }
 
 /// A Service, reduced to what announcements depend on.
@@ -78,9 +89,21 @@ pub struct Model {
     pub(super) pools: Pools,
     config_generation: i64,
     pub(super) node: Option<Node>,
-    secrets: HashMap<String, Option<String>>,
+    secrets: HashMap<String, Key>,
+    config_seen: ConfigSeen,
     waiting_for: Vec<&'static str>,
     dirty: bool,
+}
+
+/// What is known about the configuration object, beside its content.
+#[derive(Debug, Clone, Copy, Default)]
+struct ConfigSeen {
+    /// The list of configurations was complete once.
+    listed: bool,
+    /// One was read since we started.
+    read: bool,
+    /// The one that exists can not be read by this version.
+    unreadable: bool,
 }
 
 /// Kinds that must be known before anything is announced or withdrawn.
@@ -102,6 +125,7 @@ impl Model {
             config_generation: 0,
             node: None,
             secrets: HashMap::new(),
+            config_seen: ConfigSeen::default(),
             waiting_for: REQUIRED.to_vec(),
             dirty: false,
         }
@@ -163,39 +187,44 @@ impl Model {
             .any(|peer| peer.password_secret.is_some())
     }
 
-    /// The TCP MD5 key in a Secret of our own namespace, or why there is none.
-    pub(super) fn key(&self, secret: &portolan_api::crd::SecretReference) -> Result<&str, String> {
+    /// The TCP MD5 key in a Secret of our own namespace with what is wrong with the Secret now, or why there is no key.
+    pub(super) fn key(&self, secret: &SecretReference) -> Result<(&str, Option<String>), String> {
         let name = &secret.name;
-        if let Some(other) = secret
-            .namespace
-            .as_ref()
-            .filter(|other| **other != self.namespace)
-        {
+        let ours = &self.namespace;
+        if let Some(other) = secret.namespace.as_ref().filter(|other| *other != ours) {
             return Err(format!(
-                "passwordSecret {other}/{name}: Secrets are read from namespace {} only: move it there",
-                self.namespace
+                "passwordSecret {other}/{name}: Secrets are read from namespace {ours} only: move it there"
             ));
         }
+        let says = |problem: &str| format!("passwordSecret {ours}/{name} {problem}");
         match self.secrets.get(name) {
-            None => Err(format!(
-                "passwordSecret {}/{name} does not exist: create it",
-                self.namespace
-            )),
-            Some(None) => Err(format!(
-                "passwordSecret {}/{name} has no usable value under password: 1 to 80 bytes of text",
-                self.namespace
-            )),
-            Some(Some(key)) => Ok(key),
+            None => Err(says(Self::NO_SECRET)),
+            Some(Key {
+                usable: None,
+                problem,
+            }) => Err(says(problem.unwrap_or(Self::NO_SECRET))),
+            Some(Key {
+                usable: Some(key),
+                problem,
+            }) => {
+                let going_on =
+                    |problem| format!("{}; its last usable key stays in use", says(problem));
+                Ok((key, problem.map(going_on)))
+            }
         }
     }
 
-    /// Usable endpoints of a Service: anywhere in the cluster, and on this node.
-    pub(super) fn usable(&self, service: &ObjectKey) -> (bool, bool) {
+    const NO_SECRET: &str = "does not exist, or is not of type kubernetes.io/basic-auth: create it with the key under password";
+    const NO_KEY: &str = "has no usable value under password: 1 to 80 bytes of text";
+
+    /// Usable endpoints of a Service in one family: anywhere in the cluster, and on this node.
+    pub(super) fn usable(&self, service: &ObjectKey, family: Family) -> (bool, bool) {
         let slices = self
             .slices
             .get(service)
             .into_iter()
             .flat_map(HashMap::values);
+        let slices = slices.filter(|slice| slice.family == family);
         slices.fold((false, false), |(anywhere, here), slice| {
             (anywhere || slice.anywhere, here || slice.here)
         })
@@ -248,8 +277,12 @@ impl Model {
         match change {
             Change::Apply(slice) => {
                 let key = ObjectKey::of(&slice);
+                let Some(family) = slice.family() else {
+                    return self.forget_slice(&key);
+                };
                 let nodes = usable_nodes(&slice);
                 let usable = Usable {
+                    family,
                     anywhere: !nodes.is_empty(),
                     here: nodes.contains(self.node_name.as_str()),
                 };
@@ -287,6 +320,8 @@ impl Model {
             Change::Apply(config) => {
                 self.config_generation = config.metadata.generation.unwrap_or_default();
                 self.dirty = true;
+                self.config_seen.read = true;
+                self.config_seen.unreadable = false;
                 if self.config != config.spec {
                     self.pools = Pools::new(&config.spec);
                     self.config = config.spec;
@@ -298,9 +333,20 @@ impl Model {
                 tracing::warn!(
                     "SpeakerConfig was deleted: its last content stays in force until the controller writes it again"
                 );
+                self.config_seen.unreadable = false;
             }
-            Change::Unreadable(..) => {}
-            Change::Synced => self.synced("speakerconfig"),
+            Change::Unreadable(..) => self.config_seen.unreadable = true,
+            Change::Synced => self.config_seen.listed = true,
+        }
+        // One that exists and has never been read is no empty one: a speaker of an older version must not start by
+        // announcing nothing, and call itself ready.
+        let ConfigSeen {
+            listed,
+            read,
+            unreadable,
+        } = self.config_seen;
+        if listed && (read || !unreadable) {
+            self.synced("speakerconfig");
         }
     }
 
@@ -329,19 +375,34 @@ impl Model {
     }
 
     fn secret(&mut self, change: Change<Secret>) {
-        match change {
+        let (name, found) = match change {
             Change::Apply(secret) => {
                 let key = secret
                     .data
                     .password
                     .and_then(|bytes| String::from_utf8(bytes.0).ok());
                 let key = key.filter(|key| (1..=80).contains(&key.len()));
-                let name = secret.metadata.name.unwrap_or_default();
-                self.dirty |= self.secrets.get(&name) != Some(&key);
-                self.secrets.insert(name, key);
+                (
+                    secret.metadata.name.unwrap_or_default(),
+                    key.ok_or(Self::NO_KEY),
+                )
             }
-            Change::Delete((_, name)) => self.dirty |= self.secrets.remove(&name).is_some(),
-            Change::Unreadable(..) | Change::Synced => {}
-        }
+            Change::Delete((_, name)) => (name, Err(Self::NO_SECRET)),
+            Change::Unreadable((_, name), _) => (name, Err(Self::NO_KEY)),
+            Change::Synced => return,
+        };
+        let held = self.secrets.remove(&name).unwrap_or_default();
+        let next = match found {
+            Ok(key) => Key {
+                usable: Some(key),
+                problem: None,
+            },
+            Err(problem) => Key {
+                usable: held.usable.clone(),
+                problem: Some(problem),
+            },
+        };
+        self.dirty |= held != next;
+        self.secrets.insert(name, next);
     }
 }

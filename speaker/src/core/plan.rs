@@ -5,7 +5,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnetwork::IpNetwork;
 use portolan_api::ObjectKey;
-use portolan_api::crd::{BgpRule, PeerRule, RouteKind};
+use portolan_api::crd::{BgpRule, L2Rule, PeerRule, RouteKind};
+use portolan_api::range::Family;
 use portolan_api::view::{Node, TrafficPolicy};
 use portolan_proto::bgp::{
     Asn, Community, HoldTime, LargeCommunity, RouteAttrs, RouterId, RouterIdError,
@@ -25,6 +26,8 @@ pub struct Plan {
     pub l2: BTreeMap<IpAddr, Interfaces>,
     /// Peers of this node.
     pub peers: Vec<PlannedPeer>,
+    /// What stands in the way of something, in words; what can go on goes on.
+    pub problems: Vec<String>,
     /// Routes for each peer by name.
     pub routes: BTreeMap<String, BTreeMap<IpNetwork, RouteAttrs>>,
 }
@@ -49,7 +52,11 @@ impl Model {
         let Some(node) = &self.node else { return plan };
         let rules = self.config.peers.iter();
         let ours: Vec<&PeerRule> = rules.filter(|peer| peer.is_on(node.labels())).collect();
-        plan.peers = ours.iter().map(|rule| self.peer(rule)).collect();
+        for (index, rule) in ours.iter().enumerate() {
+            let before = ours.get(..index).unwrap_or_default();
+            let peer = self.peer(rule, before, &mut plan.problems);
+            plan.peers.push(peer);
+        }
         for peer in &ours {
             plan.routes.insert(peer.name.clone(), BTreeMap::new());
         }
@@ -59,9 +66,11 @@ impl Model {
         }
         self.cluster_ranges(&ours, &mut plan);
         for (key, service) in &self.services {
-            if self.attracts(key, service) {
-                self.service_routes(service, &ours, &mut plan);
-                self.service_l2(service, &mut plan);
+            for vip in &service.vips {
+                if self.attracts(key, service, *vip) {
+                    self.vip_routes(service, *vip, &ours, &mut plan);
+                    self.vip_l2(service, *vip, &mut plan);
+                }
             }
         }
         plan
@@ -75,9 +84,9 @@ impl Model {
     }
 
     /// A node attracts traffic only if it can deliver it: for policy Local to an endpoint of its own, for policy Cluster
-    /// to any endpoint.
-    fn attracts(&self, key: &ObjectKey, service: &KnownService) -> bool {
-        let (anywhere, here) = self.usable(key);
+    /// to any endpoint, of the address's own family.
+    fn attracts(&self, key: &ObjectKey, service: &KnownService, vip: IpAddr) -> bool {
+        let (anywhere, here) = self.usable(key, Family::of(vip));
         match service.policy {
             TrafficPolicy::Cluster => anywhere,
             TrafficPolicy::Local => here,
@@ -103,53 +112,74 @@ impl Model {
         }
     }
 
-    fn service_routes(&self, service: &KnownService, peers: &[&PeerRule], plan: &mut Plan) {
-        for vip in &service.vips {
-            let Some(pool) = self.pools.of(*vip) else {
-                continue;
+    fn vip_routes(
+        &self,
+        service: &KnownService,
+        vip: IpAddr,
+        peers: &[&PeerRule],
+        plan: &mut Plan,
+    ) {
+        let Some(pool) = self.pools.of(vip) else {
+            return;
+        };
+        let covers = |rule: &&BgpRule| rule.covers(pool, &service.labels);
+        for rule in self.bgp_rules().filter(covers) {
+            let length = match vip {
+                IpAddr::V4(_) => rule.aggregation_length,
+                IpAddr::V6(_) => rule.aggregation_length_v6,
             };
-            let covers = |rule: &&BgpRule| rule.covers(pool, &service.labels);
-            for rule in self.bgp_rules().filter(covers) {
-                let length = match vip {
-                    IpAddr::V4(_) => rule.aggregation_length,
-                    IpAddr::V6(_) => rule.aggregation_length_v6,
-                };
-                plan.announce(rule, masked(IpNetwork::from(*vip), length), peers);
-            }
+            plan.announce(rule, masked(IpNetwork::from(vip), length), peers);
         }
     }
 
-    fn service_l2(&self, service: &KnownService, plan: &mut Plan) {
+    fn vip_l2(&self, service: &KnownService, vip: IpAddr, plan: &mut Plan) {
         let Some(node) = self.node.as_ref().filter(|_| service.answers) else {
             return;
         };
-        for vip in &service.vips {
-            let Some(pool) = self.pools.of(*vip) else {
-                continue;
-            };
-            let covering = self
-                .config
-                .l2
-                .iter()
-                .filter(|rule| rule.is_on(node.labels()) && rule.covers(pool, &service.labels));
-            for rule in covering {
-                let named = (!rule.interfaces.is_empty())
-                    .then(|| rule.interfaces.iter().cloned().collect::<BTreeSet<_>>());
-                plan.answer(*vip, named);
-            }
+        let Some(pool) = self.pools.of(vip) else {
+            return;
+        };
+        let covers =
+            |rule: &&L2Rule| rule.is_on(node.labels()) && rule.covers(pool, &service.labels);
+        for rule in self.config.l2.iter().filter(covers) {
+            let named = (!rule.interfaces.is_empty())
+                .then(|| rule.interfaces.iter().cloned().collect::<BTreeSet<_>>());
+            plan.answer(vip, named);
         }
     }
 
-    fn peer(&self, rule: &PeerRule) -> PlannedPeer {
-        match self.peer_spec(rule) {
+    fn peer(
+        &self,
+        rule: &PeerRule,
+        before: &[&PeerRule],
+        problems: &mut Vec<String>,
+    ) -> PlannedPeer {
+        // Two sessions from one node to one socket would fight for the router's one neighbour entry. Their selectors
+        // decide per node, so only the node can see it.
+        let same = |other: &&&PeerRule| {
+            (other.address, other.port, other.source_address)
+                == (rule.address, rule.port, rule.source_address)
+        };
+        let spec = match before.iter().find(same) {
+            Some(other) => Err(format!(
+                "the same neighbour as BGPPeer {} on this node: let nodeSelectors keep them apart, or remove one",
+                other.name
+            )),
+            None => self.peer_spec(rule, problems),
+        };
+        match spec {
             Ok(spec) => PlannedPeer::Run(spec),
             Err(why) => PlannedPeer::Wait(rule.name.clone(), rule.address, why),
         }
     }
 
-    fn peer_spec(&self, rule: &PeerRule) -> Result<PeerSpec, String> {
+    fn peer_spec(&self, rule: &PeerRule, problems: &mut Vec<String>) -> Result<PeerSpec, String> {
         let key = match &rule.password_secret {
-            Some(secret) => Some(self.key(secret)?.to_owned()),
+            Some(secret) => {
+                let (key, problem) = self.key(secret)?;
+                problems.extend(problem.map(|why| format!("BGPPeer {}: {why}", rule.name)));
+                Some(key.to_owned())
+            }
             None => rule.password.clone(),
         };
         let words = |why: &dyn std::fmt::Display| why.to_string();

@@ -140,7 +140,26 @@ fn mk_slice(name: &str, endpoints: &[(&str, Conditions)]) -> EndpointSlice {
     };
     EndpointSlice {
         metadata,
+        address_type: if name.ends_with("-v6") {
+            "IPv6"
+        } else {
+            "IPv4"
+        }
+        .to_owned(),
         endpoints: endpoints.iter().map(endpoint).collect(),
+    }
+}
+
+/// Slices of both families with the same endpoints.
+fn apply_slices(model: &mut Model, name: &str, endpoints: Endpoints<'_>) {
+    for name in [name.to_owned(), format!("{name}-v6")] {
+        model.handle(Event::Slice(Change::Apply(mk_slice(&name, endpoints))));
+    }
+}
+
+fn forget_slices(model: &mut Model, name: &str) {
+    for name in [name.to_owned(), format!("{name}-v6")] {
+        model.handle(Event::Slice(Change::Delete(("default".into(), name))));
     }
 }
 
@@ -169,10 +188,7 @@ fn mk_model() -> Model {
         TrafficPolicy::Cluster,
         "n1,n2",
     ))));
-    model.handle(Event::Slice(Change::Apply(mk_slice(
-        "web-1",
-        &[(NODE, ready())],
-    ))));
+    apply_slices(&mut model, "web-1", &[(NODE, ready())]);
     for synced in [
         Event::Service(Change::Synced),
         Event::Slice(Change::Synced),
@@ -292,11 +308,62 @@ fn policy_and_readiness_decide_who_attracts_traffic() {
     for (row, policy, endpoints, announced) in table {
         let mut model = mk_model();
         model.handle(Event::Service(Change::Apply(mk_service(*policy, NODE))));
-        model.handle(Event::Slice(Change::Apply(mk_slice("web-1", endpoints))));
+        apply_slices(&mut model, "web-1", endpoints);
         let plan = model.plan();
         assert_eq!(!routes(&plan, "v4").is_empty(), *announced, "BGP: {row}");
         assert_eq!(!plan.l2.is_empty(), *announced, "layer 2: {row}");
     }
+}
+
+#[test]
+fn each_family_needs_endpoints_of_its_own() {
+    let mut model = mk_model();
+    model.handle(Event::Slice(Change::Apply(mk_slice("web-1-v6", &[]))));
+    let plan = model.plan();
+    assert_eq!(routes(&plan, "v4"), ["192.0.2.10/32"]);
+    assert!(routes(&plan, "v6").is_empty());
+    assert_eq!(answered(&plan), [VIP4]);
+}
+
+#[test]
+fn a_configuration_that_can_not_be_read_is_no_empty_one() {
+    let unreadable = || {
+        Event::Config(Change::Unreadable(
+            (String::new(), "default".into()),
+            "too new".into(),
+        ))
+    };
+    let mut model = Model::new(NODE.into(), "portolan-system".into(), None);
+    for event in [
+        Event::Node(Change::Apply(mk_node())),
+        Event::Node(Change::Synced),
+        Event::Service(Change::Synced),
+        Event::Slice(Change::Synced),
+        unreadable(),
+        Event::Config(Change::Synced),
+    ] {
+        model.handle(event);
+    }
+    assert_eq!(model.waiting_for(), ["speakerconfig"]);
+    apply_config(&mut model, mk_config());
+    assert!(model.waiting_for().is_empty());
+    // Once one was read, it stays in force.
+    model.handle(unreadable());
+    model.handle(Event::Config(Change::Synced));
+    assert_eq!(model.plan().peers.len(), 2);
+}
+
+#[test]
+fn a_second_session_with_the_same_neighbour_waits_and_says_so() {
+    let mut model = mk_model();
+    let mut config = mk_config();
+    config.peers.push(mk_peer("w4", "10.0.0.1"));
+    apply_config(&mut model, config);
+    let plan = model.plan();
+    let PlannedPeer::Wait(name, _, why) = &plan.peers[2] else {
+        panic!("it runs")
+    };
+    assert!(name == "w4" && why.contains("BGPPeer v4"), "{name}: {why}");
 }
 
 #[test]
@@ -306,19 +373,10 @@ fn endpoints_add_up_over_slices_and_go_with_them() {
         TrafficPolicy::Local,
         NODE,
     ))));
-    model.handle(Event::Slice(Change::Apply(mk_slice(
-        "web-2",
-        &[(NODE, ready())],
-    ))));
-    model.handle(Event::Slice(Change::Delete((
-        "default".into(),
-        "web-1".into(),
-    ))));
+    apply_slices(&mut model, "web-2", &[(NODE, ready())]);
+    forget_slices(&mut model, "web-1");
     assert!(!routes(&model.plan(), "v4").is_empty());
-    model.handle(Event::Slice(Change::Delete((
-        "default".into(),
-        "web-2".into(),
-    ))));
+    forget_slices(&mut model, "web-2");
     assert!(routes(&model.plan(), "v4").is_empty());
 }
 
@@ -534,10 +592,7 @@ fn a_repeated_event_is_no_news() {
         TrafficPolicy::Cluster,
         "n1,n2",
     ))));
-    model.handle(Event::Slice(Change::Apply(mk_slice(
-        "web-1",
-        &[(NODE, ready())],
-    ))));
+    apply_slices(&mut model, "web-1", &[(NODE, ready())]);
     model.handle(Event::Node(Change::Apply(mk_node())));
     assert!(!model.take_dirty());
 }
@@ -574,6 +629,19 @@ fn a_peer_waits_for_its_secret_and_says_why() {
     assert!(why(&model).contains("no usable value"), "{}", why(&model));
     model.handle(key("secret"));
     assert_eq!(why(&model), "runs");
+    // A Secret that is spoilt or deleted takes nothing down, and is reported.
+    for event in [
+        key(""),
+        Event::Secret(Change::Delete(("portolan-system".into(), "md5".into()))),
+    ] {
+        model.handle(event);
+        assert_eq!(why(&model), "runs");
+        let problems = model.plan().problems;
+        assert!(
+            problems[0].contains("last usable key stays in use"),
+            "{problems:?}"
+        );
+    }
     config.peers[0].password_secret = Some(SecretReference {
         name: "md5".into(),
         namespace: Some("other".into()),
