@@ -111,6 +111,7 @@ fn mk_slice() -> EndpointSlice {
         ..Endpoint::default()
     };
     EndpointSlice {
+        address_type: "IPv4".to_owned(),
         metadata: ObjectMeta {
             namespace: Some("demo".to_owned()),
             labels: Some(BTreeMap::from([(
