@@ -5,6 +5,8 @@
 //! Event ──► Model (what is known) ──► Plan (what this node announces) ──► sessions, sockets, report
 //! ```
 //!
+//! A change that concerns a few addresses only costs a look at those; see [`Model::replan`].
+//!
 //! A plan is complete: acting on it means making the outside equal to it. So a lost or repeated event can never leave a
 //! stale announcement behind, and "what would this node announce if" is one call.
 
@@ -14,5 +16,5 @@ mod pools;
 #[cfg(test)]
 mod tests;
 
-pub use model::{Event, Model, Secret};
-pub use plan::{Plan, PlannedPeer};
+pub use model::{Due, Event, Model, Secret};
+pub use plan::{Difference, Plan, PlannedPeer};

@@ -22,6 +22,8 @@ mod report;
 pub mod sys;
 mod watches;
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,10 +35,11 @@ use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::bgp::Sessions;
-use crate::core::{Event, Model, Plan, PlannedPeer};
+use crate::core::{Due, Event, Model, Plan, PlannedPeer};
 use crate::l2::Layer2;
 use crate::link::Exclude;
 use crate::metrics::Metrics;
@@ -50,6 +53,8 @@ const BATCH: usize = 4096;
 const HANDOVER: Duration = Duration::from_secs(3);
 /// Time between two looks at what sockets and links say, for the report.
 const LOOK: Duration = Duration::from_secs(5);
+/// From a change to the report of it: whoever waits for a route must not wait for a report first.
+const REPORT_PAUSE: Duration = Duration::from_millis(100);
 /// What the shutdown communication says (RFC 9003).
 const GOODBYE: &str = "portolan-speaker is stopping";
 
@@ -109,6 +114,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         metrics,
         health,
         report,
+        report_at: None,
         client,
         events: tx,
         started: false,
@@ -129,6 +135,8 @@ struct Speaker {
     metrics: Metrics,
     health: Health,
     report: watch::Sender<(Owner, NodeReportStatus)>,
+    /// When the next report is made, if something changed.
+    report_at: Option<Instant>,
     client: Client,
     events: mpsc::Sender<Event>,
     started: bool,
@@ -159,7 +167,8 @@ impl Speaker {
                 // Links and foreign claims change without an event of their own.
                 _ = look.tick() => self.report(),
                 Some(event) = rx.recv() => self.take(event, &mut rx),
-                Ok(()) = changes.changed() => self.report(),
+                Ok(()) = changes.changed() => self.report_soon(),
+                () = until(self.report_at) => self.report(),
             }
         };
         self.stop(rx).await;
@@ -175,9 +184,26 @@ impl Speaker {
                 Err(_) => break,
             }
         }
-        if self.model.take_dirty() {
-            self.act();
+        match self.model.take_due() {
+            Due::Nothing => {}
+            Due::Vips(vips) => self.act_on(&vips),
+            Due::Everything => self.act(),
         }
+    }
+
+    /// Makes the outside equal to the plan where these addresses have a part in it.
+    fn act_on(&mut self, vips: &BTreeSet<IpAddr>) {
+        let difference = self.model.replan(vips, &mut self.plan);
+        for (peer, prefix, attrs) in difference.routes {
+            if self.plan.runs(&peer) {
+                self.sessions.route(&peer, prefix, attrs);
+            }
+        }
+        if difference.l2 {
+            self.layer2.apply(self.plan.l2.clone());
+        }
+        self.metrics.planned();
+        self.report_soon();
     }
 
     /// Makes the outside equal to the plan.
@@ -209,7 +235,7 @@ impl Speaker {
                 &self.events,
             );
         }
-        self.report();
+        self.report_soon();
     }
 
     /// After the first complete plan: routes may be called complete, and the controller may count on us.
@@ -225,7 +251,13 @@ impl Speaker {
         tracing::info!("cluster state known, announcing");
     }
 
-    fn report(&self) {
+    fn report_soon(&mut self) {
+        self.report_at
+            .get_or_insert_with(|| Instant::now() + REPORT_PAUSE);
+    }
+
+    fn report(&mut self) {
+        self.report_at = None;
         let sessions = self.sessions.status();
         self.metrics.sessions(&sessions);
         let generation = self.model.config_generation();
@@ -257,7 +289,7 @@ impl Speaker {
             while !self.plan.l2.is_empty() {
                 let Some(event) = rx.recv().await else { break };
                 self.model.handle(event);
-                if self.model.take_dirty() {
+                if self.model.take_due() != Due::Nothing {
                     self.plan = self.model.plan();
                     self.layer2.apply(self.plan.l2.clone());
                 }
@@ -268,5 +300,12 @@ impl Speaker {
         }
         self.layer2.shutdown().await;
         self.tasks.abort_all();
+    }
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => std::future::pending().await,
     }
 }

@@ -264,11 +264,16 @@ spec:
     )
 }
 
-/// A program of this workspace, built beside the one that runs.
+/// A program of this workspace: from the directory that `PORTOLAN_BIN_DIR` names, else built beside the one that runs.
 ///
 /// # Errors
 /// When it is not there: the suite starts what `cargo build --workspace` built.
 pub fn binary(name: &str) -> Result<PathBuf> {
+    if let Some(directory) = std::env::var_os("PORTOLAN_BIN_DIR") {
+        let path = PathBuf::from(directory).join(name);
+        ensure!(path.is_file(), "PORTOLAN_BIN_DIR: no {}", path.display());
+        return Ok(path);
+    }
     let this = std::env::current_exe().context("where this program is")?;
     let folders = this.ancestors().skip(1).take(2);
     let found = folders

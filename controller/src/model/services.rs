@@ -152,7 +152,7 @@ impl Services {
 }
 
 /// Keeps only Services that are load balancers or carry traces of one: a cluster has many more of the others.
-fn relevant(service: Service) -> Option<Box<Service>> {
+fn relevant(mut service: Service) -> Option<Box<Service>> {
     let balancer = service.spec.kind.as_deref() == Some("LoadBalancer");
     let holds = !service.status.load_balancer.ingress.is_empty();
     let traces = service.annotation(POOL).is_some()
@@ -162,5 +162,13 @@ fn relevant(service: Service) -> Option<Box<Service>> {
             .conditions
             .iter()
             .any(|c| c.type_ == ASSIGNED);
-    (balancer || holds || traces).then(|| Box::new(service))
+    (balancer || holds || traces).then(|| {
+        // Lists come out of the parser with room for four: with thousands of Services that is most of their memory.
+        service.spec.cluster_ips.shrink_to_fit();
+        service.spec.ip_families.shrink_to_fit();
+        service.spec.ports.shrink_to_fit();
+        service.status.load_balancer.ingress.shrink_to_fit();
+        service.status.conditions.shrink_to_fit();
+        Box::new(service)
+    })
 }

@@ -1,6 +1,7 @@
 //! What the speaker knows of the cluster, reduced to what its decisions read.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
 
 use portolan_api::ObjectKey;
 use portolan_api::crd::{SecretReference, SpeakerConfig, SpeakerConfigSpec};
@@ -69,11 +70,46 @@ struct Key {
 /// A Service, reduced to what announcements depend on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct KnownService {
-    pub(super) vips: Vec<std::net::IpAddr>,
+    pub(super) vips: Vec<IpAddr>,
     pub(super) policy: TrafficPolicy,
     pub(super) labels: BTreeMap<String, String>,
     /// The layer-2 placement names this node first.
     pub(super) answers: bool,
+}
+
+/// How much of the plan is out of date.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub enum Due {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// What these addresses have a part in: a Service or its endpoints changed.
+    Vips(BTreeSet<IpAddr>),
+    /// All of it: the configuration, the Node or a key changed, or more addresses than are worth looking up one by one.
+    Everything,
+}
+
+impl Due {
+    /// Above this, looking for the Services of each address costs more than one look at all of them.
+    const VIPS: usize = 64;
+
+    fn vips(&mut self, vips: &[IpAddr]) {
+        match self {
+            Self::Nothing if vips.is_empty() => {}
+            Self::Nothing => *self = Self::Vips(vips.iter().copied().collect()),
+            Self::Vips(known) => known.extend(vips),
+            Self::Everything => {}
+        }
+        if matches!(self, Self::Vips(known) if known.len() > Self::VIPS) {
+            *self = Self::Everything;
+        }
+    }
+
+    fn everything_if(&mut self, changed: bool) {
+        if changed {
+            *self = Self::Everything;
+        }
+    }
 }
 
 /// Everything that the speaker knows.
@@ -92,7 +128,7 @@ pub struct Model {
     secrets: HashMap<String, Key>,
     config_seen: ConfigSeen,
     waiting_for: Vec<&'static str>,
-    dirty: bool,
+    due: Due,
 }
 
 /// What is known about the configuration object, beside its content.
@@ -127,7 +163,7 @@ impl Model {
             secrets: HashMap::new(),
             config_seen: ConfigSeen::default(),
             waiting_for: REQUIRED.to_vec(),
-            dirty: false,
+            due: Due::Nothing,
         }
     }
 
@@ -142,10 +178,14 @@ impl Model {
         }
     }
 
-    /// Whether a new plan is due since the last call. Never before everything required is known: a speaker that has just
-    /// started must not announce, or end a list of routes, from half a picture.
-    pub fn take_dirty(&mut self) -> bool {
-        self.waiting_for.is_empty() && std::mem::take(&mut self.dirty)
+    /// What has to be planned anew since the last call. Nothing before everything required is known: a speaker that has
+    /// just started must not announce, or end a list of routes, from half a picture.
+    pub fn take_due(&mut self) -> Due {
+        if self.waiting_for.is_empty() {
+            std::mem::take(&mut self.due)
+        } else {
+            Due::Nothing
+        }
     }
 
     /// Kinds that are not known yet.
@@ -233,28 +273,46 @@ impl Model {
     fn synced(&mut self, kind: &'static str) {
         let before = self.waiting_for.len();
         self.waiting_for.retain(|waiting| *waiting != kind);
-        self.dirty |= self.waiting_for.len() != before;
+        self.due.everything_if(self.waiting_for.len() != before);
     }
 
     fn service(&mut self, change: Change<Service>) {
         match change {
             Change::Apply(service) => {
-                let key = ObjectKey::of(&service);
-                if service.wants(self.lb_class.as_deref()) {
-                    let known = self.reduce(&service);
-                    // Most changes of a Service do not concern us: equal means nothing happened.
-                    self.dirty |= self.services.get(&key) != Some(&known);
-                    self.services.insert(key, known);
-                } else {
-                    self.dirty |= self.services.remove(&key).is_some();
-                }
+                let known = service
+                    .wants(self.lb_class.as_deref())
+                    .then(|| self.reduce(&service));
+                self.replace_service(ObjectKey::of(&service), known);
             }
             Change::Delete((namespace, name)) => {
-                let key = ObjectKey { namespace, name };
-                self.dirty |= self.services.remove(&key).is_some();
+                self.replace_service(ObjectKey { namespace, name }, None);
             }
             Change::Unreadable(..) => {}
             Change::Synced => self.synced("services"),
+        }
+    }
+
+    /// Most changes of a Service do not concern us: equal means nothing happened.
+    fn replace_service(&mut self, key: ObjectKey, known: Option<KnownService>) {
+        if self.services.get(&key) == known.as_ref() {
+            return;
+        }
+        if let Some(known) = &known {
+            self.due.vips(&known.vips);
+        }
+        let before = match known {
+            Some(known) => self.services.insert(key, known),
+            None => self.services.remove(&key),
+        };
+        if let Some(before) = before {
+            self.due.vips(&before.vips);
+        }
+    }
+
+    /// The endpoints of a Service changed.
+    fn endpoints_of(&mut self, service: &ObjectKey) {
+        if let Some(known) = self.services.get(service) {
+            self.due.vips(&known.vips);
         }
     }
 
@@ -293,7 +351,9 @@ impl Model {
                 let Some(owner) = owner else { return };
                 let slices = self.slices.entry(owner.clone()).or_default();
                 let before = slices.insert(key.name.clone(), usable);
-                self.dirty |= before != Some(usable);
+                if before != Some(usable) {
+                    self.endpoints_of(&owner);
+                }
                 self.slice_owner.insert(key, owner);
             }
             Change::Delete((namespace, name)) => self.forget_slice(&ObjectKey { namespace, name }),
@@ -312,14 +372,14 @@ impl Model {
                 self.slices.remove(&owner);
             }
         }
-        self.dirty = true;
+        self.endpoints_of(&owner);
     }
 
     fn config(&mut self, change: Change<SpeakerConfig>) {
         match change {
             Change::Apply(config) => {
                 self.config_generation = config.metadata.generation.unwrap_or_default();
-                self.dirty = true;
+                self.due = Due::Everything;
                 self.config_seen.read = true;
                 self.config_seen.unreadable = false;
                 if self.config != config.spec {
@@ -362,12 +422,12 @@ impl Model {
                 // Kubelets write their Node every few minutes: heartbeats are no news.
                 if !same {
                     self.node = Some(node);
-                    self.dirty = true;
+                    self.due = Due::Everything;
                 }
             }
             Change::Delete(_) => {
                 self.node = None;
-                self.dirty = true;
+                self.due = Due::Everything;
             }
             Change::Unreadable(..) => {}
             Change::Synced => self.synced("node"),
@@ -402,7 +462,7 @@ impl Model {
                 problem: Some(problem),
             },
         };
-        self.dirty |= held != next;
+        self.due.everything_if(held != next);
         self.secrets.insert(name, next);
     }
 }

@@ -32,6 +32,15 @@ pub struct Plan {
     pub routes: BTreeMap<String, BTreeMap<IpNetwork, RouteAttrs>>,
 }
 
+/// What changed in a plan.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Difference {
+    /// Routes by peer; without attributes for those to withdraw.
+    pub routes: Vec<(String, IpNetwork, Option<RouteAttrs>)>,
+    /// Something changed in [`Plan::l2`].
+    pub l2: bool,
+}
+
 /// A peer of this node.
 #[derive(Debug)]
 pub enum PlannedPeer {
@@ -74,6 +83,44 @@ impl Model {
             }
         }
         plan
+    }
+
+    /// Brings a plan up to date for changes that concern these addresses only. Returns what is different now.
+    ///
+    /// Another Service may have a part in the same prefix, by a shared address or an aggregate; so prefixes are made anew
+    /// from every Service that has an address inside, and nothing has to be remembered of what a Service once added.
+    #[must_use]
+    pub fn replan(&self, vips: &BTreeSet<IpAddr>, plan: &mut Plan) -> Difference {
+        let prefixes = self.prefixes_of(vips);
+        let mut fresh = Plan::default();
+        let rules = self.config.peers.iter();
+        let labels = self.node.as_ref().map(Node::labels);
+        let ours: Vec<&PeerRule> = rules
+            .filter(|peer| labels.is_some_and(|labels| peer.is_on(labels)))
+            .collect();
+        if self.excluded().is_none() {
+            self.cluster_ranges(&ours, &mut fresh);
+            for (key, service) in &self.services {
+                let touches = |vip: &&IpAddr| {
+                    vips.contains(*vip) || prefixes.iter().any(|prefix| prefix.contains(**vip))
+                };
+                for vip in service.vips.iter().filter(touches) {
+                    if self.attracts(key, service, *vip) {
+                        self.vip_routes(service, *vip, &ours, &mut fresh);
+                        self.vip_l2(service, *vip, &mut fresh);
+                    }
+                }
+            }
+        }
+        plan.take_over(&mut fresh, vips, &prefixes)
+    }
+
+    /// The prefixes that these addresses are announced in, by any rule of this node.
+    fn prefixes_of(&self, vips: &BTreeSet<IpAddr>) -> BTreeSet<IpNetwork> {
+        let of_rule = |rule: &BgpRule| -> Vec<IpNetwork> {
+            vips.iter().map(|vip| announced(rule, *vip)).collect()
+        };
+        self.bgp_rules().flat_map(of_rule).collect()
     }
 
     fn excluded(&self) -> Option<String> {
@@ -124,11 +171,7 @@ impl Model {
         };
         let covers = |rule: &&BgpRule| rule.covers(pool, &service.labels);
         for rule in self.bgp_rules().filter(covers) {
-            let length = match vip {
-                IpAddr::V4(_) => rule.aggregation_length,
-                IpAddr::V6(_) => rule.aggregation_length_v6,
-            };
-            plan.announce(rule, masked(IpNetwork::from(vip), length), peers);
+            plan.announce(rule, announced(rule, vip), peers);
         }
     }
 
@@ -251,6 +294,34 @@ impl Plan {
         }
     }
 
+    /// Makes the entries for these addresses and prefixes equal to those of `fresh`.
+    fn take_over(
+        &mut self,
+        fresh: &mut Self,
+        vips: &BTreeSet<IpAddr>,
+        prefixes: &BTreeSet<IpNetwork>,
+    ) -> Difference {
+        let mut difference = Difference::default();
+        for (peer, routes) in &mut self.routes {
+            let mut wanted = fresh.routes.remove(peer).unwrap_or_default();
+            for prefix in prefixes {
+                let attrs = wanted.remove(prefix);
+                if routes.get(prefix) != attrs.as_ref() {
+                    put(routes, *prefix, attrs.clone());
+                    difference.routes.push((peer.clone(), *prefix, attrs));
+                }
+            }
+        }
+        for vip in vips {
+            let interfaces = fresh.l2.remove(vip);
+            if self.l2.get(vip) != interfaces.as_ref() {
+                put(&mut self.l2, *vip, interfaces);
+                difference.l2 = true;
+            }
+        }
+        difference
+    }
+
     /// Adds interfaces for an address; no names means all.
     fn answer(&mut self, vip: IpAddr, named: Option<BTreeSet<String>>) {
         let wanted = named.map_or(Interfaces::All, Interfaces::Named);
@@ -267,6 +338,23 @@ impl Plan {
 #[expect(clippy::cast_possible_truncation, reason = "the two halves of 32 bits")]
 fn community(bits: u32) -> Community {
     Community::new((bits >> 16) as u16, bits as u16)
+}
+
+/// Sets or removes one entry.
+fn put<K: Ord, V>(map: &mut BTreeMap<K, V>, key: K, value: Option<V>) {
+    match value {
+        Some(value) => map.insert(key, value),
+        None => map.remove(&key),
+    };
+}
+
+/// The prefix that a rule announces an address in.
+fn announced(rule: &BgpRule, vip: IpAddr) -> IpNetwork {
+    let length = match vip {
+        IpAddr::V4(_) => rule.aggregation_length,
+        IpAddr::V6(_) => rule.aggregation_length_v6,
+    };
+    masked(IpNetwork::from(vip), length)
 }
 
 /// The prefix of this length that holds the network's address, host bits cleared.
