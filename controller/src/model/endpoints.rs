@@ -54,18 +54,16 @@ impl Endpoints {
         let nodes: Box<[String]> = usable_nodes(slice).into_iter().map(str::to_owned).collect();
         self.owners.insert(key.clone(), service.clone());
         let slices = self.by_service.entry(service.clone()).or_default();
-        let changed = match slices.iter_mut().find(|(name, _)| *name == key.name) {
-            Some((_, held)) => {
-                let news = *held != nodes;
-                *held = nodes;
-                news
-            }
-            None => {
-                let news = !nodes.is_empty();
-                slices.reserve_exact(1);
-                slices.push((key.name, nodes));
-                news
-            }
+        let held = slices.iter_mut().find(|(name, _)| *name == key.name);
+        let changed = if let Some((_, held)) = held {
+            let news = *held != nodes;
+            *held = nodes;
+            news
+        } else {
+            let news = !nodes.is_empty();
+            slices.reserve_exact(1);
+            slices.push((key.name, nodes));
+            news
         };
         changed.then_some(service)
     }
