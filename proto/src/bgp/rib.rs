@@ -45,6 +45,8 @@ pub struct Rib {
 pub(super) struct Table {
     routes: BTreeMap<Prefix, Route>,
     log: BTreeMap<Version, Prefix>,
+    /// Versions of the log that are withdrawals: the only ones to be forgotten.
+    withdrawals: BTreeSet<Version>,
     head: Version,
     live: usize,
 }
@@ -225,6 +227,10 @@ impl Table {
             born: version,
         });
         self.log.remove(&route.version);
+        self.withdrawals.remove(&route.version);
+        if !lives {
+            self.withdrawals.insert(version);
+        }
         self.live -= usize::from(route.attrs.is_some());
         self.live += usize::from(lives);
         route.attrs = attrs;
@@ -233,16 +239,10 @@ impl Table {
     }
 
     fn forget(&mut self, heard: Version) {
-        let routes = &mut self.routes;
-        let gone: Vec<Version> = self
-            .log
-            .range(..=heard)
-            .filter(|(_, prefix)| routes.get(prefix).is_none_or(|route| route.attrs.is_none()))
-            .map(|(version, _)| *version)
-            .collect();
-        for version in gone {
+        let later = self.withdrawals.split_off(&heard.next());
+        for version in std::mem::replace(&mut self.withdrawals, later) {
             if let Some(prefix) = self.log.remove(&version) {
-                routes.remove(&prefix);
+                self.routes.remove(&prefix);
             }
         }
     }

@@ -7,13 +7,13 @@ use portolan_tests::world::World;
 
 use crate::load::{Load, PATIENCE, now};
 use crate::peer::Peer;
-use crate::sheet::{Samples, Sheet, in_mib, in_ms};
+use crate::sheet::{Samples, Sheet, context, in_mib, in_ms};
 
 /// Between two Services that are made one at a time: the Event about the first is out by then.
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// A status PATCH and nothing else: the part of the figures that no controller can save.
-pub(crate) async fn lower_bound(sheet: &Sheet, load: &Load, samples: usize) -> Result<()> {
+pub(crate) async fn lower_bound(load: &Load, samples: usize) -> Result<()> {
     load.create_of_class("bound", "Cluster", Some("example.com/nobody"))
         .await?;
     let mut trips = Samples::default();
@@ -21,7 +21,7 @@ pub(crate) async fn lower_bound(sheet: &Sheet, load: &Load, samples: usize) -> R
         trips.push(load.patch_status("bound", round).await?);
         tokio::time::sleep(PAUSE).await;
     }
-    sheet.context("a PATCH of a Service's status, there and back", trips);
+    context("a PATCH of a Service's status, there and back", trips);
     Ok(())
 }
 
@@ -52,11 +52,11 @@ pub(crate) async fn one_at_a_time(
     }
     let among = format!("with {held} Services");
     let (p50, p99) = (assigned.percentile(50), assigned.percentile(99));
-    sheet.context(
+    context(
         &format!("POST of a Service, there and back, {among}"),
         creating,
     );
-    sheet.context(
+    context(
         &format!("POST sent → address seen by a watch, {among}"),
         sent,
     );
@@ -87,7 +87,7 @@ pub(crate) async fn at_once(
     let last = load.create_all(names).await?;
     let assigned = load.all_addresses(names).await?;
     let count = names.len();
-    sheet.context(
+    context(
         &format!("{count} Services created, 16 requests at a time"),
         in_ms(last - begin),
     );
@@ -103,7 +103,7 @@ pub(crate) async fn at_once(
     let all = tokio::time::timeout(PATIENCE, all).await;
     let all = all.context("routes are missing")??;
     let told = all.last.context("there are routes")?;
-    sheet.context(
+    context(
         &format!("{count} at once: last has its address → last UPDATE"),
         in_ms(told.saturating_duration_since(assigned)),
     );

@@ -15,6 +15,7 @@ use kube::{Api, Client};
 use portolan_api::view;
 use serde_json::json;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 /// Requests on their way at the same time when many objects are made.
 const CONCURRENCY: usize = 16;
@@ -39,18 +40,22 @@ pub(crate) struct Load {
     slices: Api<EndpointSlice>,
     node: String,
     addresses: watch::Receiver<Addresses>,
+    /// Ends with the load, before the API server does.
+    _watch: JoinSet<()>,
 }
 
 impl Load {
     /// Endpoints will be on `node`.
     pub(crate) fn new(client: &Client, node: &str) -> Self {
         let (sender, addresses) = watch::channel(Addresses::default());
-        tokio::spawn(follow(Api::default_namespaced(client.clone()), sender));
+        let mut watch = JoinSet::new();
+        watch.spawn(follow(Api::default_namespaced(client.clone()), sender));
         Self {
             services: Api::default_namespaced(client.clone()),
             slices: Api::default_namespaced(client.clone()),
             node: node.to_owned(),
             addresses,
+            _watch: watch,
         }
     }
 

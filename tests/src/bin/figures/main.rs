@@ -117,7 +117,7 @@ async fn measure(sheet: &mut Sheet, services: usize, samples: usize) -> Result<(
     let load = Load::new(&world.cluster.client(), &node);
     speaker::connected(&peer, &frr, &bird).await?;
 
-    controller::lower_bound(sheet, &load, samples).await?;
+    controller::lower_bound(&load, samples).await?;
     controller::one_at_a_time(sheet, &load, &peer, samples, 0).await?;
     speaker::endpoints(sheet, &load, &peer, samples, 0).await?;
     let names: Vec<String> = (0..services)

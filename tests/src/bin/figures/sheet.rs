@@ -40,6 +40,11 @@ pub(crate) fn in_mib(bytes: u64) -> String {
     format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
 }
 
+/// A quantity without a budget: something to compare others with.
+pub(crate) fn context(quantity: &str, figure: impl fmt::Display) {
+    println!("{quantity:<62} {:<20} {figure}", "");
+}
+
 /// What was counted against a budget.
 #[derive(Debug, Default)]
 pub(crate) struct Sheet {
@@ -51,11 +56,6 @@ impl Sheet {
     pub(crate) fn begin() -> Self {
         println!("{:<62} {:<20} figure", "quantity", "budget");
         Self::default()
-    }
-
-    /// A quantity without a budget: something to compare others with.
-    pub(crate) fn context(&self, quantity: &str, figure: impl fmt::Display) {
-        println!("{quantity:<62} {:<20} {figure}", "");
     }
 
     /// A quantity with its budget, and whether the figure is within.

@@ -10,7 +10,7 @@ use portolan_tests::world::World;
 
 use crate::load::{Load, PATIENCE, now};
 use crate::peer::Peer;
-use crate::sheet::{Samples, Sheet, in_mib, in_ms};
+use crate::sheet::{Samples, Sheet, context, in_mib, in_ms};
 
 /// The kernel counts the time of processes in these (`USER_HZ`, 100 on every architecture of ours).
 const TICK: Duration = Duration::from_millis(10);
@@ -49,7 +49,7 @@ pub(crate) async fn endpoints(
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let among = format!("with {held} Services");
-    sheet.context(
+    context(
         &format!("a PATCH of an EndpointSlice, there and back, {among}"),
         trips,
     );
