@@ -22,7 +22,7 @@ fn asn(number: u32) -> Asn {
     Asn::new(number).unwrap()
 }
 
-fn mk_spec(name: &str, port: u16) -> PeerSpec {
+pub(super) fn mk_spec(name: &str, port: u16) -> PeerSpec {
     PeerSpec {
         name: name.into(),
         address: Ipv4Addr::LOCALHOST.into(),
