@@ -105,19 +105,14 @@ impl Peer {
         self.find(id).is_some()
     }
 
-    /// The state of the connection that has come furthest.
+    /// The state of the connection that has come furthest; Idle without one.
     #[must_use]
     pub fn state(&self) -> SessionState {
         let slots = [&self.ours, &self.theirs]
             .into_iter()
             .flatten()
             .map(Slot::name);
-        let idle = if self.started {
-            SessionState::Active
-        } else {
-            SessionState::Idle
-        };
-        slots.max().unwrap_or(idle)
+        slots.max().unwrap_or(SessionState::Idle)
     }
 
     /// What the peer has been told, if the session is Established.

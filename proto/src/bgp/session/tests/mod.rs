@@ -80,13 +80,6 @@ impl Bench {
         }
         bench.give(Input::Start);
         let id = bench.ours();
-        if state == SessionState::Active {
-            bench.give(Input::ConnectFailed(
-                id,
-                ConnectFailure::Refused("no".into()),
-            ));
-            return bench;
-        }
         if state >= SessionState::OpenSent {
             bench.give(Input::Connected(id, LOCAL));
         }
