@@ -125,6 +125,8 @@ impl Peer {
             }
             State::Established(_) => None,
         };
+        let rival =
+            told.code == Code::CONNECTION_COLLISION && self.slot(direction.other()).is_none();
         self.end(
             direction,
             Close::Abort,
@@ -132,7 +134,12 @@ impl Peer {
             now,
             out,
         );
-        self.note(Event::NotificationReceived(told), now, out);
+        let event = if rival {
+            Event::HeldElsewhere
+        } else {
+            Event::NotificationReceived(told)
+        };
+        self.note(event, now, out);
         if let Some(smaller) = smaller {
             self.offer = smaller;
             self.note(Event::FallBack(smaller), now, out);

@@ -187,6 +187,23 @@ fn capabilities_shrink_when_the_peer_refuses_them() {
 }
 
 #[test]
+fn a_session_that_the_router_has_with_someone_else_is_told_and_a_collision_is_not() {
+    for (second, told) in [(false, true), (true, false)] {
+        let mut bench = Bench::reach(SessionState::OpenSent);
+        let ours = bench.ours();
+        if second {
+            let theirs = bench.peer.mint();
+            bench.give(Input::Accepted(theirs, LOCAL));
+        }
+        bench.receive(ours, &mk_notification(Code::CONNECTION_COLLISION));
+        let error = bench.peer.last_error();
+        let words = |error: &str| error.contains("has another session with this node already");
+        assert_eq!(error.is_some_and(words), told, "{error:?}");
+        assert_eq!(error.is_some(), told, "{error:?}");
+    }
+}
+
+#[test]
 fn a_second_connection_never_touches_an_established_one() {
     let mut bench = Bench::reach(SessionState::Established);
     let id = bench.peer.mint();
