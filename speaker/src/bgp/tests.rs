@@ -84,7 +84,7 @@ impl Router {
             authenticated: false,
             single_hop: true,
         };
-        let capabilities = Offer::Full.capabilities(&config);
+        let capabilities = Offer::FULL.capabilities(&config);
         let mut hello = Vec::new();
         Open::ours(
             config.local_as,

@@ -159,7 +159,7 @@ pub enum Event {
     Refresh(Family),
     /// Received routes were broken; the session goes on (RFC 7606).
     BrokenRoutes,
-    /// The next OPEN says less, as the peer did not like the last one.
+    /// The next OPEN says something else, as the peer did not like the last one, or all again.
     FallBack(super::Offer),
 }
 

@@ -118,13 +118,11 @@ impl Peer {
             self.note(Event::BrokenNotification, now, out);
             return;
         };
-        let smaller = match slot.state {
+        match slot.state {
             State::Connect { .. } => return,
-            State::OpenSent { .. } | State::OpenConfirm { .. } => {
-                self.offer.after(&told, &self.config)
-            }
-            State::Established(_) => None,
-        };
+            State::OpenSent { .. } | State::OpenConfirm { .. } | State::Established(_) => {}
+        }
+        let before = self.fallback.learned();
         let rival =
             told.code == Code::CONNECTION_COLLISION && self.slot(direction.other()).is_none();
         self.end(
@@ -140,9 +138,9 @@ impl Peer {
             Event::NotificationReceived(told)
         };
         self.note(event, now, out);
-        if let Some(smaller) = smaller {
-            self.offer = smaller;
-            self.note(Event::FallBack(smaller), now, out);
+        let next = self.fallback.learned();
+        if next != before {
+            self.note(Event::FallBack(next), now, out);
         }
     }
 
@@ -155,11 +153,14 @@ impl Peer {
         now: Instant,
         out: &mut Out,
     ) {
+        let Some(slot) = self.slot(direction) else {
+            return;
+        };
+        let offered = slot.offer.capabilities(&self.config);
         let open = match Open::decode(body) {
             Ok(open) => open,
             Err(error) => return self.fail(direction, error.notification(), now, out),
         };
-        let offered = self.offer.capabilities(&self.config);
         let negotiated = match validate_open(&self.config, &offered, &open) {
             Ok(negotiated) => negotiated,
             Err(answer) => return self.reject(direction, &open, answer, now, out),

@@ -164,29 +164,6 @@ fn a_wrong_as_is_named() {
 }
 
 #[test]
-fn capabilities_shrink_when_the_peer_refuses_them() {
-    let mut bench = Bench::new();
-    bench.give(Input::Start);
-    let mut offers = Vec::new();
-    for _ in 0..4 {
-        let id = bench.ours();
-        bench.give(Input::Connected(id, LOCAL));
-        let Some(Effect::Send(_, open)) = bench.out.first() else {
-            panic!("no OPEN")
-        };
-        offers.push(Open::decode(&open[HEADER..]).unwrap().capabilities);
-        bench.receive(id, &mk_notification(Code::UNSUPPORTED_OPTIONAL_PARAMETER));
-        bench.advance();
-    }
-    assert!(offers[0].route_refresh && !offers[1].route_refresh);
-    assert!(offers[1].four_octet_as.is_some());
-    assert_eq!(
-        offers[2..],
-        [Capabilities::default(), Capabilities::default()]
-    );
-}
-
-#[test]
 fn a_session_that_the_router_has_with_someone_else_is_told_and_a_collision_is_not() {
     for (second, told) in [(false, true), (true, false)] {
         let mut bench = Bench::reach(SessionState::OpenSent);
