@@ -18,6 +18,10 @@ pub enum HoldTimeError {
     TooLong(u64),
 }
 
+/// Shortest send hold time. RFC 9687 says 8 min; a router whose window is shut for that long holds stale routes, so
+/// the choice here is that of `OpenBGPD`.
+const SEND_HOLD: Duration = Duration::from_secs(90);
+
 impl HoldTime {
     /// What RFC 4271 §10 suggests.
     pub const DEFAULT: Self = Self(90);
@@ -46,6 +50,13 @@ impl HoldTime {
     #[must_use]
     pub fn negotiate(self, theirs: Self) -> Self {
         self.min(theirs)
+    }
+
+    /// How long output may wait without moving (RFC 9687): twice the hold time, at least 90 s, which also holds
+    /// when the hold time is 0.
+    #[must_use]
+    pub fn send_hold(self) -> Duration {
+        (self.duration().unwrap_or_default() * 2).max(SEND_HOLD)
     }
 
     /// A third of the hold time, at least a second; `None` if keepalives are off.
@@ -100,5 +111,13 @@ mod tests {
         assert_eq!(hold(90).negotiate(hold(0)).keepalive(), None);
         assert_eq!(hold(3).keepalive(), Some(Duration::from_secs(1)));
         assert_eq!(hold(4).keepalive(), Some(Duration::from_secs(4) / 3));
+    }
+
+    #[test]
+    fn output_may_wait_twice_the_hold_time_and_never_less_than_90_seconds() {
+        for (seconds, want) in [(0, 90), (9, 90), (45, 90), (90, 180), (65535, 131_070)] {
+            let send_hold = HoldTime::new(seconds).unwrap().send_hold();
+            assert_eq!(send_hold.as_secs(), want, "{seconds} s");
+        }
     }
 }

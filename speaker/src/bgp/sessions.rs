@@ -187,8 +187,7 @@ impl Session {
     }
 }
 
-/// Runs the task of a peer after the one before it has ended, and again if it panics: a defect may cost one
-/// session for a moment, and nothing else.
+/// Runs the task of a peer after the one before it has ended.
 async fn supervise(
     before: Option<JoinHandle<()>>,
     spec: PeerSpec,
@@ -200,13 +199,20 @@ async fn supervise(
         // Its end matters, not how it came about: it was supervised too.
         drop(before.await);
     }
-    loop {
-        let task = Task::new(spec.clone(), Arc::clone(&shared), seed);
-        let Err(panic) = tokio::spawn(task.run(order.clone())).await else {
-            return;
-        };
-        tracing::error!(peer = %spec.name, %panic, "bgp: session task failed, starting it again");
-        shared.report(|status| status.last_error = Some(format!("internal error: {panic}")));
+    until_it_ends(&spec.name, &shared, || {
+        Task::new(spec.clone(), Arc::clone(&shared), seed).run(order.clone())
+    })
+    .await;
+}
+
+/// Runs `task`, and again if it panics: a defect may cost one session for a moment, and nothing else.
+async fn until_it_ends<F>(peer: &str, shared: &Shared, mut task: impl FnMut() -> F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    while let Err(panic) = tokio::spawn(task()).await {
+        tracing::error!(%peer, %panic, "bgp: session task failed, starting it again");
+        shared.crashed(format!("internal error: {panic}"));
         sleep(AFTER_PANIC).await;
     }
 }
@@ -216,4 +222,35 @@ fn hash(text: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
     text.hash(&mut hasher);
     hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use portolan_proto::bgp::session::SessionState;
+
+    use super::super::tests::mk_spec;
+    use super::*;
+
+    #[tokio::test]
+    async fn a_session_whose_task_panicked_is_down_and_keeps_its_count() {
+        let changes = watch::Sender::new(0);
+        let mut watcher = changes.subscribe();
+        let shared = Shared::new(&mk_spec("tor", 179), changes);
+        shared.report(|status| {
+            status.state = SessionState::Established;
+            status.established = 3;
+            status.advertised = 7;
+        });
+        watcher.mark_unchanged();
+        let run = until_it_ends("tor", &shared, || async { panic!("a defect") });
+        tokio::select! {
+            () = run => panic!("it came to an end"),
+            seen = watcher.changed() => seen.unwrap(),
+        }
+        let status = shared.status();
+        assert_eq!(status.state, SessionState::Idle);
+        assert_eq!((status.established, status.advertised), (3, 0));
+        let error = status.last_error.unwrap();
+        assert!(error.contains("internal error"), "{error}");
+    }
 }

@@ -21,9 +21,10 @@ pub struct SessionStatus {
     pub state: SessionState,
     /// Since when it stands there.
     pub since: Timestamp,
-    /// The last thing that went wrong, in words; kept when things are well again.
+    /// The last thing that went wrong, in words; kept when things are well again, and when the peer's settings change.
     pub last_error: Option<String>,
-    /// How often the session was Established; all but the first are flaps.
+    /// How often the session was Established since the peer was configured, whatever its settings; all but the first
+    /// are flaps.
     pub established: u64,
     /// How many wanted routes the peer has been told.
     pub advertised: usize,
@@ -77,6 +78,16 @@ impl Shared {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+
+    /// The task is gone without having said so, and its connection with it.
+    pub(super) fn crashed(&self, words: String) {
+        self.report(|status| {
+            status.state = SessionState::Idle;
+            status.advertised = 0;
+            status.unsent = 0;
+            status.last_error = Some(words);
+        });
     }
 
     /// Changes the status, and tells those who watch if it is different then.

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use portolan_proto::bgp::session::ConnectFailure;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
@@ -16,6 +17,9 @@ const DSCP_CS6: u32 = 48 << 2;
 /// What the kernel holds of our output beside our own queue: a peer that stops reading sees old routes at most
 /// to this extent.
 const SEND_BUFFER: usize = 256 * 1024;
+
+/// How much longer than the send hold time the kernel waits, so that the state machine speaks first.
+const USER_TIMEOUT_MARGIN: Duration = Duration::from_secs(30);
 
 /// Why there is no connection, by the step that failed.
 #[derive(Debug, thiserror::Error)]
@@ -68,10 +72,12 @@ pub(super) async fn connect(spec: PeerSpec) -> Result<TcpStream, SocketError> {
         .connect(spec.remote())
         .await
         .map_err(SocketError::Connect)?;
-    // Unacknowledged data on a dead path: the hold time, as for the other direction. Not before: the SYN would count
-    // as such, and the state machine has better words for a peer that does not answer one.
+    // The last resort for unacknowledged data on a dead path, and without a hold time the only one. It also cuts peers
+    // that shut their window, so it leaves them the send hold time. Not before: the SYN would count as unacknowledged
+    // too, and the state machine has better words for a peer that does not answer one.
+    let patience = spec.hold_time.send_hold() + USER_TIMEOUT_MARGIN;
     SockRef::from(&stream)
-        .set_tcp_user_timeout(spec.hold_time.duration())
+        .set_tcp_user_timeout(Some(patience))
         .map_err(SocketError::Options)?;
     Ok(stream)
 }
@@ -89,6 +95,30 @@ fn set_options(socket: &Socket, spec: &PeerSpec) -> io::Result<()> {
         IpAddr::V6(_) => {
             socket.set_unicast_hops_v6(ttl)?;
             socket.set_tclass_v6(DSCP_CS6)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use portolan_proto::bgp::HoldTime;
+    use tokio::net::TcpListener;
+
+    use super::super::tests::mk_spec;
+    use super::*;
+
+    #[tokio::test]
+    async fn the_kernel_is_more_patient_than_the_send_hold_time() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        for (seconds, want) in [(0, 120), (9, 120), (90, 210)] {
+            let spec = PeerSpec {
+                hold_time: HoldTime::new(seconds).unwrap(),
+                ..mk_spec("tor", port)
+            };
+            let stream = connect(spec).await.unwrap();
+            let got = SockRef::from(&stream).tcp_user_timeout().unwrap();
+            assert_eq!(got, Some(Duration::from_secs(want)), "hold {seconds} s");
         }
     }
 }

@@ -28,6 +28,8 @@ pub(super) struct Task {
     spec: PeerSpec,
     shared: Arc<Shared>,
     peer: Peer,
+    /// How many times Established of `peer` the status counts: it outlives this task.
+    counted: u64,
     effects: Out,
     attempt: Option<(ConnId, BoxFuture<'static, Result<TcpStream, SocketError>>)>,
     connection: Option<(ConnId, Connection)>,
@@ -50,6 +52,7 @@ impl Task {
             spec,
             shared,
             peer,
+            counted: 0,
             effects: Out::new(),
             attempt: None,
             connection: None,
@@ -236,7 +239,7 @@ impl Task {
         self.give(Input::Lost(id, error.to_string()));
     }
 
-    fn publish(&self) {
+    fn publish(&mut self) {
         let mut rib = self.shared.rib();
         let wanted: usize = Family::ALL.iter().map(|family| rib.len(*family)).sum();
         let (advertised, unsent) = if let Some(adj) = self.peer.adj_out() {
@@ -252,15 +255,19 @@ impl Task {
             (0, 0)
         };
         drop(rib);
+        let established = self.peer.established_count();
         self.shared.report(|status| {
             status.name.clone_from(&self.spec.name);
             status.address = self.spec.address;
             status.state = self.peer.state();
-            status.last_error = self.peer.last_error().map(ToOwned::to_owned);
-            status.established = self.peer.established_count();
+            if let Some(error) = self.peer.last_error() {
+                status.last_error = Some(error.to_owned());
+            }
+            status.established += established - self.counted;
             status.advertised = advertised;
             status.unsent = unsent;
         });
+        self.counted = established;
     }
 
     fn log(&self, event: &Event) {

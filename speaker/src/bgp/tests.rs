@@ -22,7 +22,7 @@ fn asn(number: u32) -> Asn {
     Asn::new(number).unwrap()
 }
 
-fn mk_spec(name: &str, port: u16) -> PeerSpec {
+pub(super) fn mk_spec(name: &str, port: u16) -> PeerSpec {
     PeerSpec {
         name: name.into(),
         address: Ipv4Addr::LOCALHOST.into(),
@@ -84,7 +84,7 @@ impl Router {
             authenticated: false,
             single_hop: true,
         };
-        let capabilities = Offer::Full.capabilities(&config);
+        let capabilities = Offer::FULL.capabilities(&config);
         let mut hello = Vec::new();
         Open::ours(
             config.local_as,
@@ -250,6 +250,13 @@ async fn only_the_changed_session_restarts_and_keeps_its_routes() {
     let mut new = changed.establish().await;
     assert_eq!(new.table().await, (1, 3, 0));
 
+    let of = |name: &str| {
+        let status = sessions.status();
+        let found = status.into_iter().find(|status| status.name == name);
+        found.unwrap().established
+    };
+    assert_eq!((of("steady"), of("changed")), (1, 2), "one flap");
+
     sessions.routes("steady", mk_routes(1));
     assert_eq!(calm.update().await, (1, 0), "nothing else came in between");
 }
@@ -318,6 +325,21 @@ async fn failures_are_told_in_words() {
         let error = status.last_error.unwrap();
         assert!(error.contains(words), "{name}: {error}");
     }
+}
+
+#[tokio::test]
+async fn the_last_error_outlives_a_change_of_the_settings() {
+    let (closed, router) = (Router::new().await.port(), Router::new().await);
+    let mut sessions = Sessions::new("node");
+    sessions.apply(vec![mk_spec("tor", closed)]);
+    wait_for(&sessions, |status| status.last_error.is_some()).await;
+    sessions.apply(vec![mk_spec("tor", router.port())]);
+    let _heard = router.establish().await;
+    let status = wait_for(&sessions, |status| {
+        status.state == SessionState::Established
+    })
+    .await;
+    assert!(status.last_error.unwrap().contains("refused"));
 }
 
 #[tokio::test]

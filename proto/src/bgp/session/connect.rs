@@ -4,11 +4,12 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use super::super::{AdjOut, Code, Export, HeaderError, NextHops, Open};
+use super::fallback::Fallback;
 use super::peer::send;
 use super::slot::{Established, Slot, State};
 use super::timer::CONNECT_TIME;
 use super::{
-    Close, Config, ConnId, ConnectFailure, Direction, Effect, Ended, Event, Offer, Out, Peer,
+    Close, Config, ConnId, ConnectFailure, Direction, Effect, Ended, Event, Out, Peer,
     SessionState, StopReason,
 };
 
@@ -47,7 +48,7 @@ impl Peer {
         }
         self.retry = None;
         self.backoff.reset();
-        self.offer = Offer::Full;
+        self.fallback = Fallback::NONE;
         self.note(Event::Stopped(reason), now, out);
     }
 
@@ -60,6 +61,7 @@ impl Peer {
         let until = now + CONNECT_TIME;
         self.ours = Some(Slot {
             id,
+            offer: self.fallback.offer(now),
             state: State::Connect { until },
         });
         out.push(Effect::Connect(id));
@@ -75,7 +77,7 @@ impl Peer {
                     local,
                     until: now + OPEN_TIME,
                 };
-                self.introduce(id, Direction::Ours, now, out);
+                self.introduce(Direction::Ours, now, out);
             }
             // A connection is made once.
             State::OpenSent { .. } | State::OpenConfirm { .. } | State::Established(_) => {}
@@ -105,32 +107,32 @@ impl Peer {
             send(stale.id, &Code::CONNECTION_COLLISION.bare(), out);
             out.push(Effect::Close(stale.id, Close::Drain));
         }
-        let state = State::OpenSent {
-            local,
-            until: now + OPEN_TIME,
-        };
-        self.theirs = Some(Slot { id, state });
-        self.introduce(id, Direction::Theirs, now, out);
+        self.theirs = Some(Slot {
+            id,
+            offer: self.fallback.offer(now),
+            state: State::OpenSent {
+                local,
+                until: now + OPEN_TIME,
+            },
+        });
+        self.introduce(Direction::Theirs, now, out);
     }
 
     /// Sends our OPEN.
-    pub(super) fn introduce(
-        &mut self,
-        id: ConnId,
-        direction: Direction,
-        now: Instant,
-        out: &mut Out,
-    ) {
+    pub(super) fn introduce(&mut self, direction: Direction, now: Instant, out: &mut Out) {
+        let Some(Slot { id, offer, .. }) = self.slot(direction) else {
+            return;
+        };
         let Config {
             local_as,
             hold_time,
             router_id,
             ..
         } = self.config;
-        let capabilities = self.offer.capabilities(&self.config);
+        let capabilities = offer.capabilities(&self.config);
         let mut bytes = Vec::new();
         Open::ours(local_as, hold_time, router_id, capabilities).encode(&mut bytes);
-        out.push(Effect::Send(id, bytes));
+        out.push(Effect::Send(*id, bytes));
         self.note(Event::Connected(direction), now, out);
     }
 

@@ -148,6 +148,9 @@ pub enum Event {
     NotificationSent(Notification),
     /// They did.
     NotificationReceived(Notification),
+    /// The peer closed in favour of another connection (6/7), and there is none: it has a session with someone else
+    /// at our address, or holds one of ours that is gone.
+    HeldElsewhere,
     /// The connection broke; in words.
     Lost(String),
     /// A broken NOTIFICATION, which gets no answer.
@@ -156,7 +159,7 @@ pub enum Event {
     Refresh(Family),
     /// Received routes were broken; the session goes on (RFC 7606).
     BrokenRoutes,
-    /// The next OPEN says less, as the peer did not like the last one.
+    /// The next OPEN says something else, as the peer did not like the last one, or all again.
     FallBack(super::Offer),
 }
 
@@ -179,6 +182,7 @@ impl Event {
             Self::ConnectFailed(_)
             | Self::NoCommonFamily
             | Self::WrongAs { .. }
+            | Self::HeldElsewhere
             | Self::Lost(_)
             | Self::BrokenNotification => true,
         }
@@ -220,6 +224,12 @@ impl fmt::Display for Event {
             Self::NotificationReceived(notification) => {
                 write!(f, "the peer closed: {notification}")
             }
+            Self::HeldElsewhere => write!(
+                f,
+                "the peer closed: the router has another session with this node already, from a second BGPPeer with \
+                 its address or from before a restart ({})",
+                Code::CONNECTION_COLLISION
+            ),
             Self::Lost(words) => write!(f, "connection lost: {words}"),
             Self::BrokenNotification => {
                 f.write_str("the peer closed with a NOTIFICATION that cannot be read")

@@ -14,7 +14,8 @@
 //! opened. Both live in the same machine, which therefore can decide which of them survives. Every input
 //! names its connection, so a late word from a closed one changes nothing.
 //!
-//! The RFC's Idle is a stopped peer or one that backs off; its Active is a started peer without a connection.
+//! The RFC's Idle is a peer without a connection: stopped, or waiting out a back-off. Its Active, waiting for the
+//! peer to connect, is never on its own here: whoever does not wait for an attempt of ours makes one.
 
 mod connect;
 mod event;
@@ -78,9 +79,9 @@ impl Config {
 /// Where a peer stands, in the words of RFC 4271 §8.2.2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SessionState {
-    /// Stopped.
+    /// Stopped, or waiting out a back-off before the next attempt.
     Idle,
-    /// Waiting for the next attempt, or for the peer to connect.
+    /// Waiting for the peer to connect. [`Peer::state`] never says so: a peer that only waits backs off, and is Idle.
     Active,
     /// Our SYN is out.
     Connect,

@@ -81,7 +81,7 @@ mod tests {
 
     fn mk_open() -> Open {
         let config = mk_config(65001, 65000, "10.0.0.9");
-        let capabilities = Offer::Full.capabilities(&config);
+        let capabilities = Offer::FULL.capabilities(&config);
         Open::ours(
             config.local_as,
             HoldTime::DEFAULT,
@@ -92,7 +92,7 @@ mod tests {
 
     fn judge(open: &Open) -> Result<Negotiated, Notification> {
         let config = mk_config(65000, 65001, "10.0.0.1");
-        validate_open(&config, &Offer::Full.capabilities(&config), open)
+        validate_open(&config, &Offer::FULL.capabilities(&config), open)
     }
 
     #[test]
@@ -234,14 +234,14 @@ mod tests {
     #[test]
     fn our_identifier_within_our_as_is_refused() {
         let config = mk_config(65001, 65001, "10.0.0.9");
-        let got = validate_open(&config, &Offer::Full.capabilities(&config), &mk_open());
+        let got = validate_open(&config, &Offer::FULL.capabilities(&config), &mk_open());
         assert_eq!(got, Err(Code::BAD_BGP_IDENTIFIER.with(&[10, 0, 0, 9])));
     }
 
     #[test]
     fn only_what_both_offered_counts() {
         let config = mk_config(65000, 65001, "10.0.0.1");
-        let bare = validate_open(&config, &Offer::Bare.capabilities(&config), &mk_open()).unwrap();
+        let bare = validate_open(&config, &Capabilities::default(), &mk_open()).unwrap();
         assert!(!bare.as4, "we did not offer it");
         let old = Capabilities {
             multiprotocol: Some(Families::only(Family::V6Unicast)),

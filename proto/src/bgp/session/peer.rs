@@ -4,10 +4,11 @@
 use std::time::Instant;
 
 use super::super::{AdjOut, Notification, Pulled, Rib};
+use super::fallback::Fallback;
 use super::retry::{Backoff, Jitter};
 use super::slot::{Established, Slot, State, earliest};
 use super::{
-    Close, Config, ConnId, Direction, Effect, Ended, Event, History, Input, Negotiated, Offer, Out,
+    Close, Config, ConnId, Direction, Effect, Ended, Event, History, Input, Negotiated, Out,
     SessionState,
 };
 
@@ -15,7 +16,7 @@ use super::{
 #[derive(Debug)]
 pub struct Peer {
     pub(super) config: Config,
-    pub(super) offer: Offer,
+    pub(super) fallback: Fallback,
     pub(super) ours: Option<Slot>,
     pub(super) theirs: Option<Slot>,
     pub(super) jitter: Jitter,
@@ -34,7 +35,7 @@ impl Peer {
     pub fn new(config: Config, seed: u64) -> Self {
         Self {
             config,
-            offer: Offer::Full,
+            fallback: Fallback::NONE,
             ours: None,
             theirs: None,
             jitter: Jitter::new(seed),
@@ -105,19 +106,14 @@ impl Peer {
         self.find(id).is_some()
     }
 
-    /// The state of the connection that has come furthest.
+    /// The state of the connection that has come furthest; Idle without one.
     #[must_use]
     pub fn state(&self) -> SessionState {
         let slots = [&self.ours, &self.theirs]
             .into_iter()
             .flatten()
             .map(Slot::name);
-        let idle = if self.started {
-            SessionState::Active
-        } else {
-            SessionState::Idle
-        };
-        slots.max().unwrap_or(idle)
+        slots.max().unwrap_or(SessionState::Idle)
     }
 
     /// What the peer has been told, if the session is Established.
@@ -188,6 +184,13 @@ impl Peer {
             return;
         };
         out.push(Effect::Close(slot.id, close));
+        match slot.state {
+            State::Connect { .. } => {}
+            State::OpenSent { .. } | State::OpenConfirm { .. } => {
+                self.fallback.failed(slot.offer, ended, &self.config, now);
+            }
+            State::Established(_) => self.fallback = Fallback::NONE,
+        }
         if self.started && self.slot(direction.other()).is_none() {
             let wait = self
                 .backoff

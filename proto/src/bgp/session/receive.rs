@@ -118,13 +118,13 @@ impl Peer {
             self.note(Event::BrokenNotification, now, out);
             return;
         };
-        let smaller = match slot.state {
+        match slot.state {
             State::Connect { .. } => return,
-            State::OpenSent { .. } | State::OpenConfirm { .. } => {
-                self.offer.after(&told, &self.config)
-            }
-            State::Established(_) => None,
-        };
+            State::OpenSent { .. } | State::OpenConfirm { .. } | State::Established(_) => {}
+        }
+        let before = self.fallback.learned();
+        let rival =
+            told.code == Code::CONNECTION_COLLISION && self.slot(direction.other()).is_none();
         self.end(
             direction,
             Close::Abort,
@@ -132,10 +132,15 @@ impl Peer {
             now,
             out,
         );
-        self.note(Event::NotificationReceived(told), now, out);
-        if let Some(smaller) = smaller {
-            self.offer = smaller;
-            self.note(Event::FallBack(smaller), now, out);
+        let event = if rival {
+            Event::HeldElsewhere
+        } else {
+            Event::NotificationReceived(told)
+        };
+        self.note(event, now, out);
+        let next = self.fallback.learned();
+        if next != before {
+            self.note(Event::FallBack(next), now, out);
         }
     }
 
@@ -148,11 +153,14 @@ impl Peer {
         now: Instant,
         out: &mut Out,
     ) {
+        let Some(slot) = self.slot(direction) else {
+            return;
+        };
+        let offered = slot.offer.capabilities(&self.config);
         let open = match Open::decode(body) {
             Ok(open) => open,
             Err(error) => return self.fail(direction, error.notification(), now, out),
         };
-        let offered = self.offer.capabilities(&self.config);
         let negotiated = match validate_open(&self.config, &offered, &open) {
             Ok(negotiated) => negotiated,
             Err(answer) => return self.reject(direction, &open, answer, now, out),

@@ -2,7 +2,8 @@
 //!
 //! Three things pull: a router that was away must be found soon, a router that refuses us must not be hammered,
 //! and a thousand nodes must not knock in step. So attempts to connect grow from 1 s to 15 s, refusals and faults
-//! from 1 s to 60 s, a session that worked and was cut comes back at once, and everything is jittered.
+//! from 1 s to 60 s, a session that worked and was cut comes back at once, and everything is jittered. Attempts and
+//! faults are counted apart: a router that was away for an hour and then says no once is asked again after 1 s.
 
 use std::time::Duration;
 
@@ -37,13 +38,16 @@ const PROVEN: Duration = Duration::from_secs(10);
 /// The growing distance between attempts.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Backoff {
-    failures: u32,
+    /// Attempts in a row without a TCP connection.
+    unreachable: u32,
+    /// Connections in a row that did not lead to a proven session.
+    faults: u32,
 }
 
 impl Backoff {
     /// Forgets all failures.
     pub(super) fn reset(&mut self) {
-        self.failures = 0;
+        *self = Self::default();
     }
 
     /// How long to wait now. `held` is how long the session was Established, if it was; `fixed` replaces the
@@ -57,9 +61,13 @@ impl Backoff {
         if held.is_some_and(|held| held >= PROVEN) {
             self.reset();
         }
-        let proven = held.is_some() && self.failures == 0;
-        let grown = FIRST.saturating_mul(1 << self.failures.min(6));
-        self.failures = self.failures.saturating_add(1);
+        let proven = held.is_some() && self.faults == 0;
+        let grown = if *ended == Ended::Unreachable {
+            grow(&mut self.unreachable)
+        } else {
+            self.unreachable = 0;
+            grow(&mut self.faults)
+        };
         match ended {
             Ended::Unreachable => fixed.unwrap_or(grown.min(CONNECT_CEILING)),
             Ended::Lost if proven => AT_ONCE,
@@ -71,6 +79,13 @@ impl Backoff {
             },
         }
     }
+}
+
+/// The time that follows from `failures`, doubled by each; counts one more.
+fn grow(failures: &mut u32) -> Duration {
+    let grown = FIRST.saturating_mul(1 << (*failures).min(6));
+    *failures = failures.saturating_add(1);
+    grown
 }
 
 /// Random numbers from a seed (SplitMix64): good enough to keep nodes out of step, and repeatable in tests.
@@ -152,10 +167,19 @@ mod tests {
             backoff.after(&Ended::Unreachable, None, Some(3 * SECOND)),
             3 * SECOND
         );
-        assert_eq!(
-            backoff.after(&Ended::Fault, None, Some(3 * SECOND)),
-            2 * SECOND
-        );
+        assert_eq!(backoff.after(&Ended::Fault, None, Some(3 * SECOND)), SECOND);
+    }
+
+    #[test]
+    fn a_router_that_was_away_and_then_refuses_is_asked_again_soon() {
+        let refused = Ended::Told(Code::BAD_PEER_AS.bare());
+        let mut backoff = Backoff::default();
+        let mut after = |ended: &Ended| backoff.after(ended, None, None).as_secs();
+        let away: Vec<u64> = (0..6).map(|_| after(&Ended::Unreachable)).collect();
+        assert_eq!(away, [1, 2, 4, 8, 15, 15]);
+        assert_eq!([after(&refused), after(&refused)], [1, 2]);
+        assert_eq!(after(&Ended::Unreachable), 1, "TCP was there in between");
+        assert_eq!(after(&refused), 4, "it still refuses");
     }
 
     #[test]

@@ -4,12 +4,14 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use super::super::{AdjOut, Kind};
-use super::{ConnId, Negotiated, SessionState};
+use super::{ConnId, Negotiated, Offer, SessionState};
 
 /// A connection and where it stands. Each state carries what only it knows.
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) id: ConnId,
+    /// What our OPEN on it offers.
+    pub(super) offer: Offer,
     pub(super) state: State,
 }
 

@@ -8,9 +8,6 @@ use super::{Close, ConnId, Direction, Effect, Ended, Event, Out, Output, Peer};
 
 /// How long a SYN may stay unanswered: three retransmissions by the kernel.
 pub(super) const CONNECT_TIME: Duration = Duration::from_secs(10);
-/// Shortest send hold time. RFC 9687 says 8 min; a router whose window is shut for that long holds stale
-/// routes, so the choice here is that of `OpenBGPD`.
-const SEND_HOLD: Duration = Duration::from_secs(90);
 
 impl Peer {
     pub(super) fn output(&mut self, id: ConnId, output: Output, now: Instant) {
@@ -22,8 +19,7 @@ impl Peer {
             // Their own deadlines are stricter.
             State::Connect { .. } | State::OpenSent { .. } | State::OpenConfirm { .. } => {}
             State::Established(session) => {
-                let twice = session.negotiated.hold.duration().unwrap_or_default() * 2;
-                let until = now + twice.max(SEND_HOLD);
+                let until = now + session.negotiated.hold.send_hold();
                 match output {
                     Output::Drained => session.send_hold = None,
                     Output::Moving => session.send_hold = Some(until),

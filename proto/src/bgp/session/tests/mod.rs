@@ -1,6 +1,7 @@
 //! One peer on a bench: messages by hand, time by hand.
 
 mod chaos;
+mod fallback;
 mod table;
 mod timing;
 
@@ -8,8 +9,8 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use super::super::{
-    Capabilities, Code, Families, Family, Frame, HEADER, HeaderError, HoldTime, Kind, Notification,
-    Open, Peek, Prefix, Refresh, Rib, RouteAttrs, write_keepalive,
+    Code, Families, Family, Frame, HEADER, HeaderError, HoldTime, Kind, Notification, Open, Peek,
+    Prefix, Refresh, Rib, RouteAttrs, write_keepalive,
 };
 use super::slot::Slot;
 use super::*;
@@ -80,13 +81,6 @@ impl Bench {
         }
         bench.give(Input::Start);
         let id = bench.ours();
-        if state == SessionState::Active {
-            bench.give(Input::ConnectFailed(
-                id,
-                ConnectFailure::Refused("no".into()),
-            ));
-            return bench;
-        }
         if state >= SessionState::OpenSent {
             bench.give(Input::Connected(id, LOCAL));
         }
@@ -133,7 +127,7 @@ impl Bench {
 
 fn mk_open_of(config: &Config) -> Vec<u8> {
     let mut out = Vec::new();
-    let capabilities = Offer::Full.capabilities(config);
+    let capabilities = Offer::FULL.capabilities(config);
     Open::ours(
         config.local_as,
         config.hold_time,

@@ -7,7 +7,7 @@ type Row = [(Option<Code>, SessionState); 5];
 
 #[test]
 fn every_message_in_every_state_has_its_answer() {
-    use SessionState::{Active, Established, OpenConfirm, OpenSent};
+    use SessionState::{Established, Idle, OpenConfirm, OpenSent};
     let cease = mk_notification(Code::ADMINISTRATIVE_SHUTDOWN);
     let messages = [mk_open(), mk_update(), cease, mk_keepalive(), mk_refresh()];
     // Rows: OPEN, UPDATE, NOTIFICATION, KEEPALIVE, ROUTE-REFRESH; answer and state after.
@@ -16,28 +16,28 @@ fn every_message_in_every_state_has_its_answer() {
             OpenSent,
             [
                 (None, OpenConfirm),
-                (Some(Code::UNEXPECTED_IN_OPEN_SENT), Active),
-                (None, Active),
-                (Some(Code::UNEXPECTED_IN_OPEN_SENT), Active),
-                (Some(Code::UNEXPECTED_IN_OPEN_SENT), Active),
+                (Some(Code::UNEXPECTED_IN_OPEN_SENT), Idle),
+                (None, Idle),
+                (Some(Code::UNEXPECTED_IN_OPEN_SENT), Idle),
+                (Some(Code::UNEXPECTED_IN_OPEN_SENT), Idle),
             ],
         ),
         (
             OpenConfirm,
             [
-                (Some(Code::UNEXPECTED_IN_OPEN_CONFIRM), Active),
-                (Some(Code::UNEXPECTED_IN_OPEN_CONFIRM), Active),
-                (None, Active),
+                (Some(Code::UNEXPECTED_IN_OPEN_CONFIRM), Idle),
+                (Some(Code::UNEXPECTED_IN_OPEN_CONFIRM), Idle),
+                (None, Idle),
                 (None, Established),
-                (Some(Code::UNEXPECTED_IN_OPEN_CONFIRM), Active),
+                (Some(Code::UNEXPECTED_IN_OPEN_CONFIRM), Idle),
             ],
         ),
         (
             Established,
             [
-                (Some(Code::UNEXPECTED_IN_ESTABLISHED), Active),
+                (Some(Code::UNEXPECTED_IN_ESTABLISHED), Idle),
                 (None, Established),
-                (None, Active),
+                (None, Idle),
                 (None, Established),
                 (None, Established),
             ],
@@ -51,7 +51,7 @@ fn every_message_in_every_state_has_its_answer() {
             let name = format!("message type {} in {state}", message[18]);
             assert_eq!(bench.answer().map(|sent| sent.code), answer, "{name}");
             assert_eq!(bench.peer.state(), after, "{name}");
-            assert_eq!(bench.closed(), after == Active, "{name}");
+            assert_eq!(bench.closed(), after == Idle, "{name}");
             if answer.is_some() {
                 assert_eq!(bench.answer().unwrap().data, [message[18]], "{name}");
             }
@@ -61,28 +61,28 @@ fn every_message_in_every_state_has_its_answer() {
 
 #[test]
 fn every_other_input_in_every_state_leads_where_the_rfc_says() {
-    use SessionState::{Active, Connect, Established, Idle, OpenConfirm, OpenSent};
+    use SessionState::{Connect, Established, Idle, OpenConfirm, OpenSent};
     let stop = || Input::Stop(StopReason::Shutdown("bye".into()));
     let lost = |id| Input::Lost(id, "gone".into());
     let failed = |id| Input::ConnectFailed(id, ConnectFailure::Refused("no".into()));
     for (state, start, connected, fail, loss, garbled) in [
-        (Connect, Connect, OpenSent, Active, Active, Active),
-        (OpenSent, OpenSent, OpenSent, OpenSent, Active, Active),
+        (Connect, Connect, OpenSent, Idle, Idle, Idle),
+        (OpenSent, OpenSent, OpenSent, OpenSent, Idle, Idle),
         (
             OpenConfirm,
             OpenConfirm,
             OpenConfirm,
             OpenConfirm,
-            Active,
-            Active,
+            Idle,
+            Idle,
         ),
         (
             Established,
             Established,
             Established,
             Established,
-            Active,
-            Active,
+            Idle,
+            Idle,
         ),
     ] {
         let after = |input: &dyn Fn(ConnId) -> Input<'static>| {
@@ -164,26 +164,20 @@ fn a_wrong_as_is_named() {
 }
 
 #[test]
-fn capabilities_shrink_when_the_peer_refuses_them() {
-    let mut bench = Bench::new();
-    bench.give(Input::Start);
-    let mut offers = Vec::new();
-    for _ in 0..4 {
-        let id = bench.ours();
-        bench.give(Input::Connected(id, LOCAL));
-        let Some(Effect::Send(_, open)) = bench.out.first() else {
-            panic!("no OPEN")
-        };
-        offers.push(Open::decode(&open[HEADER..]).unwrap().capabilities);
-        bench.receive(id, &mk_notification(Code::UNSUPPORTED_OPTIONAL_PARAMETER));
-        bench.advance();
+fn a_session_that_the_router_has_with_someone_else_is_told_and_a_collision_is_not() {
+    for (second, told) in [(false, true), (true, false)] {
+        let mut bench = Bench::reach(SessionState::OpenSent);
+        let ours = bench.ours();
+        if second {
+            let theirs = bench.peer.mint();
+            bench.give(Input::Accepted(theirs, LOCAL));
+        }
+        bench.receive(ours, &mk_notification(Code::CONNECTION_COLLISION));
+        let error = bench.peer.last_error();
+        let words = |error: &str| error.contains("has another session with this node already");
+        assert_eq!(error.is_some_and(words), told, "{error:?}");
+        assert_eq!(error.is_some(), told, "{error:?}");
     }
-    assert!(offers[0].route_refresh && !offers[1].route_refresh);
-    assert!(offers[1].four_octet_as.is_some());
-    assert_eq!(
-        offers[2..],
-        [Capabilities::default(), Capabilities::default()]
-    );
 }
 
 #[test]

@@ -1,0 +1,209 @@
+//! What the OPENs offer to a router that refuses.
+
+use super::*;
+
+/// How a router may answer an OPEN.
+enum Reply {
+    /// This NOTIFICATION, with data.
+    Refuse(Code, &'static [u8]),
+    /// Closes without a word.
+    Hang,
+    /// A session, which it resets after a minute.
+    Accept,
+}
+
+/// An answer, and what the next OPEN offers.
+type Step = (Reply, &'static [u8]);
+
+const REFUSED: Reply = Reply::Refuse(Code::UNSUPPORTED_CAPABILITY, &[]);
+
+/// Connects, and returns what the OPEN offers: the codes of its capabilities.
+fn offered(bench: &mut Bench) -> Vec<u8> {
+    let id = bench.ours();
+    bench.give(Input::Connected(id, LOCAL));
+    let Some(Effect::Send(_, open)) = bench.out.first() else {
+        panic!("no OPEN")
+    };
+    let seen = Open::decode(&open[HEADER..]).unwrap().capabilities;
+    [
+        (1, seen.multiprotocol.is_some()),
+        (2, seen.route_refresh),
+        (65, seen.four_octet_as.is_some()),
+    ]
+    .into_iter()
+    .filter_map(|(code, there)| there.then_some(code))
+    .collect()
+}
+
+/// One answer of the router, and the wait after it.
+fn reply(bench: &mut Bench, reply: &Reply) {
+    let id = bench.ours();
+    match reply {
+        Reply::Refuse(code, data) => {
+            let mut bytes = Vec::new();
+            code.with(data).encode(&mut bytes);
+            bench.receive(id, &bytes);
+        }
+        Reply::Hang => bench.give(Input::Lost(id, "gone".into())),
+        Reply::Accept => {
+            bench.receive(id, &mk_open());
+            bench.receive(id, &mk_keepalive());
+            assert_eq!(bench.peer.state(), SessionState::Established);
+            bench.now += 60 * SECOND;
+            bench.receive(id, &mk_notification(Code::ADMINISTRATIVE_RESET));
+        }
+    }
+    bench.advance();
+}
+
+#[test]
+fn each_refusal_shrinks_the_offer_and_everything_else_brings_it_back() {
+    const ALL: &[u8] = &[1, 2, 65];
+    const FAMILY: &[u8] = &[1, 4, 0, 1, 0, 1];
+    let parameter = || Reply::Refuse(Code::UNSUPPORTED_OPTIONAL_PARAMETER, &[]);
+    let listing = |data| Reply::Refuse(Code::UNSUPPORTED_CAPABILITY, data);
+    // Name, our AS, and what happens.
+    let table: [(&str, u32, Vec<Step>); 11] = [
+        (
+            "no parameters",
+            65000,
+            vec![
+                (parameter(), &[1, 65]),
+                (parameter(), &[]),
+                (parameter(), ALL),
+            ],
+        ),
+        (
+            "no names",
+            65000,
+            vec![(REFUSED, &[1, 65]), (REFUSED, &[]), (REFUSED, ALL)],
+        ),
+        (
+            "a large AS keeps 65",
+            70000,
+            vec![(REFUSED, &[1, 65]), (REFUSED, &[65]), (REFUSED, ALL)],
+        ),
+        (
+            "only what is named",
+            65000,
+            vec![
+                (listing(FAMILY), &[2, 65]),
+                (listing(&[2, 0]), &[65]),
+                (listing(&[65, 4, 0, 0, 0xfd, 0xe8]), &[]),
+            ],
+        ),
+        (
+            "65 is named and needed",
+            70000,
+            vec![(listing(&[65, 4, 0, 1, 0x11, 0x70]), ALL)],
+        ),
+        (
+            "a family that we lack",
+            65000,
+            vec![(listing(&[1, 4, 0, 2, 0, 1]), ALL)],
+        ),
+        (
+            "a capability that we left out is missed",
+            65000,
+            vec![(REFUSED, &[1, 65]), (listing(&[2, 0]), ALL)],
+        ),
+        (
+            "data that cannot be read",
+            65000,
+            vec![(listing(&[1, 200, 0]), &[1, 65])],
+        ),
+        (
+            "a close without a word",
+            65000,
+            vec![(REFUSED, &[1, 65]), (Reply::Hang, ALL)],
+        ),
+        (
+            "another complaint",
+            70000,
+            vec![
+                (REFUSED, &[1, 65]),
+                (Reply::Refuse(Code::BAD_PEER_AS, &[]), ALL),
+            ],
+        ),
+        (
+            "a session that ends",
+            65000,
+            vec![(REFUSED, &[1, 65]), (Reply::Accept, ALL)],
+        ),
+    ];
+    for (name, local_as, answers) in table {
+        let mut bench = Bench::with(mk_config(local_as, 65001, "10.0.0.1"));
+        bench.give(Input::Start);
+        assert_eq!(offered(&mut bench), ALL, "{name}");
+        for (step, (answer, want)) in answers.iter().enumerate() {
+            reply(&mut bench, answer);
+            assert_eq!(offered(&mut bench), *want, "{name}, answer {step}");
+        }
+    }
+}
+
+#[test]
+fn ipv6_is_never_given_up() {
+    let config = Config {
+        families: Families::only(Family::V6Unicast),
+        ..mk_config(65000, 65001, "10.0.0.1")
+    };
+    let mut bench = Bench::with(config);
+    bench.give(Input::Start);
+    for want in [&[1, 2, 65][..], &[1, 65], &[1], &[1, 2, 65]] {
+        assert_eq!(offered(&mut bench), want);
+        reply(&mut bench, &REFUSED);
+    }
+}
+
+#[test]
+fn a_refusal_is_forgotten_after_five_minutes_without_an_answer() {
+    for (minutes, want) in [(4, &[1, 65][..]), (6, &[1, 2, 65])] {
+        let mut bench = Bench::new();
+        bench.give(Input::Start);
+        offered(&mut bench);
+        reply(&mut bench, &REFUSED);
+        let end = bench.now + minutes * 60 * SECOND;
+        while bench.now < end {
+            let id = bench.ours();
+            let refused = ConnectFailure::Refused("no".into());
+            bench.give(Input::ConnectFailed(id, refused));
+            bench.advance();
+        }
+        assert_eq!(offered(&mut bench), want, "{minutes} min");
+    }
+}
+
+#[test]
+fn each_connection_is_judged_by_what_its_own_open_offered() {
+    let mut bench = Bench::new();
+    bench.give(Input::Start);
+    offered(&mut bench);
+    let theirs = bench.peer.mint();
+    bench.give(Input::Accepted(theirs, LOCAL));
+    let ours = bench.ours();
+    let mut refusal = Vec::new();
+    Code::UNSUPPORTED_CAPABILITY
+        .with(&[65, 4, 0, 0, 0xfd, 0xe8])
+        .encode(&mut refusal);
+    bench.receive(ours, &refusal);
+    bench.receive(theirs, &mk_open());
+    bench.receive(theirs, &mk_keepalive());
+    assert!(bench.peer.negotiated().unwrap().as4, "its OPEN had 65");
+}
+
+#[test]
+fn what_changes_in_the_offer_is_told() {
+    let mut bench = Bench::new();
+    bench.give(Input::Start);
+    offered(&mut bench);
+    let id = bench.ours();
+    bench.receive(id, &mk_notification(Code::UNSUPPORTED_CAPABILITY));
+    let last = bench.peer.history().iter().last().unwrap();
+    assert_eq!(
+        last.event.to_string(),
+        "the next OPEN offers address families and 4-byte AS numbers only"
+    );
+    let error = bench.peer.last_error().unwrap();
+    assert!(error.contains("unsupported capability"), "{error}");
+}
