@@ -105,6 +105,7 @@ fn mk_slice(number: u32) -> EndpointSlice {
     let owner = portolan_api::annotation::SERVICE_NAME.to_owned();
     metadata.labels = Some([(owner, name)].into());
     EndpointSlice {
+        address_type: "IPv4".to_owned(),
         metadata,
         endpoints: vec![Endpoint {
             conditions: Conditions::default(),

@@ -95,7 +95,7 @@ fn hello(id: &str) -> Result<Vec<u8>> {
         authenticated: false,
         single_hop: true,
     };
-    let capabilities = Offer::Full.capabilities(&config);
+    let capabilities = Offer::FULL.capabilities(&config);
     let mut bytes = Vec::new();
     Open::ours(
         config.local_as,
