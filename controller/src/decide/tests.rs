@@ -774,3 +774,33 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_pool_that_can_not_be_read_goes_on_serving_and_nothing_is_written_over_and_over() {
+    let mut world = mk_world(&[("p", "10.0.0.0/30")]);
+    world.node("a");
+    world.speaker("a", "a");
+    world.l2();
+    world.create("web");
+    world.endpoints("web", &["a"]);
+    world.settle();
+    let config = world.config.clone().map(|config| config.spec);
+    let key = (String::new(), "p".to_owned());
+    world.observe(Event::Pool(Change::Unreadable(key, "no idea".to_owned())));
+    world.settle();
+    assert_eq!(world.config.clone().map(|config| config.spec), config);
+    assert_eq!(world.ips("web"), "10.0.0.0");
+    assert_eq!(world.placement("web"), Some("a"));
+    world.create("more");
+    world.settle();
+    assert_eq!(world.ips("more"), "10.0.0.1");
+    world.pool("p", "10.0.0.0/30");
+    world.settle();
+    world.pool("p", "10.0.0.0/29");
+    world.settle();
+    let pools = &world.config.as_ref().unwrap().spec.pools;
+    assert_eq!(
+        (pools.len(), &pools[0].spec.addresses[0]),
+        (1, &"10.0.0.0/29".to_owned())
+    );
+}

@@ -172,8 +172,6 @@ pub struct Model {
     pub services: Services,
     /// User objects.
     pub sources: Sources,
-    /// User objects that can not be decoded: the rules made from them before stay in force.
-    pub unreadable: BTreeSet<(Kind, String)>,
     /// The compiled configuration as the API server has it.
     pub config: Option<SpeakerConfig>,
     /// Labels of namespaces.

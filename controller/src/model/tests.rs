@@ -235,3 +235,17 @@ fn only_a_change_of_nodes_makes_a_slice_interesting() {
     }
     assert!(!model.endpoints.any(&key()));
 }
+
+#[test]
+fn an_object_that_can_be_read_again_is_not_unreadable_any_more() {
+    let mut model = mk_model();
+    let key = (String::new(), "p".to_owned());
+    model.apply(Event::Pool(Change::Apply(mk_pool(3))), mk_start());
+    let unreadable = Change::Unreadable(key, "no idea".to_owned());
+    model.apply(Event::Pool(unreadable), mk_start());
+    assert_eq!(model.sources.unreadable.len(), 1);
+    model.dirty.config = false;
+    model.apply(Event::Pool(Change::Apply(mk_pool(4))), mk_start());
+    assert!(model.sources.unreadable.is_empty());
+    assert!(model.dirty.config);
+}
