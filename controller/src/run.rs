@@ -114,7 +114,7 @@ pub async fn run(
     };
     tokio::spawn(sink.run(queue));
 
-    let core = Core::new(&settings.identity, settings.class);
+    let core = Core::new(&settings.identity, &settings.namespace, settings.class);
     let shell = Shell {
         core,
         client,

@@ -1,6 +1,6 @@
 //! User objects: what they ask for, and whether that changed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use kube::Resource;
 use portolan_api::compile::{Kind, Sources};
@@ -34,8 +34,7 @@ impl Model {
             }
             Change::Delete((_, name)) => {
                 let held = table(&mut self.sources).remove(&name);
-                self.buried
-                    .extend(held.and_then(|held| held.meta().uid.clone()));
+                self.bury(held.and_then(|held| held.meta().uid.clone()));
                 self.sources.unreadable.remove(&(kind, name));
                 self.dirty.config = true;
             }
@@ -52,6 +51,7 @@ impl Model {
     pub(super) fn refresh_sources<K: Source>(
         &mut self,
         listed: Listed<Change<K>>,
+        buried: &HashSet<String>,
         kind: Kind,
         table: impl Fn(&mut Sources) -> &mut BTreeMap<String, K>,
     ) {
@@ -70,7 +70,7 @@ impl Model {
                 Change::Apply(object) => object.meta().uid.as_ref(),
                 _ => None,
             };
-            if uid.is_none_or(|uid| !self.buried.contains(uid)) {
+            if uid.is_none_or(|uid| !buried.contains(uid)) {
                 names.insert(name);
                 self.source(change, kind, &table);
             }
