@@ -69,7 +69,7 @@ impl Core {
         let labels = &self.model.namespaces.get(&entry.key.namespace)?.labels;
         let strange = self.strange(service);
         if !strange.is_empty() {
-            return Some(self.leave(id, Refusal::Strange(strange)));
+            return Some(self.leave(id, &Refusal::Strange(strange)));
         }
         let mut words = Vec::new();
         if self.alloc.holding(id).is_empty() {
@@ -123,13 +123,13 @@ impl Core {
     }
 
     /// Says why a Service is not served, and changes nothing else about it.
-    fn leave(&mut self, id: ServiceId, refusal: Refusal) -> Wanted {
+    fn leave(&mut self, id: ServiceId, refusal: &Refusal) -> Wanted {
         self.alloc.release(id);
         if let Some(placement) = self.placements.remove(&id) {
             self.load.remove(&placement);
         }
         self.decided.insert(id, Some(refusal.reason()));
-        let verdict = self.verdict(Holding::default(), None, Some(&refusal), false);
+        let verdict = self.verdict(Holding::default(), None, Some(refusal), false);
         Wanted {
             addresses: None,
             pools: None,

@@ -825,7 +825,7 @@ fn addresses_of_another_load_balancer_stay_until_a_pool_has_them() {
     let mut world = mk_world(&[]);
     world.edit("one", |s| show(s, &["192.0.2.7"]));
     world.edit("many", |s| {
-        show(s, &["192.0.2.8", "198.51.100.1", "198.51.100.2"])
+        show(s, &["192.0.2.8", "198.51.100.1", "198.51.100.2"]);
     });
     world.restart();
     world.settle();
