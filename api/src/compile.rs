@@ -7,16 +7,18 @@
 //! ```
 //!
 //! Every object is judged alone: a refusal never touches another object. The last good version of a refused object is
-//! taken from the configuration compiled before, so this is a function of its arguments and survives restarts.
+//! taken from the configuration compiled before, so this is a function of its arguments and survives restarts. An object
+//! that can not even be decoded is as one that is refused, but nothing can be said on it.
 
 mod advertisements;
 mod communities;
 mod peers;
 mod pools;
+mod rivals;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ipnetwork::IpNetwork;
 
@@ -47,6 +49,23 @@ pub struct Sources {
     pub communities: BTreeMap<String, Community>,
     /// Ranges that ClusterIPs come from.
     pub service_cidrs: BTreeMap<String, ServiceCIDR>,
+    /// Objects that are there and can not be decoded. None of them stands in a table above.
+    pub unreadable: BTreeSet<(Kind, String)>,
+    /// Portolan's own namespace, the only one that Secrets are read from. `None` where it is not known.
+    pub namespace: Option<String>,
+}
+
+impl Sources {
+    /// Names of the objects of a kind that can not be decoded.
+    fn unreadable(&self, kind: Kind) -> impl Iterator<Item = &String> {
+        let of_kind = self.unreadable.iter().filter(move |(of, _)| *of == kind);
+        of_kind.map(|(_, name)| name)
+    }
+
+    /// Whether there is such a pool, readable or not.
+    fn has_pool(&self, name: &str) -> bool {
+        self.pools.contains_key(name) || self.unreadable(Kind::Pool).any(|other| other == name)
+    }
 }
 
 /// Which object a judgement is about.
@@ -186,31 +205,28 @@ fn refused(kind: Kind, name: &str, refusal: &Refusal, last_good: bool) -> Judgem
         ""
     };
     let message = format!("{}{suffix}", refusal.message);
+    let mut verdicts = vec![Verdict::no(ACCEPTED, refusal.reason, message)];
+    if matches!(kind, Kind::L2 | Kind::Bgp) {
+        // What was said of a former version must not stand beside the refusal.
+        let why = "not looked up, because the object is refused: see condition Accepted";
+        verdicts.push(Verdict::no(RESOLVED_REFS, "NotAccepted", why));
+    }
     Judgement {
         kind,
         name: name.to_owned(),
-        verdicts: vec![Verdict::no(ACCEPTED, refusal.reason, message)],
+        verdicts,
     }
 }
 
-/// Keeps the new rule, or else the rule of the last good version, and writes the judgement.
-fn keep<R: Clone>(
+/// The rules of the objects that can not be decoded.
+fn unread<'a, R>(
+    sources: &'a Sources,
     kind: Kind,
-    name: &str,
-    result: Result<(R, Option<Result<(), String>>), Refusal>,
-    last: Option<&R>,
-    judgements: &mut Vec<Judgement>,
-) -> Option<R> {
-    match result {
-        Ok((rule, refs)) => {
-            judgements.push(accepted(kind, name, refs));
-            Some(rule)
-        }
-        Err(refusal) => {
-            judgements.push(refused(kind, name, &refusal, last.is_some()));
-            last.cloned()
-        }
-    }
+    last: &'a [R],
+    name_of: fn(&R) -> &str,
+) -> impl Iterator<Item = &'a R> {
+    let unreadable = sources.unreadable(kind);
+    unreadable.filter_map(move |name| last.iter().find(|rule| name_of(rule) == name))
 }
 
 /// Checks every selector of a list.

@@ -9,18 +9,23 @@
 //! No clock of another machine matters: a challenger measures, with its own monotonic clock, how long the record has not
 //! changed since *it* saw it change. The holder counts from the moment before it sent the write that succeeded, so its
 //! time always ends first. A write carries the `resourceVersion` that it was decided on: of two challengers one wins.
+//!
+//! The record names the process as well, by a number that it draws when it starts. A process that finds its own name with
+//! another number is the successor of the holder (a container that was restarted) and goes on at once; one that has led
+//! itself has a namesake, and yields.
+
+mod candidate;
 
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
-use kube::api::{Api, PostParams};
-use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 
-use portolan_api::annotation::COMPONENT;
+pub use candidate::Candidate;
 
+/// Annotation on the Lease: which process of the holder's name wrote the record.
+pub const PROCESS: &str = "portolan.dev/process";
 /// Name of the Lease.
 pub const LEASE: &str = "portolan-controller";
 /// A record that has not changed for this long has no holder any more.
@@ -28,12 +33,6 @@ const DURATION: Duration = Duration::from_secs(5);
 /// The holder stops this long after it began its last successful renewal; what is left to `DURATION` is for requests
 /// that are still on their way.
 const RENEW_DEADLINE: Duration = Duration::from_millis(3500);
-/// Time between two steps.
-const INTERVAL: Duration = Duration::from_secs(1);
-/// Time to the next step after one that failed: there must be time for it before `RENEW_DEADLINE`.
-const RETRY: Duration = Duration::from_millis(250);
-/// Longest time for one request.
-const REQUEST: Duration = Duration::from_millis(1200);
 
 /// Whether we lead, and how long we may act on it without a further renewal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +62,8 @@ impl Leadership {
 pub enum Action {
     /// Somebody else holds it.
     Wait,
+    /// Another process holds it under our name, and until now we did: two run with one identity.
+    Yield,
     /// There is none: create it.
     Create(LeaseSpec),
     /// Take it over or renew it.
@@ -73,6 +74,8 @@ pub enum Action {
 #[derive(Debug)]
 pub struct Election {
     identity: String,
+    /// This process among those of our name.
+    process: String,
     /// The record, and when we saw it change.
     seen: Option<(LeaseSpec, Instant)>,
     until: Option<Instant>,
@@ -82,9 +85,10 @@ pub struct Election {
 impl Election {
     /// A candidate that has seen nothing yet.
     #[must_use]
-    pub fn new(identity: &str) -> Self {
+    pub fn new(identity: &str, process: &str) -> Self {
         Self {
             identity: identity.to_owned(),
+            process: process.to_owned(),
             seen: None,
             until: None,
             term: 0,
@@ -92,8 +96,10 @@ impl Election {
     }
 
     /// Decides what to do, given the Lease as it was just read. `wall` only tells humans when.
-    pub fn step(&mut self, lease: Option<&LeaseSpec>, now: Instant, wall: Timestamp) -> Action {
-        let Some(record) = lease else {
+    pub fn step(&mut self, lease: Option<&Lease>, now: Instant, wall: Timestamp) -> Action {
+        let empty = LeaseSpec::default();
+        let record = lease.map(|lease| lease.spec.as_ref().unwrap_or(&empty));
+        let Some(record) = record else {
             self.seen = None;
             return Action::Create(self.record(None, wall));
         };
@@ -102,7 +108,9 @@ impl Election {
         }
         let since = self.seen.as_ref().map_or(now, |(_, since)| *since);
         let holder = record.holder_identity.as_deref().unwrap_or_default();
-        let ours = holder == self.identity;
+        let named = holder == self.identity;
+        let namesake = named && self.term > 0 && lease.and_then(process) != Some(&self.process);
+        let ours = named && !namesake;
         let seconds = record
             .lease_duration_seconds
             .and_then(|s| u64::try_from(s).ok());
@@ -110,8 +118,10 @@ impl Election {
         if ours || holder.is_empty() || now.duration_since(since) >= lasts {
             return Action::Replace(self.record(Some(record), wall));
         }
-        self.until = None;
-        Action::Wait
+        match self.until.take() {
+            Some(_) if namesake => Action::Yield,
+            _ => Action::Wait,
+        }
     }
 
     /// The write that was begun at `began` succeeded.
@@ -155,133 +165,9 @@ impl Election {
     }
 }
 
-/// Why a step of the election failed.
-#[derive(Debug, thiserror::Error)]
-enum StepError {
-    #[error("reading Lease {LEASE}: {0}")]
-    Read(#[source] kube::Error),
-    #[error("writing Lease {LEASE}: {0}")]
-    Write(#[source] kube::Error),
-    #[error("the API server did not answer within {} ms", REQUEST.as_millis())]
-    TimedOut,
-}
-
-/// Takes part in the election until the token is cancelled, then gives the Lease back.
-pub async fn run(
-    api: Api<Lease>,
-    identity: String,
-    leadership: watch::Sender<Leadership>,
-    shutdown: CancellationToken,
-) {
-    let mut election = Election::new(&identity);
-    let mut failing = false;
-    // A little off the beat of the others, from our name: no randomness needed.
-    let jitter = Duration::from_millis(u64::from(identity.bytes().fold(0_u8, u8::wrapping_add)));
-    loop {
-        match step(&api, &mut election).await {
-            Ok(()) => failing = false,
-            Err(error) => {
-                if !std::mem::replace(&mut failing, true) {
-                    tracing::warn!(%error, "leader election; trying again every second");
-                }
-            }
-        }
-        announce(&leadership, election.leadership());
-        // Leadership ends by the clock, not by the next step.
-        let pause = tokio::time::sleep(if failing { RETRY } else { INTERVAL } + jitter / 4);
-        tokio::select! {
-            () = shutdown.cancelled() => break,
-            () = pause => {}
-        }
-    }
-    let held = election.leadership();
-    leadership.send_replace(Leadership::NONE);
-    if held.holds(now()) {
-        release(&api, &identity).await;
-    }
-}
-
-fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
-}
-
-fn announce(leadership: &watch::Sender<Leadership>, new: Leadership) {
-    let old = leadership.send_replace(new);
-    let (before, after) = (old.holds(now()), new.holds(now()));
-    if before != after {
-        tracing::info!(leading = after, "leadership changed");
-    }
-}
-
-async fn step(api: &Api<Lease>, election: &mut Election) -> Result<(), StepError> {
-    let read = tokio::time::timeout(REQUEST, api.get_opt(LEASE)).await;
-    let lease = read
-        .map_err(|_| StepError::TimedOut)?
-        .map_err(StepError::Read)?;
-    let began = now();
-    let spec = lease
-        .as_ref()
-        .map(|lease| lease.spec.clone().unwrap_or_default());
-    let parameters = PostParams::default();
-    let write = match election.step(spec.as_ref(), began, Timestamp::now()) {
-        Action::Wait => return Ok(()),
-        Action::Create(spec) => {
-            let mut lease = lease.unwrap_or_default();
-            lease.metadata.name = Some(LEASE.to_owned());
-            lease
-                .metadata
-                .labels
-                .get_or_insert_default()
-                .insert(COMPONENT.to_owned(), "controller".to_owned());
-            lease.spec = Some(spec);
-            tokio::time::timeout(REQUEST, api.create(&parameters, &lease)).await
-        }
-        Action::Replace(spec) => {
-            let mut lease = lease.unwrap_or_default();
-            lease
-                .metadata
-                .labels
-                .get_or_insert_default()
-                .insert(COMPONENT.to_owned(), "controller".to_owned());
-            lease.spec = Some(spec);
-            tokio::time::timeout(REQUEST, api.replace(LEASE, &parameters, &lease)).await
-        }
-    };
-    match write {
-        Ok(Ok(_)) => election.renewed(began),
-        Ok(Err(kube::Error::Api(status))) if status.is_conflict() || status.is_already_exists() => {
-            election.lost();
-        }
-        Ok(Err(error)) => return Err(StepError::Write(error)),
-        Err(_) => return Err(StepError::TimedOut),
-    }
-    Ok(())
-}
-
-/// Lets the next one begin at once.
-async fn release(api: &Api<Lease>, identity: &str) {
-    let give_back = async {
-        let mut lease = api.get(LEASE).await?;
-        let Some(spec) = lease
-            .spec
-            .as_mut()
-            .filter(|s| s.holder_identity.as_deref() == Some(identity))
-        else {
-            return Ok(());
-        };
-        spec.holder_identity = Some(String::new());
-        spec.renew_time = Some(MicroTime(Timestamp::now()));
-        api.replace(LEASE, &PostParams::default(), &lease)
-            .await
-            .map(drop)
-    };
-    match tokio::time::timeout(REQUEST, give_back).await {
-        Ok(Ok(())) => tracing::info!("gave the Lease back"),
-        Ok(Err(error)) => {
-            tracing::warn!(%error, "giving the Lease back failed: it runs out by itself");
-        }
-        Err(_) => tracing::warn!("giving the Lease back took too long: it runs out by itself"),
-    }
+/// Which process wrote the record.
+fn process(lease: &Lease) -> Option<&String> {
+    lease.metadata.annotations.as_ref()?.get(PROCESS)
 }
 
 #[cfg(test)]
@@ -290,14 +176,22 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn mk_record(holder: &str, tick: i64) -> LeaseSpec {
-        LeaseSpec {
+    fn mk_record(holder: &str, tick: i64) -> Lease {
+        mk_record_of(holder, "7", tick)
+    }
+
+    fn mk_record_of(holder: &str, process: &str, tick: i64) -> Lease {
+        let mut lease = Lease::default();
+        let annotations = lease.metadata.annotations.get_or_insert_default();
+        annotations.insert(PROCESS.to_owned(), process.to_owned());
+        lease.spec = Some(LeaseSpec {
             holder_identity: Some(holder.to_owned()),
             lease_duration_seconds: Some(5),
             renew_time: Timestamp::from_second(tick).ok().map(MicroTime),
             lease_transitions: Some(3),
             ..LeaseSpec::default()
-        }
+        });
+        lease
     }
 
     fn wall() -> Timestamp {
@@ -307,7 +201,7 @@ mod tests {
     #[test]
     fn a_record_that_changes_is_respected_and_one_that_does_not_is_taken_over() {
         let start = mk_start();
-        let mut election = Election::new("me");
+        let mut election = Election::new("me", "7");
         for second in 0..8 {
             let record = mk_record("other", i64::from(second));
             let action = election.step(Some(&record), start + SECOND * second, wall());
@@ -329,7 +223,7 @@ mod tests {
     #[test]
     fn a_clock_of_the_future_in_the_record_changes_nothing() {
         let start = mk_start();
-        let mut election = Election::new("me");
+        let mut election = Election::new("me", "7");
         let record = mk_record("other", 4_000_000_000);
         assert_eq!(election.step(Some(&record), start, wall()), Action::Wait);
         let action = election.step(Some(&record), start + SECOND * 5, wall());
@@ -340,12 +234,12 @@ mod tests {
     fn an_absent_a_released_and_our_own_record_are_taken_at_once() {
         let now = mk_start();
         assert!(matches!(
-            Election::new("me").step(None, now, wall()),
+            Election::new("me", "7").step(None, now, wall()),
             Action::Create(_)
         ));
         for holder in ["", "me"] {
             let record = mk_record(holder, 1);
-            let action = Election::new("me").step(Some(&record), now, wall());
+            let action = Election::new("me", "7").step(Some(&record), now, wall());
             assert!(matches!(action, Action::Replace(_)), "holder {holder:?}");
         }
     }
@@ -353,11 +247,11 @@ mod tests {
     #[test]
     fn the_holder_always_stops_before_a_challenger_begins() {
         let start = mk_start();
-        let mut holder = Election::new("holder");
+        let mut holder = Election::new("holder", "7");
         holder.renewed(start);
         let until = holder.leadership().until.unwrap();
         // The challenger saw the record at the earliest when the write was sent.
-        let mut challenger = Election::new("challenger");
+        let mut challenger = Election::new("challenger", "7");
         let record = mk_record("holder", 1);
         assert_eq!(challenger.step(Some(&record), start, wall()), Action::Wait);
         assert_eq!(
@@ -370,7 +264,7 @@ mod tests {
     #[test]
     fn a_renewal_that_comes_too_late_begins_a_new_term() {
         let now = mk_start();
-        let mut election = Election::new("me");
+        let mut election = Election::new("me", "7");
         for (after, term) in [(0, 1), (1, 1), (3, 1), (10, 2)] {
             election.renewed(now + SECOND * after);
             assert_eq!(election.leadership().term, term, "after {after} s");
@@ -380,11 +274,37 @@ mod tests {
     #[test]
     fn seeing_somebody_else_ends_leadership() {
         let now = mk_start();
-        let mut election = Election::new("me");
+        let mut election = Election::new("me", "7");
         election.renewed(now);
         assert!(election.leadership().holds(now));
         election.step(Some(&mk_record("other", 1)), now, wall());
         assert!(!election.leadership().holds(now));
+    }
+
+    #[test]
+    fn the_successor_of_a_holder_goes_on_at_once() {
+        let now = mk_start();
+        let mut election = Election::new("me", "2");
+        let action = election.step(Some(&mk_record_of("me", "1", 1)), now, wall());
+        assert!(matches!(action, Action::Replace(_)), "{action:?}");
+    }
+
+    #[test]
+    fn whoever_has_led_yields_to_a_namesake_and_takes_over_when_that_one_is_gone() {
+        let start = mk_start();
+        let mut election = Election::new("me", "1");
+        let own = mk_record_of("me", "1", 1);
+        election.renewed(start);
+        let renewal = election.step(Some(&own), start, wall());
+        assert!(matches!(renewal, Action::Replace(_)), "{renewal:?}");
+        let theirs = mk_record_of("me", "2", 2);
+        let first = election.step(Some(&theirs), start, wall());
+        assert_eq!(first, Action::Yield);
+        assert!(!election.leadership().holds(start), "at once");
+        let second = election.step(Some(&theirs), start + SECOND, wall());
+        assert_eq!(second, Action::Wait, "said once");
+        let expired = election.step(Some(&theirs), start + SECOND * 5, wall());
+        assert!(matches!(expired, Action::Replace(_)), "{expired:?}");
     }
 
     fn mk_start() -> Instant {

@@ -11,7 +11,7 @@
 //!
 //! leader     who may write, and until when         snapshot   what a new leader reads before its first decision
 //! ledger     what is being written, what rests      metrics    what can be seen from outside
-//! run        the tasks and channels around it
+//! complaint  which failures were said already       run        the tasks and channels around it
 //! ```
 //!
 //! `model`, `decide`, `alloc` and `place` are pure: no clock, no client. What they hold to:
@@ -23,6 +23,7 @@
 //! 5. One bad object is refused alone, with its reason in its own status.
 
 pub mod alloc;
+pub mod complaint;
 pub mod decide;
 pub mod leader;
 pub mod ledger;

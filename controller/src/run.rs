@@ -26,11 +26,11 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::decide::{Core, Moment};
-use crate::leader::{self, Leadership};
+use crate::leader::{Candidate, Leadership};
 use crate::metrics::{self, Metrics};
 use crate::model::{Event, Snapshot, Watch};
 use crate::snapshot::{self, SnapshotError};
-use crate::write::{OUTSTANDING, Outcome, Write, Writer};
+use crate::write::{self, OUTSTANDING, Outcome, Write, Writer};
 
 /// Events between the watches and the core.
 const EVENTS: usize = 4096;
@@ -40,7 +40,9 @@ const BATCH: usize = 1024;
 const SNAPSHOT_RETRY: Duration = Duration::from_millis(500);
 /// Time between two updates of the metrics that show the present state.
 const FIGURES_INTERVAL: Duration = Duration::from_secs(1);
-/// Time for giving the Lease back when we stop.
+/// Time for the writes that are on their way when we stop.
+const DRAIN_TIMEOUT: Duration = write::TIMEOUT.saturating_add(Duration::from_millis(500));
+/// Time for the election to end after that.
 const STOP_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// What the controller is told by its flags.
@@ -76,13 +78,9 @@ pub async fn run(
 
     let (leadership_tx, leadership) = state::channel(Leadership::NONE);
     let leases = Api::<Lease>::namespaced(client.clone(), &settings.namespace);
-    let identity = settings.identity.clone();
-    let election = tokio::spawn(leader::run(
-        leases,
-        identity,
-        leadership_tx,
-        shutdown.clone(),
-    ));
+    let candidate = Candidate::new(leases, &settings.identity);
+    let resign = CancellationToken::new();
+    let election = tokio::spawn(candidate.clone().run(leadership_tx, resign.clone()));
 
     let (writes, queue) = mpsc::channel(OUTSTANDING);
     let (outcomes_tx, outcomes) = mpsc::channel(OUTSTANDING);
@@ -92,9 +90,9 @@ pub async fn run(
         outcomes: outcomes_tx,
         metrics: metrics.clone(),
     };
-    tokio::spawn(sink.run(queue));
+    let writing = tokio::spawn(sink.run(queue, shutdown.clone()));
 
-    let core = Core::new(&settings.identity, settings.class);
+    let core = Core::new(&settings.identity, &settings.namespace, settings.class);
     let shell = Shell {
         core,
         client,
@@ -108,10 +106,34 @@ pub async fn run(
         () = shell.run(events, outcomes, leadership) => {}
         () = shutdown.cancelled() => {}
     }
+    // The core is gone with its future: nothing more is decided.
     drop(watches);
-    if tokio::time::timeout(STOP_TIMEOUT, election).await.is_err() {
-        tracing::warn!("the election did not end in time");
+    let quiet = drained(writing).await;
+    resign.cancel();
+    give_back(&candidate, election, quiet).await;
+}
+
+/// Waits for the end of the election, and gives the Lease back if we held it and none of our writes can happen any more.
+async fn give_back(candidate: &Candidate, election: JoinHandle<bool>, quiet: bool) {
+    match tokio::time::timeout(STOP_TIMEOUT, election).await {
+        Ok(Ok(true)) if quiet => candidate.release().await,
+        Ok(Ok(true)) => {
+            tracing::warn!("a write may still happen: the Lease is not given back, it runs out");
+        }
+        Ok(Ok(false)) => {}
+        Ok(Err(error)) => tracing::error!(%error, "the election ended by a defect"),
+        Err(_) => tracing::warn!("the election did not end in time"),
     }
+}
+
+/// Waits for the writes that are on their way: the next leader must not read the cluster before they have happened.
+/// Returns whether none can happen any more.
+async fn drained(mut writing: JoinHandle<bool>) -> bool {
+    if let Ok(ended) = tokio::time::timeout(DRAIN_TIMEOUT, &mut writing).await {
+        return ended.unwrap_or(false);
+    }
+    writing.abort();
+    false
 }
 
 /// Starts all watches. They end when the set is dropped.

@@ -9,7 +9,7 @@
 //! somebody's change. Nothing is retried here: an outcome goes back, and the core decides again on what it knows then.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::api::{Api, Patch, PatchParams, PostParams};
@@ -24,8 +24,11 @@ use portolan_api::view::Service;
 use portolan_daemon::watch::Change;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
+use crate::complaint::Log;
 use crate::leader::Leadership;
 use crate::metrics::Metrics;
 use crate::model::Event;
@@ -35,7 +38,7 @@ const IN_FLIGHT: usize = 16;
 /// Writes that may be waiting or on their way. The core never has more outstanding.
 pub const OUTSTANDING: usize = 256;
 /// Longest time for one write.
-const TIMEOUT: Duration = Duration::from_secs(2);
+pub const TIMEOUT: Duration = Duration::from_secs(2);
 /// A write that has less time than this left to its leader is not begun.
 const SHORTEST: Duration = Duration::from_millis(50);
 /// Kubernetes Events waiting to be sent.
@@ -144,7 +147,7 @@ pub struct Outcome {
     pub result: Result<Event, Failure>,
 }
 
-/// The task that writes. Ends when the senders of `writes` are gone.
+/// The task that writes.
 pub struct Writer {
     /// Client to write with.
     pub client: Client,
@@ -157,48 +160,62 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Runs until no more writes can come.
-    pub async fn run(self, mut writes: mpsc::Receiver<Write>) {
-        let permits = Arc::new(Semaphore::new(IN_FLIGHT));
+    /// Runs until `stop`, or until no more writes can come. What is waiting then is dropped, what is on its way is waited
+    /// for. Returns whether it is certain that no write of ours can happen any more.
+    pub async fn run(self, mut writes: mpsc::Receiver<Write>, stop: CancellationToken) -> bool {
         let (notes, queue) = mpsc::channel(NOTES);
         tokio::spawn(publish(self.client.clone(), queue, self.metrics.clone()));
         let shared = Arc::new(self);
-        while let Some(write) = writes.recv().await {
-            let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
-                return;
-            };
-            let (this, notes) = (Arc::clone(&shared), notes.clone());
-            tokio::spawn(async move {
-                this.one(write, &notes).await;
-                drop(permit);
-            });
-        }
-    }
-
-    async fn one(&self, write: Write, notes: &mpsc::Sender<Note>) {
-        let result = self.within_term(&write).await;
-        match &result {
-            Ok(_) => {
-                self.metrics.write(&write.target, "ok");
-                for note in write.notes {
-                    if notes.try_send(note).is_err() {
-                        self.metrics.events_dropped.inc();
-                    }
+        // When this future is dropped, so is all that is on its way.
+        let mut in_flight = JoinSet::new();
+        let mut log = Log::default();
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                Some(ended) = in_flight.join_next() => log.note(ended, now()),
+                write = writes.recv(), if in_flight.len() < IN_FLIGHT => {
+                    let Some(write) = write else { break };
+                    in_flight.spawn(Arc::clone(&shared).one(write, notes.clone()));
                 }
             }
-            Err(failure) => {
-                self.metrics.write(&write.target, failure.kind());
-                tracing::debug!(target = ?write.target, %failure, "write failed");
+        }
+        while let Some(ended) = in_flight.join_next().await {
+            log.note(ended, now());
+        }
+        log.is_certain(now())
+    }
+
+    /// One write. Returns its target, and why it failed if it did.
+    async fn one(
+        self: Arc<Self>,
+        write: Write,
+        notes: mpsc::Sender<Note>,
+    ) -> (Target, Option<Failure>) {
+        let result = self.within_term(&write).await;
+        let failure = result.as_ref().err().cloned();
+        let kind = failure.as_ref().map_or("ok", Failure::kind);
+        self.metrics.write(&write.target, kind);
+        if failure.is_none() {
+            for note in write.notes {
+                if notes.try_send(note).is_err() {
+                    self.metrics.events_dropped.inc();
+                }
             }
         }
         let target = write.target;
+        let outcome = Outcome {
+            target: target.clone(),
+            result,
+        };
         // The receiver is gone only when the process ends.
-        self.outcomes.send(Outcome { target, result }).await.ok();
+        self.outcomes.send(outcome).await.ok();
+        (target, failure)
     }
 
     /// Writes, and gives up before our time as the leader ends.
     async fn within_term(&self, write: &Write) -> Result<Event, Failure> {
-        let now = tokio::time::Instant::now().into_std();
+        let now = now();
         let left = self
             .leadership
             .borrow()
@@ -241,6 +258,10 @@ impl Writer {
             }
         }
     }
+}
+
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
 }
 
 async fn object_status(

@@ -1,9 +1,10 @@
 //! Advertisements: names resolved, numbers checked.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::communities::{Aliases, StandardOrLarge, parse_community};
-use super::{Judgement, Kind, Refusal, Sources, check_selectors, keep, pools};
+use super::rivals::{Refs, Trial, may_meet};
+use super::{Judgement, Kind, Refusal, Sources, check_selectors, pools};
 use crate::crd::{
     BGPAdvertisementSpec, BgpRule, L2AdvertisementSpec, L2Rule, PeerRule, PoolRule, RouteKind,
     SpeakerConfigSpec,
@@ -11,28 +12,32 @@ use crate::crd::{
 use crate::range::Family;
 use crate::selector::LabelSelector;
 
-type Refs = Option<Result<(), String>>;
-
 pub(super) fn compile_l2(
     sources: &Sources,
     pools: &[PoolRule],
     last: &SpeakerConfigSpec,
     judgements: &mut Vec<Judgement>,
 ) -> Vec<L2Rule> {
-    let mut rules = Vec::new();
+    let mut trial = Trial::new(Kind::L2, &last.l2, |rule| &rule.name);
+    trial.keep_unread(sources);
     for (name, object) in &sources.l2 {
-        let last = last.l2.iter().find(|rule| &rule.name == name);
-        let result = l2_rule(name, &object.spec, sources, pools);
-        rules.extend(keep(Kind::L2, name, result, last, judgements));
+        let held = trial.last(name).map_or(&[][..], |rule| &rule.pools);
+        let scope = Scope {
+            sources,
+            pools,
+            held,
+        };
+        let created = object.metadata.creation_timestamp.as_ref();
+        let result = l2_rule(name, &object.spec, &scope);
+        trial.hear(name, created, result, judgements);
     }
-    rules
+    trial.settle(|_, _| None, judgements)
 }
 
 fn l2_rule(
     name: &str,
     spec: &L2AdvertisementSpec,
-    sources: &Sources,
-    pools: &[PoolRule],
+    scope: &Scope<'_>,
 ) -> Result<(L2Rule, Refs), Refusal> {
     let unserved = [
         (
@@ -50,18 +55,8 @@ fn l2_rule(
     }
     check_selectors("spec.nodeSelectors", &spec.node_selectors)?;
     check_selectors("spec.serviceSelectors", &spec.service_selectors)?;
-    let covered = select_pools(
-        &spec.ip_address_pools,
-        &spec.ip_address_pool_selectors,
-        sources,
-        pools,
-    )?;
-    let refs = missing(
-        "spec.ipAddressPools",
-        "IPAddressPool",
-        &spec.ip_address_pools,
-        |pool| sources.pools.contains_key(pool),
-    );
+    let covered = scope.covered(&spec.ip_address_pools, &spec.ip_address_pool_selectors)?;
+    let refs = scope.missing_pools(&spec.ip_address_pools);
     let rule = L2Rule {
         name: name.to_owned(),
         pools: covered,
@@ -80,42 +75,36 @@ pub(super) fn compile_bgp(
     last: &SpeakerConfigSpec,
     judgements: &mut Vec<Judgement>,
 ) -> Vec<BgpRule> {
-    let mut rules: Vec<BgpRule> = Vec::new();
+    let mut trial = Trial::new(Kind::Bgp, &last.bgp, |rule| &rule.name);
+    trial.keep_unread(sources);
     for (name, object) in &sources.bgp {
-        let last = last.bgp.iter().find(|rule| &rule.name == name);
-        let result = bgp_rule(name, &object.spec, sources, pools, peers, aliases)
-            .and_then(|(rule, refs)| Ok((agreeing(rule, &rules)?, refs)));
-        rules.extend(keep(Kind::Bgp, name, result, last, judgements));
+        let held = trial.last(name).map_or(&[][..], |rule| &rule.pools);
+        let scope = Scope {
+            sources,
+            pools,
+            held,
+        };
+        let created = object.metadata.creation_timestamp.as_ref();
+        let result = bgp_rule(name, &object.spec, &scope, peers, aliases);
+        trial.hear(name, created, result, judgements);
     }
-    rules
+    trial.settle(disagreement, judgements)
 }
 
 fn bgp_rule(
     name: &str,
     spec: &BGPAdvertisementSpec,
-    sources: &Sources,
-    pools: &[PoolRule],
+    scope: &Scope<'_>,
     peers: &[PeerRule],
     aliases: &Aliases,
 ) -> Result<(BgpRule, Refs), Refusal> {
     unserved(spec)?;
     check_selectors("spec.nodeSelectors", &spec.node_selectors)?;
     check_selectors("spec.serviceSelectors", &spec.service_selectors)?;
-    let covered = select_pools(
-        &spec.ip_address_pools,
-        &spec.ip_address_pool_selectors,
-        sources,
-        pools,
-    )?;
-    let lengths = aggregation(spec, &covered, pools)?;
+    let covered = scope.covered(&spec.ip_address_pools, &spec.ip_address_pool_selectors)?;
+    let lengths = aggregation(spec, &covered, scope.pools)?;
     let (communities, large_communities) = resolve(&spec.communities, aliases)?;
-    let refs = missing(
-        "spec.ipAddressPools",
-        "IPAddressPool",
-        &spec.ip_address_pools,
-        |pool| sources.pools.contains_key(pool),
-    )
-    .and_then(|()| {
+    let refs = scope.missing_pools(&spec.ip_address_pools).and_then(|()| {
         missing("spec.peers", "BGPPeer", &spec.peers, |peer| {
             peers.iter().any(|p| p.name == peer)
         })
@@ -231,56 +220,64 @@ fn resolve(texts: &[String], aliases: &Aliases) -> Result<(Vec<u32>, Vec<[u32; 3
 
 /// Two advertisements that put the same prefix to the same peer with different `localPref` can not both be right. Which
 /// nodes they share is known only later, so they are held to conflict unless their selectors name different things.
-fn agreeing(rule: BgpRule, before: &[BgpRule]) -> Result<BgpRule, Refusal> {
+fn disagreement(rule: &BgpRule, other: &BgpRule) -> Option<Refusal> {
     let meets = |a: &[String], b: &[String]| {
         a.is_empty() || b.is_empty() || a.iter().any(|x| b.contains(x))
     };
-    let apart = |a: &[LabelSelector], b: &[LabelSelector]| !a.is_empty() && !b.is_empty() && a != b;
-    let fights = |other: &&BgpRule| {
-        other.local_pref != rule.local_pref
-            && other.pools.iter().any(|pool| rule.pools.contains(pool))
-            && other.aggregation_length == rule.aggregation_length
-            && other.aggregation_length_v6 == rule.aggregation_length_v6
-            && meets(&other.peers, &rule.peers)
-            && !apart(&other.node_selectors, &rule.node_selectors)
-            && !apart(&other.service_selectors, &rule.service_selectors)
-    };
-    if let Some(other) = before.iter().find(fights) {
+    let fights = other.local_pref != rule.local_pref
+        && other.pools.iter().any(|pool| rule.pools.contains(pool))
+        && other.aggregation_length == rule.aggregation_length
+        && other.aggregation_length_v6 == rule.aggregation_length_v6
+        && meets(&other.peers, &rule.peers)
+        && may_meet(&other.node_selectors, &rule.node_selectors)
+        && may_meet(&other.service_selectors, &rule.service_selectors);
+    fights.then(|| {
         let why = format!(
             "differs from that of BGPAdvertisement {}, which announces the same addresses to the same peers: use one value, or different pools, peers or selectors",
             other.name
         );
-        return Err(Refusal::conflict("spec.localPref", why));
-    }
-    Ok(rule)
+        Refusal::conflict("spec.localPref", why)
+    })
 }
 
-/// Names of the accepted pools that an advertisement covers: listed or selected; all when it says neither.
-fn select_pools(
-    names: &[String],
-    selectors: &[LabelSelector],
-    sources: &Sources,
-    pools: &[PoolRule],
-) -> Result<Vec<String>, Refusal> {
-    check_selectors("spec.ipAddressPoolSelectors", selectors)?;
-    let everything = names.is_empty() && selectors.is_empty();
-    let empty = std::collections::BTreeMap::new();
-    let covers = |pool: &&PoolRule| {
-        let labels = sources
-            .pools
-            .get(&pool.name)
-            .and_then(|object| object.metadata.labels.as_ref());
-        everything
-            || names.contains(&pool.name)
-            || selectors
-                .iter()
-                .any(|selector| selector.matches(labels.unwrap_or(&empty)))
-    };
-    Ok(pools
-        .iter()
-        .filter(covers)
-        .map(|pool| pool.name.clone())
-        .collect())
+/// What an advertisement can cover.
+struct Scope<'a> {
+    sources: &'a Sources,
+    /// Pools in force.
+    pools: &'a [PoolRule],
+    /// Pools that the last good version of the advertisement covered.
+    held: &'a [String],
+}
+
+impl Scope<'_> {
+    /// Names of the pools in force that an advertisement covers: listed or selected; all when it says neither.
+    fn covered(
+        &self,
+        names: &[String],
+        selectors: &[LabelSelector],
+    ) -> Result<Vec<String>, Refusal> {
+        check_selectors("spec.ipAddressPoolSelectors", selectors)?;
+        let everything = names.is_empty() && selectors.is_empty();
+        let covers =
+            |name: &&String| everything || names.contains(name) || self.selects(selectors, name);
+        let pools = self.pools.iter().map(|pool| &pool.name);
+        Ok(pools.filter(covers).cloned().collect())
+    }
+
+    fn selects(&self, selectors: &[LabelSelector], pool: &String) -> bool {
+        let Some(object) = self.sources.pools.get(pool) else {
+            // Nobody can read its labels: it is selected if it was.
+            return !selectors.is_empty() && self.held.contains(pool);
+        };
+        let empty = BTreeMap::new();
+        let labels = object.metadata.labels.as_ref().unwrap_or(&empty);
+        selectors.iter().any(|selector| selector.matches(labels))
+    }
+
+    fn missing_pools(&self, names: &[String]) -> Result<(), String> {
+        let exists = |pool: &str| self.sources.has_pool(pool);
+        missing("spec.ipAddressPools", "IPAddressPool", names, exists)
+    }
 }
 
 fn missing(

@@ -3,7 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use super::{Judgement, Kind, Refusal, Sources, check_selectors, keep};
+use super::rivals::{Trial, may_meet};
+use super::{Judgement, Kind, Refusal, Sources, check_selectors};
 use crate::crd::{BGPPeerSpec, Listen, PeerRule, SpeakerConfigSpec};
 use crate::duration;
 
@@ -17,43 +18,30 @@ pub(super) fn compile(
     last: &SpeakerConfigSpec,
     judgements: &mut Vec<Judgement>,
 ) -> Vec<PeerRule> {
-    let mut rules = Vec::new();
+    let mut trial = Trial::new(Kind::Peer, &last.peers, |rule| &rule.name);
+    trial.keep_unread(sources);
     for (name, peer) in &sources.peers {
-        let last = last.peers.iter().find(|rule| &rule.name == name);
-        let result = rule(name, &peer.spec)
-            .and_then(|rule| distinct(rule, &rules))
-            .map(|r| (r, None));
-        rules.extend(keep(Kind::Peer, name, result, last, judgements));
+        let result = rule(name, &peer.spec, sources.namespace.as_deref()).map(|rule| (rule, None));
+        let created = peer.metadata.creation_timestamp.as_ref();
+        trial.hear(name, created, result, judgements);
     }
-    rules
+    trial.settle(rivalry, judgements)
 }
 
 /// Two sessions from one node to one socket would fight for the router's one neighbour entry.
-fn distinct(rule: PeerRule, before: &[PeerRule]) -> Result<PeerRule, Refusal> {
-    let same = |other: &&PeerRule| {
-        (
-            other.address,
-            other.port,
-            other.source_address,
-            &other.node_selectors,
-        ) == (
-            rule.address,
-            rule.port,
-            rule.source_address,
-            &rule.node_selectors,
-        )
-    };
-    if let Some(other) = before.iter().find(same) {
-        let why = format!(
-            "{} port {} is BGPPeer {} already, on the same nodes: keep one of them, or give them different nodeSelectors",
-            rule.address, rule.port, other.name
-        );
-        return Err(Refusal::conflict("spec.peerAddress", why));
+fn rivalry(rule: &PeerRule, other: &PeerRule) -> Option<Refusal> {
+    let socket = |rule: &PeerRule| (rule.address, rule.port, rule.source_address);
+    if socket(rule) != socket(other) || !may_meet(&rule.node_selectors, &other.node_selectors) {
+        return None;
     }
-    Ok(rule)
+    let why = format!(
+        "{} port {} is BGPPeer {} already, on the same nodes: keep one of them, or give them different nodeSelectors",
+        rule.address, rule.port, other.name
+    );
+    Some(Refusal::conflict("spec.peerAddress", why))
 }
 
-fn rule(name: &str, spec: &BGPPeerSpec) -> Result<PeerRule, Refusal> {
+fn rule(name: &str, spec: &BGPPeerSpec, own: Option<&str>) -> Result<PeerRule, Refusal> {
     unserved(spec)?;
     let my_asn = asn("spec.myASN", spec.my_asn)?;
     let peer_asn = spec
@@ -87,6 +75,7 @@ fn rule(name: &str, spec: &BGPPeerSpec) -> Result<PeerRule, Refusal> {
     }
     let timers = timers(spec)?;
     key(spec)?;
+    secret(spec, own)?;
     check_selectors("spec.nodeSelectors", &spec.node_selectors)?;
     Ok(PeerRule {
         name: name.to_owned(),
@@ -230,15 +219,27 @@ fn key(spec: &BGPPeerSpec) -> Result<(), Refusal> {
         let why = "a TCP MD5 key has 1 to 80 bytes";
         return Err(Refusal::invalid("spec.password", why));
     }
-    if spec
-        .password_secret
-        .as_ref()
-        .is_some_and(|secret| secret.name.is_empty())
-    {
-        return Err(Refusal::invalid(
-            "spec.passwordSecret.name",
-            "missing: name the Secret",
-        ));
-    }
     Ok(())
+}
+
+/// `own` is Portolan's namespace, where it is known.
+fn secret(spec: &BGPPeerSpec, own: Option<&str>) -> Result<(), Refusal> {
+    let Some(secret) = &spec.password_secret else {
+        return Ok(());
+    };
+    if secret.name.is_empty() {
+        let why = "missing: name the Secret";
+        return Err(Refusal::invalid("spec.passwordSecret.name", why));
+    }
+    let named = secret.namespace.as_deref().filter(|name| !name.is_empty());
+    match (named, own) {
+        (Some(named), Some(own)) if named != own => {
+            let why = format!(
+                "Secrets are read from {own}, Portolan's own namespace, only, not from {named}: put the Secret there \
+                 and remove the field"
+            );
+            Err(Refusal::invalid("spec.passwordSecret.namespace", why))
+        }
+        _ => Ok(()),
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::{Judgement, Kind, Refusal, Sources, accepted, check_selectors, refused};
+use super::{Judgement, Kind, Refusal, Sources, accepted, check_selectors, refused, unread};
 use crate::crd::{IPAddressPool, IPAddressPoolSpec, PoolRule, SpeakerConfigSpec};
 use crate::range::IpRange;
 
@@ -45,6 +45,11 @@ pub(super) fn compile(
     let mut open = Vec::new();
     let mut taken: Vec<(String, Vec<IpRange>)> = Vec::new();
     let mut rules = Vec::new();
+    let mut stays = |rule: &PoolRule| {
+        taken.push((rule.name.clone(), ranges(&rule.spec).unwrap_or_default()));
+        rules.push(rule.clone());
+    };
+    unread(sources, Kind::Pool, &last.pools, |rule| &rule.name).for_each(&mut stays);
     for (name, pool) in &sources.pools {
         let last = last.pools.iter().find(|rule| &rule.name == name);
         match check(pool) {
@@ -56,10 +61,7 @@ pub(super) fn compile(
             }),
             Err(refusal) => {
                 judgements.push(refused(Kind::Pool, name, &refusal, last.is_some()));
-                if let Some(rule) = last {
-                    taken.push((name.clone(), ranges(&rule.spec).unwrap_or_default()));
-                    rules.push(rule.clone());
-                }
+                last.into_iter().for_each(&mut stays);
             }
         }
     }

@@ -592,3 +592,231 @@ fn routes_that_are_not_served_yet_are_refused_by_name() {
         );
     }
 }
+
+fn born<K: kube::Resource>(mut object: K, second: i64) -> K {
+    object.meta_mut().creation_timestamp = Some(Time(Timestamp::from_second(second).unwrap()));
+    object
+}
+
+#[test]
+fn a_pool_that_can_not_be_read_stays_in_force_with_its_range_and_its_advertisements() {
+    let mut labelled = mk_pool("a", 1, &["10.0.0.0/24"]);
+    labelled.metadata.labels = Some([("tier".to_owned(), "gold".to_owned())].into());
+    let mut sources = mk_sources(vec![labelled]);
+    let gold = LabelSelector {
+        match_labels: [("tier".to_owned(), "gold".to_owned())].into(),
+        ..Default::default()
+    };
+    for (name, pools, selectors) in [
+        ("all", vec![], vec![]),
+        ("named", vec!["a".to_owned()], vec![]),
+        ("selected", vec![], vec![gold]),
+    ] {
+        let mut bgp = mk_bgp(name);
+        bgp.spec.ip_address_pools.clone_from(&pools);
+        bgp.spec.ip_address_pool_selectors.clone_from(&selectors);
+        sources.bgp.insert(name.into(), bgp);
+        let spec = L2AdvertisementSpec {
+            ip_address_pools: pools,
+            ip_address_pool_selectors: selectors,
+            ..Default::default()
+        };
+        sources
+            .l2
+            .insert(name.into(), L2Advertisement::new(name, spec));
+    }
+    let before = compile(&sources, None);
+    sources.pools.clear();
+    sources.unreadable.insert((Kind::Pool, "a".to_owned()));
+    let mut after = compile(&sources, Some(&before.config));
+    assert_eq!(after.config, before.config);
+    assert!(
+        after
+            .judgements
+            .iter()
+            .all(|j| j.verdicts.iter().all(|v| v.status)),
+        "{:?}",
+        after.judgements
+    );
+    after = compile(&sources, Some(&after.config));
+    assert_eq!(after.config, before.config, "once more changes nothing");
+    sources
+        .pools
+        .insert("b".into(), mk_pool("b", 2, &["10.0.0.128/25"]));
+    after = compile(&sources, Some(&after.config));
+    assert_eq!(verdict(&after, Kind::Pool, "b").reason, "Conflict");
+    assert_eq!(names(&after), [("a", "10.0.0.0/24")]);
+}
+
+#[test]
+fn peers_and_advertisements_that_can_not_be_read_stay_in_force() {
+    let mut sources = mk_sources(vec![mk_pool("a", 1, &["10.0.0.0/24"])]);
+    sources.peers.insert("p".into(), mk_peer("p"));
+    sources.bgp.insert("b".into(), mk_bgp("b"));
+    let l2 = L2Advertisement::new("l", L2AdvertisementSpec::default());
+    sources.l2.insert("l".into(), l2);
+    let before = compile(&sources, None);
+    let gone = Sources {
+        pools: sources.pools.clone(),
+        unreadable: [
+            (Kind::Peer, "p".to_owned()),
+            (Kind::Bgp, "b".to_owned()),
+            (Kind::L2, "l".to_owned()),
+        ]
+        .into(),
+        ..Default::default()
+    };
+    assert_eq!(compile(&gone, Some(&before.config)).config, before.config);
+    // The one that can not be read is in force, so a second session to its socket is refused.
+    let mut more = gone;
+    more.peers.insert("another".into(), mk_peer("another"));
+    let after = compile(&more, Some(&before.config));
+    assert_eq!(verdict(&after, Kind::Peer, "another").reason, "Conflict");
+}
+
+#[test]
+fn a_new_peer_never_refuses_the_one_that_is_in_force_whatever_their_names() {
+    for (old, new) in [("a", "b"), ("b", "a")] {
+        let mut sources = Sources::default();
+        sources.peers.insert(old.into(), born(mk_peer(old), 1));
+        let before = compile(&sources, None);
+        sources.peers.insert(new.into(), born(mk_peer(new), 2));
+        for last in [None, Some(&before.config)] {
+            let after = compile(&sources, last);
+            assert!(verdict(&after, Kind::Peer, old).status, "{old} is older");
+            let message = &verdict(&after, Kind::Peer, new).message;
+            assert!(message.contains(&format!("BGPPeer {old}")), "{message}");
+            assert_eq!(after.config.peers, before.config.peers);
+        }
+        // An older object that is edited into one that is in force is refused all the same.
+        let mut elder = born(mk_peer(new), 0);
+        elder.spec.peer_address = Some("192.0.2.9".into());
+        sources.peers.insert(new.into(), elder.clone());
+        let both = compile(&sources, None);
+        elder.spec.peer_address = Some("192.0.2.1".into());
+        sources.peers.insert(new.into(), elder);
+        let after = compile(&sources, Some(&both.config));
+        assert!(verdict(&after, Kind::Peer, old).status);
+        assert!(!verdict(&after, Kind::Peer, new).status);
+        assert_eq!(after.config.peers, both.config.peers);
+    }
+}
+
+#[test]
+fn a_session_on_all_nodes_and_one_on_some_conflict() {
+    let on = |zone: &str| LabelSelector {
+        match_labels: [("zone".to_owned(), zone.to_owned())].into(),
+        ..Default::default()
+    };
+    for (row, one, two, conflict) in [
+        ("no selector", vec![], vec![on("a")], true),
+        (
+            "empty selector",
+            vec![LabelSelector::default()],
+            vec![on("a")],
+            true,
+        ),
+        (
+            "a selector of both",
+            vec![on("a"), on("b")],
+            vec![on("b")],
+            true,
+        ),
+        ("different", vec![on("a")], vec![on("b")], false),
+    ] {
+        let mut sources = Sources::default();
+        for (name, age, selectors) in [("one", 1, one), ("two", 2, two)] {
+            let mut peer = born(mk_peer(name), age);
+            peer.spec.node_selectors = selectors;
+            sources.peers.insert(name.into(), peer);
+        }
+        let status = verdict(&compile(&sources, None), Kind::Peer, "two").status;
+        assert_eq!(status, !conflict, "{row}");
+    }
+}
+
+#[test]
+fn two_peers_that_were_in_force_and_may_not_be_any_more_end_as_one() {
+    let mut sources = Sources::default();
+    sources.peers.insert("old".into(), born(mk_peer("old"), 1));
+    let mut before = compile(&sources, None);
+    let mut twin = before.config.peers[0].clone();
+    twin.name = "twin".into();
+    before.config.peers.push(twin);
+    sources
+        .peers
+        .insert("twin".into(), born(mk_peer("twin"), 2));
+    let after = compile(&sources, Some(&before.config));
+    assert!(verdict(&after, Kind::Peer, "old").status);
+    let twin = verdict(&after, Kind::Peer, "twin");
+    assert!(!twin.status && !twin.message.contains("stays in force"));
+    assert_eq!(after.config.peers.len(), 1);
+}
+
+#[test]
+fn a_new_advertisement_never_refuses_the_one_that_is_in_force_whatever_their_names() {
+    for (old, new) in [("a", "b"), ("b", "a")] {
+        let mut sources = mk_sources(vec![mk_pool("p", 1, &["10.0.0.0/24"])]);
+        sources.bgp.insert(old.into(), born(mk_bgp(old), 1));
+        let before = compile(&sources, None);
+        let mut rival = born(mk_bgp(new), 2);
+        rival.spec.local_pref = Some(200);
+        rival.spec.node_selectors = vec![LabelSelector {
+            match_labels: [("zone".to_owned(), "a".to_owned())].into(),
+            ..Default::default()
+        }];
+        sources.bgp.insert(new.into(), rival);
+        for last in [None, Some(&before.config)] {
+            let after = compile(&sources, last);
+            assert!(verdict(&after, Kind::Bgp, old).status, "{old} is older");
+            assert_eq!(verdict(&after, Kind::Bgp, new).reason, "Conflict");
+            assert_eq!(after.config.bgp, before.config.bgp);
+        }
+    }
+}
+
+#[test]
+fn a_refused_advertisement_does_not_claim_that_its_names_exist() {
+    let mut sources = mk_sources(vec![mk_pool("p", 1, &["10.0.0.0/24"])]);
+    let mut bad = mk_bgp("adv");
+    bad.spec.aggregation_length = 99;
+    sources.bgp.insert("adv".into(), bad);
+    let compiled = compile(&sources, None);
+    let judgement = compiled.judgements.iter().find(|j| j.kind == Kind::Bgp);
+    let refs = judgement
+        .unwrap()
+        .verdicts
+        .iter()
+        .find(|v| v.kind == RESOLVED_REFS)
+        .unwrap();
+    assert!(!refs.status, "{refs:?}");
+}
+
+#[test]
+fn a_secret_of_another_namespace_is_refused_with_field_and_remedy() {
+    for (own, named, served) in [
+        (Some("portolan-system"), None, true),
+        (Some("portolan-system"), Some("portolan-system"), true),
+        (Some("portolan-system"), Some("other"), false),
+        (None, Some("other"), true),
+    ] {
+        let mut sources = Sources {
+            namespace: own.map(str::to_owned),
+            ..Default::default()
+        };
+        let mut peer = mk_peer("p");
+        peer.spec.password_secret = Some(SecretReference {
+            name: "key".into(),
+            namespace: named.map(str::to_owned),
+        });
+        sources.peers.insert("p".into(), peer);
+        let compiled = compile(&sources, None);
+        let verdict = verdict(&compiled, Kind::Peer, "p");
+        assert_eq!(verdict.status, served, "{own:?} {named:?}");
+        if !served {
+            for words in ["spec.passwordSecret.namespace", "portolan-system", "remove"] {
+                assert!(verdict.message.contains(words), "{}", verdict.message);
+            }
+        }
+    }
+}

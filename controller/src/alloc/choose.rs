@@ -84,10 +84,10 @@ impl Allocator {
         let mut turn = 0;
         while let Some(id) = self.candidate(request, turn) {
             turn += 1;
-            let Some(pool) = self.pools.get_mut(id.0).filter(|pool| pool.admits(request)) else {
+            if !self.pool(id).is_some_and(|pool| pool.admits(request)) {
                 continue;
-            };
-            if let (Some(v4), Some(v6)) = (pool.lowest(Family::V4), pool.lowest(Family::V6)) {
+            }
+            if let (Some(v4), Some(v6)) = (self.free(id, Family::V4), self.free(id, Family::V6)) {
                 return Some([v4, v6].into_iter().collect());
             }
         }
@@ -99,11 +99,11 @@ impl Allocator {
         let (mut turn, mut exists) = (0, false);
         while let Some(id) = self.candidate(request, turn) {
             turn += 1;
-            let Some(pool) = self.pools.get_mut(id.0).filter(|pool| pool.admits(request)) else {
+            let Some(pool) = self.pool(id).filter(|pool| pool.admits(request)) else {
                 continue;
             };
             exists |= pool.has(family);
-            if let Some(address) = pool.lowest(family) {
+            if let Some(address) = self.free(id, family) {
                 return Ok(address);
             }
         }
@@ -115,6 +115,13 @@ impl Allocator {
             None if exists => Refusal::Exhausted(family),
             None => Refusal::NoPool(family),
         })
+    }
+
+    /// The first free address of a pool. Pools that overlap are refused before they come here; should two do so all the
+    /// same, then what one of them has given is not given again by the other.
+    fn free(&mut self, id: PoolId, family: Family) -> Option<IpAddr> {
+        let address = self.pools.get_mut(id.0)?.lowest(family)?;
+        (!self.claims.contains_key(&address)).then_some(address)
     }
 
     /// The pool to try at this turn: the named one only, or those for automatic use in their order.

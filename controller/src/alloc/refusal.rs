@@ -22,6 +22,8 @@ pub enum Refusal {
         /// What was written.
         text: String,
     },
+    /// Addresses in the status that are in no pool, and that we did not give.
+    Strange(Vec<IpAddr>),
     /// Exact addresses that do not fit the families of the Service.
     Families {
         /// The families that the Service has.
@@ -80,7 +82,9 @@ impl Refusal {
             Self::Sharing => "NotImplemented",
             Self::TwoRequests | Self::Malformed { .. } | Self::Families { .. } => "InvalidRequest",
             Self::NoFamilies => "NoClusterIP",
-            Self::NotInAnyPool(_) | Self::NotInNamedPool { .. } => "AddressOutsidePools",
+            Self::Strange(_) | Self::NotInAnyPool(_) | Self::NotInNamedPool { .. } => {
+                "AddressOutsidePools"
+            }
             Self::KeptBack { .. } => "AddressExcluded",
             Self::Taken { .. } => "AddressTaken",
             Self::UnknownPool(_) => "UnknownPool",
@@ -119,6 +123,15 @@ impl fmt::Display for Refusal {
                 f,
                 "{field}: {text:?} is not an IP address: write for example 192.0.2.10, or 192.0.2.10,2001:db8::10"
             ),
+            Self::Strange(addresses) => {
+                let addresses: Vec<String> = addresses.iter().map(IpAddr::to_string).collect();
+                write!(
+                    f,
+                    "status.loadBalancer shows {}, which no IPAddressPool has and Portolan did not give: add it to \
+                     spec.addresses of one to keep it, or remove it from the status to get another address",
+                    addresses.join(", ")
+                )
+            }
             Self::Families { wanted } => {
                 let families: Vec<String> = wanted.iter().map(Family::to_string).collect();
                 write!(

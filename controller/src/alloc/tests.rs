@@ -389,3 +389,24 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn two_pools_that_overlap_never_give_one_address_twice() {
+    let twins = [
+        mk_pool("p", &["10.0.0.0/31"]),
+        mk_pool("p", &["10.0.0.0/31"]),
+    ];
+    let overlapping = [
+        mk_pool("p", &["10.0.0.0/31"]),
+        mk_pool("q", &["10.0.0.0/30"]),
+    ];
+    for rules in [twins, overlapping] {
+        let mut allocator = Allocator::new(&rules);
+        let given: Vec<String> = (0..6)
+            .map(|id| place(&mut allocator, id, &single(&[])))
+            .filter(|text| text != "Exhausted")
+            .collect();
+        let distinct: std::collections::BTreeSet<&String> = given.iter().collect();
+        assert_eq!(given.len(), distinct.len(), "{given:?}");
+    }
+}

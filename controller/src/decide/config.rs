@@ -1,11 +1,9 @@
 //! Configuration: user objects → rules in force, verdicts, and the SpeakerConfig.
 
-use std::collections::BTreeSet;
-
 use kube::Resource as _;
 use portolan_api::SPEAKER_CONFIG;
-use portolan_api::compile::{self, Kind};
-use portolan_api::crd::{SpeakerConfig, SpeakerConfigSpec};
+use portolan_api::compile;
+use portolan_api::crd::SpeakerConfig;
 
 use super::{Core, Moment};
 use crate::write::{Body, Target, Write};
@@ -14,8 +12,7 @@ impl Core {
     /// Compiles all user objects; the configuration in force is the memory of what was good last.
     pub(super) fn compile(&mut self) {
         self.model.dirty.config = false;
-        let mut outcome = compile::compile(&self.model.sources, Some(&self.config));
-        keep_unreadable(&mut outcome.config, &self.config, &self.model.unreadable);
+        let outcome = compile::compile(&self.model.sources, Some(&self.config));
         if outcome.config.pools != self.config.pools || self.alloc.is_without_pools() {
             self.alloc.set_pools(&outcome.config.pools);
             self.model.dirty.all_services = true;
@@ -51,49 +48,4 @@ impl Core {
             notes: Vec::new(),
         });
     }
-}
-
-/// Objects that can not be decoded keep the rules that were made from them.
-fn keep_unreadable(
-    rules: &mut SpeakerConfigSpec,
-    last: &SpeakerConfigSpec,
-    unreadable: &BTreeSet<(Kind, String)>,
-) {
-    fn keep<R: Clone>(
-        kept: &mut Vec<R>,
-        last: &[R],
-        gone: impl Fn(&R) -> bool,
-        by: fn(&R) -> &str,
-    ) {
-        kept.extend(last.iter().filter(|rule| gone(rule)).cloned());
-        kept.sort_by(|a, b| by(a).cmp(by(b)));
-    }
-    if unreadable.is_empty() {
-        return;
-    }
-    let unread = |kind: Kind, name: &str| unreadable.contains(&(kind, name.to_owned()));
-    keep(
-        &mut rules.pools,
-        &last.pools,
-        |r| unread(Kind::Pool, &r.name),
-        |r| &r.name,
-    );
-    keep(
-        &mut rules.l2,
-        &last.l2,
-        |r| unread(Kind::L2, &r.name),
-        |r| &r.name,
-    );
-    keep(
-        &mut rules.bgp,
-        &last.bgp,
-        |r| unread(Kind::Bgp, &r.name),
-        |r| &r.name,
-    );
-    keep(
-        &mut rules.peers,
-        &last.peers,
-        |r| unread(Kind::Peer, &r.name),
-        |r| &r.name,
-    );
 }

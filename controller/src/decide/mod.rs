@@ -28,7 +28,7 @@ use portolan_api::view::Service;
 
 use crate::alloc::{Allocator, ServiceId, Usage};
 use crate::ledger::Ledger;
-use crate::model::{Event, Model, Snapshot, Watch};
+use crate::model::{Dirty, Event, Model, Snapshot, Watch};
 use crate::place::{Load, Placement};
 use crate::write::{Failure, Outcome, Target, Write};
 
@@ -87,11 +87,14 @@ struct Counters {
 }
 
 impl Core {
-    /// A core that knows nothing. `identity` is ours in the election, `class` the `loadBalancerClass` that we serve.
+    /// A core that knows nothing. `identity` is ours in the election, `namespace` our own, `class` the `loadBalancerClass`
+    /// that we serve.
     #[must_use]
-    pub fn new(identity: &str, class: Option<String>) -> Self {
+    pub fn new(identity: &str, namespace: &str, class: Option<String>) -> Self {
+        let mut model = Model::new(identity);
+        model.sources.namespace = Some(namespace.to_owned());
         Self {
-            model: Model::new(identity),
+            model,
             class,
             leading: false,
             alloc: Allocator::default(),
@@ -166,7 +169,12 @@ impl Core {
 
     /// Decides everything that changed, as far as there is room for writes.
     pub fn decide(&mut self, moment: Moment) -> Vec<Write> {
-        if !self.leading || !self.is_synced() {
+        if !self.leading {
+            // A term begins with everything, so what changes before it need not be remembered.
+            self.model.dirty = Dirty::default();
+            return Vec::new();
+        }
+        if !self.is_synced() {
             return Vec::new();
         }
         let mut writes = Vec::new();

@@ -17,10 +17,14 @@ use crate::alloc::{Families, Holding, Refusal, Request, ServiceId};
 use crate::place::{self, Placement};
 use crate::write::{Body, Note, Target, Write};
 
+/// Reason for a Service that would take both families, and has one.
+const PARTIALLY_ASSIGNED: &str = "PartiallyAssigned";
+
 /// What the status and annotations of a Service shall say.
 #[derive(Debug, PartialEq)]
 struct Wanted {
-    addresses: Holding,
+    /// `None` leaves those in the status as they are.
+    addresses: Option<Holding>,
     pools: Option<String>,
     nodes: Option<String>,
     /// `None` for a Service that is not ours: then our condition goes too.
@@ -61,6 +65,12 @@ impl Core {
     fn serve(&mut self, id: ServiceId) -> Option<Wanted> {
         let entry = self.model.services.get(id)?;
         let service = entry.service.as_deref()?;
+        // Which pools are open to it is known with the labels of its namespace only, whose event wakes it.
+        let labels = &self.model.namespaces.get(&entry.key.namespace)?.labels;
+        let strange = self.strange(service);
+        if !strange.is_empty() {
+            return Some(self.leave(id, &Refusal::Strange(strange)));
+        }
         let mut words = Vec::new();
         if self.alloc.holding(id).is_empty() {
             for (address, owner) in self.alloc.adopt(id, &vips(service)) {
@@ -71,8 +81,7 @@ impl Core {
                 words.push((true, "AddressConflict", why));
             }
         }
-        let labels = self.model.namespaces.get(&entry.key.namespace);
-        let (addresses, refusal, partial_is_fine) = match Request::of(id, service, labels) {
+        let (addresses, refusal, partial_is_fine) = match Request::of(id, service, Some(labels)) {
             Ok(request) => {
                 let fine =
                     matches!(request.families, Families::Prefer(..)) && request.exact.is_empty();
@@ -94,12 +103,40 @@ impl Core {
             .insert(id, refusal.map(|refusal| refusal.reason()));
         let nodes = self.place_on_nodes(id, addresses);
         Some(Wanted {
-            addresses,
+            addresses: Some(addresses),
             pools,
             nodes,
             verdict: Some(verdict),
             notes: words,
         })
+    }
+
+    /// Addresses in the status that no pool has, of a Service that never had one from us: another load balancer gave
+    /// them, before us or beside us.
+    fn strange(&self, service: &Service) -> Vec<IpAddr> {
+        if service.annotation(POOL).is_some() {
+            return Vec::new();
+        }
+        let mut shown = vips(service);
+        shown.retain(|address| self.alloc.pool_of(*address).is_none());
+        shown
+    }
+
+    /// Says why a Service is not served, and changes nothing else about it.
+    fn leave(&mut self, id: ServiceId, refusal: &Refusal) -> Wanted {
+        self.alloc.release(id);
+        if let Some(placement) = self.placements.remove(&id) {
+            self.load.remove(&placement);
+        }
+        self.decided.insert(id, Some(refusal.reason()));
+        let verdict = self.verdict(Holding::default(), None, Some(refusal), false);
+        Wanted {
+            addresses: None,
+            pools: None,
+            nodes: None,
+            verdict: Some(verdict),
+            notes: Vec::new(),
+        }
     }
 
     /// What a Service that is not ours, or not any more, must lose of what we once wrote.
@@ -119,12 +156,14 @@ impl Core {
         if held.is_empty() && !marked {
             return None;
         }
-        // Another load balancer may have written its own addresses since.
-        let theirs = vips(service)
-            .into_iter()
-            .filter(|address| !held.contains(*address) && self.alloc.pool_of(*address).is_none());
+        // Another load balancer may have written its own addresses before or since.
+        let shown = vips(service);
+        let is_ours =
+            |address: &IpAddr| held.contains(*address) || self.alloc.pool_of(*address).is_some();
+        let theirs = shown.iter().copied().filter(|address| !is_ours(address));
+        let changes = shown.iter().any(is_ours);
         Some(Wanted {
-            addresses: theirs.collect(),
+            addresses: changes.then(|| theirs.collect()),
             pools: None,
             nodes: None,
             verdict: None,
@@ -161,7 +200,7 @@ impl Core {
             }
             Some(refusal) if partial_is_fine => Verdict::yes(
                 ASSIGNED,
-                "PartiallyAssigned",
+                PARTIALLY_ASSIGNED,
                 format!("{held}; {}", words(refusal)),
             ),
             Some(refusal) => {
@@ -244,7 +283,9 @@ fn difference(
     wall: Timestamp,
 ) -> Option<Write> {
     let annotations = annotations(service, wanted);
-    let ingress = ingress(service, wanted.addresses);
+    let ingress = wanted
+        .addresses
+        .and_then(|addresses| ingress(service, addresses));
     let conditions = conditions(&service.status.conditions, wanted.verdict.as_ref(), wall);
     if annotations.is_empty() && ingress.is_none() && conditions.is_none() {
         return None;
@@ -332,15 +373,9 @@ fn conditions(
 /// What the user is told: each change once.
 fn notes(key: &ObjectKey, service: &Service, wanted: &Wanted, news: bool) -> Vec<Note> {
     let before: Holding = vips(service).into_iter().collect();
-    let lost: Holding = before
-        .iter()
-        .filter(|a| !wanted.addresses.contains(*a))
-        .collect();
-    let fresh: Holding = wanted
-        .addresses
-        .iter()
-        .filter(|a| !before.contains(*a))
-        .collect();
+    let after = wanted.addresses.unwrap_or(before);
+    let lost: Holding = before.iter().filter(|a| !after.contains(*a)).collect();
+    let fresh: Holding = after.iter().filter(|a| !before.contains(*a)).collect();
     let mut notes = wanted.notes.clone();
     if !lost.is_empty() {
         notes.push((
@@ -357,16 +392,14 @@ fn notes(key: &ObjectKey, service: &Service, wanted: &Wanted, news: bool) -> Vec
             format!("{} from IPAddressPool {pools}", texts(fresh)),
         ));
     }
-    if let Some(verdict) = wanted
-        .verdict
-        .as_ref()
-        .filter(|verdict| news && !verdict.status)
-    {
-        let reason = match verdict.reason {
-            "NotImplemented" => "NotImplemented",
-            _ => "AllocationFailed",
+    if let Some(verdict) = wanted.verdict.as_ref().filter(|_| news) {
+        let told = match (verdict.status, verdict.reason) {
+            (true, PARTIALLY_ASSIGNED) => Some((false, PARTIALLY_ASSIGNED)),
+            (true, _) => None,
+            (false, "NotImplemented") => Some((true, "NotImplemented")),
+            (false, _) => Some((true, "AllocationFailed")),
         };
-        notes.push((true, reason, verdict.message.clone()));
+        notes.extend(told.map(|(warning, reason)| (warning, reason, verdict.message.clone())));
     }
     let regarding = ObjectReference {
         api_version: Some("v1".to_owned()),

@@ -7,7 +7,7 @@ use portolan_api::annotation::{ALLOW_SHARED_IP, L2_NODES, LOAD_BALANCER_IPS, POO
 use portolan_api::crd::{
     IPAddressPool, IPAddressPoolSpec, L2Advertisement, L2AdvertisementSpec, SpeakerConfig,
 };
-use portolan_api::view::{Endpoint, EndpointSlice, Ingress, Node, TrafficPolicy};
+use portolan_api::view::{Endpoint, EndpointSlice, Ingress, Namespace, Node, TrafficPolicy};
 use portolan_daemon::watch::Change;
 use proptest::prelude::*;
 use serde_json::Value;
@@ -32,7 +32,7 @@ struct World {
 }
 
 fn mk_core() -> Core {
-    Core::new("me", None)
+    Core::new("me", "portolan-system", None)
 }
 
 fn mk_world(pools: &[(&str, &str)]) -> World {
@@ -51,6 +51,20 @@ fn mk_world(pools: &[(&str, &str)]) -> World {
     }
     world.restart();
     world
+}
+
+fn mk_namespace(name: &str) -> Namespace {
+    let mut namespace = Namespace::default();
+    namespace.metadata.name = Some(name.to_owned());
+    namespace
+}
+
+fn show(service: &mut Service, addresses: &[&str]) {
+    let entry = |address: &&str| Ingress {
+        ip: Some((*address).to_owned()),
+        ..Ingress::default()
+    };
+    service.status.load_balancer.ingress = addresses.iter().map(entry).collect();
 }
 
 fn listed<T>(items: impl Iterator<Item = T>) -> Listed<T> {
@@ -90,6 +104,7 @@ impl World {
         if let Some(config) = self.config.clone() {
             self.observe(Event::Config(Change::Apply(config)));
         }
+        self.observe(Event::Namespace(Change::Apply(mk_namespace("shop"))));
         for synced in [
             Event::Service(Change::Synced),
             Event::Pool(Change::Synced),
@@ -773,4 +788,117 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn a_pool_that_can_not_be_read_goes_on_serving_and_nothing_is_written_over_and_over() {
+    let mut world = mk_world(&[("p", "10.0.0.0/30")]);
+    world.node("a");
+    world.speaker("a", "a");
+    world.l2();
+    world.create("web");
+    world.endpoints("web", &["a"]);
+    world.settle();
+    let config = world.config.clone().map(|config| config.spec);
+    let key = (String::new(), "p".to_owned());
+    world.observe(Event::Pool(Change::Unreadable(key, "no idea".to_owned())));
+    world.settle();
+    assert_eq!(world.config.clone().map(|config| config.spec), config);
+    assert_eq!(world.ips("web"), "10.0.0.0");
+    assert_eq!(world.placement("web"), Some("a"));
+    world.create("more");
+    world.settle();
+    assert_eq!(world.ips("more"), "10.0.0.1");
+    world.pool("p", "10.0.0.0/30");
+    world.settle();
+    world.pool("p", "10.0.0.0/29");
+    world.settle();
+    let pools = &world.config.as_ref().unwrap().spec.pools;
+    assert_eq!(
+        (pools.len(), &pools[0].spec.addresses[0]),
+        (1, &"10.0.0.0/29".to_owned())
+    );
+}
+
+#[test]
+fn addresses_of_another_load_balancer_stay_until_a_pool_has_them() {
+    let mut world = mk_world(&[]);
+    world.edit("one", |s| show(s, &["192.0.2.7"]));
+    world.edit("many", |s| {
+        show(s, &["192.0.2.8", "198.51.100.1", "198.51.100.2"]);
+    });
+    world.restart();
+    world.settle();
+    let outside = ("False".to_owned(), "AddressOutsidePools".to_owned());
+    for (name, ips) in [
+        ("one", "192.0.2.7"),
+        ("many", "192.0.2.8,198.51.100.1,198.51.100.2"),
+    ] {
+        assert_eq!(world.ips(name), ips);
+        assert_eq!(world.verdict(name), outside, "{name}");
+    }
+    world.pool("p", "192.0.2.0/24");
+    world.settle();
+    assert_eq!(world.ips("one"), "192.0.2.7");
+    assert_eq!(world.service("one").annotation(POOL), Some("p"));
+    assert_eq!(world.verdict("one"), ("True".into(), "Assigned".into()));
+    assert_eq!(world.ips("many"), "192.0.2.8,198.51.100.1,198.51.100.2");
+    // What we gave is ours to take back when its pool goes.
+    world.delete_pool("p");
+    world.settle();
+    assert_eq!(world.ips("one"), "");
+    // A Service that leaves us keeps what was never ours, all of it.
+    world.edit("many", |s| {
+        s.spec.load_balancer_class = Some("other".to_owned());
+    });
+    world.settle();
+    assert_eq!(world.ips("many"), "192.0.2.8,198.51.100.1,198.51.100.2");
+    assert!(world.service("many").status.conditions.is_empty());
+    world.edit("many", |s| {
+        s.spec.load_balancer_class = None;
+        show(s, &[]);
+    });
+    world.pool("p", "192.0.2.0/24");
+    world.settle();
+    assert_eq!(world.verdict("many").0, "True");
+}
+
+#[test]
+fn a_service_waits_until_its_namespace_is_known() {
+    let mut world = mk_world(&[("p", "10.0.0.0/24")]);
+    let gone = (String::new(), "shop".to_owned());
+    world.observe(Event::Namespace(Change::Delete(gone)));
+    world.create("web");
+    world.settle();
+    assert_eq!((world.ips("web").as_str(), world.writes), ("", 0));
+    world.observe(Event::Namespace(Change::Apply(mk_namespace("shop"))));
+    world.settle();
+    assert_eq!(world.ips("web"), "10.0.0.0");
+}
+
+#[test]
+fn one_family_of_two_is_told_as_an_event() {
+    let mut world = mk_world(&[("p", "10.0.0.0/24")]);
+    world.edit("web", |service| {
+        service.spec.ip_families = vec!["IPv4".to_owned(), "IPv6".to_owned()];
+        service.spec.ip_family_policy = Some("PreferDualStack".to_owned());
+    });
+    world.settle();
+    assert_eq!(
+        world.notes,
+        ["web: AddressAssigned", "web: PartiallyAssigned"]
+    );
+}
+
+#[test]
+fn a_follower_does_not_remember_what_changed() {
+    let mut world = mk_world(&[("p", "10.0.0.0/24")]);
+    world.core.follow();
+    for name in ["a", "b", "c"] {
+        world.create(name);
+        world.settle();
+        world.delete(name);
+        world.settle();
+    }
+    assert!(world.core.model.dirty.services.is_empty());
 }

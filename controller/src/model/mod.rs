@@ -113,6 +113,15 @@ pub struct Dirty {
     pub objects: BTreeSet<(Kind, String)>,
 }
 
+/// What a Namespace means to its Services.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamespaceFacts {
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    uid: Option<String>,
+    version: Option<u64>,
+}
+
 /// What a Node means to placement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeFacts {
@@ -172,12 +181,10 @@ pub struct Model {
     pub services: Services,
     /// User objects.
     pub sources: Sources,
-    /// User objects that can not be decoded: the rules made from them before stay in force.
-    pub unreadable: BTreeSet<(Kind, String)>,
     /// The compiled configuration as the API server has it.
     pub config: Option<SpeakerConfig>,
-    /// Labels of namespaces.
-    pub namespaces: BTreeMap<String, BTreeMap<String, String>>,
+    /// Namespaces.
+    pub namespaces: BTreeMap<String, NamespaceFacts>,
     /// Nodes.
     pub nodes: BTreeMap<String, NodeFacts>,
     /// Nodes with usable endpoints, by Service.
@@ -187,8 +194,9 @@ pub struct Model {
     /// What changed.
     pub dirty: Dirty,
     synced: BTreeSet<Watch>,
-    /// UIDs of what was deleted since a reading of the cluster began: the reading may still have it.
-    buried: HashSet<String>,
+    /// UIDs of what was deleted since a reading of the cluster began: the reading may still have it. `None` while nobody
+    /// reads.
+    buried: Option<HashSet<String>>,
 }
 
 impl Model {
@@ -233,22 +241,33 @@ impl Model {
 
     /// A reading of the cluster begins: what is deleted from now on may still be in it.
     pub fn prepare_refresh(&mut self) {
-        self.buried.clear();
+        self.buried = Some(HashSet::new());
+    }
+
+    /// Remembers what was deleted, as long as somebody reads.
+    fn bury(&mut self, uid: Option<String>) {
+        if let (Some(buried), Some(uid)) = (&mut self.buried, uid) {
+            buried.insert(uid);
+        }
     }
 
     /// Takes in a consistent reading. It may be newer than the watches, and the watches may be newer than it: what it
     /// lacks is gone unless it is younger than the reading, and what was deleted meanwhile does not come back.
     pub fn refresh(&mut self, snapshot: Snapshot) {
-        self.services.refresh(snapshot.services, &self.buried);
-        self.refresh_sources(snapshot.pools, Kind::Pool, |s| &mut s.pools);
-        self.refresh_sources(snapshot.l2, Kind::L2, |s| &mut s.l2);
-        self.refresh_sources(snapshot.bgp, Kind::Bgp, |s| &mut s.bgp);
-        self.refresh_sources(snapshot.peers, Kind::Peer, |s| &mut s.peers);
-        self.refresh_sources(snapshot.communities, Kind::Community, |s| {
+        let buried = self.buried.take().unwrap_or_default();
+        self.services.refresh(snapshot.services, &buried);
+        self.refresh_sources(snapshot.pools, &buried, Kind::Pool, |s| &mut s.pools);
+        self.refresh_sources(snapshot.l2, &buried, Kind::L2, |s| &mut s.l2);
+        self.refresh_sources(snapshot.bgp, &buried, Kind::Bgp, |s| &mut s.bgp);
+        self.refresh_sources(snapshot.peers, &buried, Kind::Peer, |s| &mut s.peers);
+        self.refresh_sources(snapshot.communities, &buried, Kind::Community, |s| {
             &mut s.communities
         });
         for namespace in snapshot.namespaces.items {
-            self.namespace(Change::Apply(namespace));
+            let uid = namespace.metadata.uid.as_ref();
+            if uid.is_none_or(|uid| !buried.contains(uid)) {
+                self.namespace(Change::Apply(namespace));
+            }
         }
         if let Some(config) = snapshot.config {
             self.speaker_config(Change::Apply(config));
@@ -263,7 +282,7 @@ impl Model {
             }
             Change::Delete(key) => {
                 if let Some((id, uid)) = self.services.delete(&object_key(key)) {
-                    self.buried.extend(uid);
+                    self.bury(uid);
                     self.dirty.services.insert(id);
                 }
             }
@@ -317,13 +336,25 @@ impl Model {
     fn namespace(&mut self, change: Change<Namespace>) -> Option<Watch> {
         match change {
             Change::Apply(object) => {
+                let version = version(&object);
                 let name = object.metadata.name.unwrap_or_default();
-                let labels = object.metadata.labels.unwrap_or_default();
-                let held = self.namespaces.insert(name, labels.clone());
-                self.dirty.all_services |= held.as_ref() != Some(&labels);
+                let facts = NamespaceFacts {
+                    labels: object.metadata.labels.unwrap_or_default(),
+                    uid: object.metadata.uid,
+                    version,
+                };
+                let held = self.namespaces.get(&name);
+                if held.is_some_and(|held| is_older(version, held.version)) {
+                    return None;
+                }
+                self.dirty.all_services |= held.is_none_or(|held| held.labels != facts.labels);
+                self.namespaces.insert(name, facts);
             }
             // Its Services go before it does, each with its own event.
-            Change::Delete((_, name)) => drop(self.namespaces.remove(&name)),
+            Change::Delete((_, name)) => {
+                let held = self.namespaces.remove(&name);
+                self.bury(held.and_then(|held| held.uid));
+            }
             Change::Unreadable(..) => {}
             Change::Synced => return Some(Watch::Namespaces),
         }

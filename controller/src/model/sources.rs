@@ -1,6 +1,6 @@
 //! User objects: what they ask for, and whether that changed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use kube::Resource;
 use portolan_api::compile::{Kind, Sources};
@@ -21,26 +21,26 @@ impl Model {
         match change {
             Change::Apply(object) => {
                 let name = object.meta().name.clone().unwrap_or_default();
-                let table = table(&mut self.sources);
-                let held = table.get(&name);
-                if held.is_some_and(|held| is_older(version(&object), version(held))) {
+                let held = table(&mut self.sources);
+                let before = held.get(&name);
+                if before.is_some_and(|before| is_older(version(&object), version(before))) {
                     return None;
                 }
-                self.dirty.config |= held.is_none_or(|held| !held.same_wish(&object))
-                    || self.unreadable.remove(&(kind, name.clone()));
-                self.dirty.objects.insert((kind, name.clone()));
-                table.insert(name, object);
+                self.dirty.config |= before.is_none_or(|before| !before.same_wish(&object));
+                held.insert(name.clone(), object);
+                // Whatever it says: it can be read again.
+                self.dirty.config |= self.sources.unreadable.remove(&(kind, name.clone()));
+                self.dirty.objects.insert((kind, name));
             }
             Change::Delete((_, name)) => {
                 let held = table(&mut self.sources).remove(&name);
-                self.buried
-                    .extend(held.and_then(|held| held.meta().uid.clone()));
-                self.unreadable.remove(&(kind, name));
+                self.bury(held.and_then(|held| held.meta().uid.clone()));
+                self.sources.unreadable.remove(&(kind, name));
                 self.dirty.config = true;
             }
             Change::Unreadable((_, name), _) => {
                 table(&mut self.sources).remove(&name);
-                self.unreadable.insert((kind, name));
+                self.sources.unreadable.insert((kind, name));
                 self.dirty.config = true;
             }
             Change::Synced => return Some(watch_of(kind)),
@@ -51,6 +51,7 @@ impl Model {
     pub(super) fn refresh_sources<K: Source>(
         &mut self,
         listed: Listed<Change<K>>,
+        buried: &HashSet<String>,
         kind: Kind,
         table: impl Fn(&mut Sources) -> &mut BTreeMap<String, K>,
     ) {
@@ -69,7 +70,7 @@ impl Model {
                 Change::Apply(object) => object.meta().uid.as_ref(),
                 _ => None,
             };
-            if uid.is_none_or(|uid| !self.buried.contains(uid)) {
+            if uid.is_none_or(|uid| !buried.contains(uid)) {
                 names.insert(name);
                 self.source(change, kind, &table);
             }
@@ -79,7 +80,8 @@ impl Model {
         held.retain(|name, object| names.contains(name) || !list.proves_gone(version(object)));
         self.dirty.config |= held.len() != before;
         // Such an object has no version to compare: the watch tells of it again if it is still there.
-        self.unreadable
+        self.sources
+            .unreadable
             .retain(|(of, name)| *of != kind || names.contains(name));
     }
 }

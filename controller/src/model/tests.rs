@@ -235,3 +235,62 @@ fn only_a_change_of_nodes_makes_a_slice_interesting() {
     }
     assert!(!model.endpoints.any(&key()));
 }
+
+#[test]
+fn an_object_that_can_be_read_again_is_not_unreadable_any_more() {
+    let mut model = mk_model();
+    let key = (String::new(), "p".to_owned());
+    model.apply(Event::Pool(Change::Apply(mk_pool(3))), mk_start());
+    let unreadable = Change::Unreadable(key, "no idea".to_owned());
+    model.apply(Event::Pool(unreadable), mk_start());
+    assert_eq!(model.sources.unreadable.len(), 1);
+    model.dirty.config = false;
+    model.apply(Event::Pool(Change::Apply(mk_pool(4))), mk_start());
+    assert!(model.sources.unreadable.is_empty());
+    assert!(model.dirty.config);
+}
+
+#[test]
+fn what_is_deleted_is_remembered_only_while_somebody_reads() {
+    let mut model = mk_model();
+    let gone = || Event::Service(Change::Delete(("shop".to_owned(), "web".to_owned())));
+    let remembered = |model: &Model| model.buried.as_ref().map_or(0, HashSet::len);
+    see(&mut model, mk_service("1", 5, None));
+    model.apply(gone(), mk_start());
+    assert_eq!(remembered(&model), 0);
+    model.prepare_refresh();
+    see(&mut model, mk_service("2", 6, None));
+    model.apply(gone(), mk_start());
+    assert_eq!(remembered(&model), 1);
+    model.refresh(Snapshot::default());
+    see(&mut model, mk_service("3", 7, None));
+    model.apply(gone(), mk_start());
+    assert_eq!(remembered(&model), 0);
+}
+
+#[test]
+fn a_list_does_not_undo_what_the_watch_has_told_of_a_namespace_since() {
+    let mk_namespace = |version: u64, tier: &str| {
+        let mut namespace = Namespace::default();
+        namespace.metadata.name = Some("shop".to_owned());
+        namespace.metadata.uid = Some("shop-1".to_owned());
+        namespace.metadata.resource_version = Some(version.to_string());
+        let label = ("tier".to_owned(), tier.to_owned());
+        namespace.metadata.labels = Some(BTreeMap::from([label]));
+        namespace
+    };
+    let listed = || Snapshot {
+        namespaces: mk_list(9, vec![mk_namespace(5, "tin")]),
+        ..Snapshot::default()
+    };
+    let mut model = mk_model();
+    let new = Event::Namespace(Change::Apply(mk_namespace(12, "gold")));
+    model.apply(new, mk_start());
+    model.refresh(listed());
+    assert_eq!(model.namespaces["shop"].labels["tier"], "gold");
+    model.prepare_refresh();
+    let gone = (String::new(), "shop".to_owned());
+    model.apply(Event::Namespace(Change::Delete(gone)), mk_start());
+    model.refresh(listed());
+    assert!(model.namespaces.is_empty(), "deleted while it was read");
+}
