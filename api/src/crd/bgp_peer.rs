@@ -184,7 +184,7 @@ pub struct SecretReference {
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
     /// Namespace of the Secret. Secrets are read from Portolan's own namespace only: a peer that names another one is
-    /// never connected without its key, and its session says so.
+    /// refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
 }
