@@ -392,6 +392,13 @@ async fn policy_local_follows_endpoints(face: Face) -> Result<()> {
             wait_for_hops(&frr, (*vip).into(), &hops)
                 .await
                 .context(step)?;
+            if step == "ready on both" {
+                // With policy Local the pod that answers is on the node that was passed: ECMP really uses both.
+                let to = SocketAddr::new(*vip, 80);
+                world
+                    .answers(&lab.clients[0], to, &["node-1", "node-2"])
+                    .await?;
+            }
         }
     }
     Ok(())
