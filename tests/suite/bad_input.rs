@@ -320,13 +320,14 @@ spec: {{ transmitInterval: 50 }}
         })
         .await?;
     }
-    let described: Value = serde_json::from_str(
-        &world
-            .cluster
-            .kubectl(&["get", "ipaddresspool", "pool", "-o", "json"])
-            .await?,
-    )?;
-    assert_eq!(described["status"]["availableIPv4"], 256, "{described}");
+    // Counters are written a second after the change.
+    retry_until(SOON, "the counters of the pool", async || {
+        let arguments = ["get", "ipaddresspool", "pool", "-o", "json"];
+        let shown: Value = serde_json::from_str(&world.cluster.kubectl(&arguments).await?)?;
+        ensure!(shown["status"]["availableIPv4"] == 256, "{shown}");
+        Ok(())
+    })
+    .await?;
     Ok(())
 }
 
