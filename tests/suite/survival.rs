@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use k8s_openapi::api::core::v1::Service;
 use kube::api::{ListParams, PatchParams, PostParams};
 use kube::{Api, ResourceExt as _};
@@ -268,12 +268,20 @@ async fn an_address_in_a_status_is_taken_before_anyone_new_is_served(face: Face)
         world.held("z-holds").await?,
         ["192.0.2.1".parse::<IpAddr>()?]
     );
-    let adopted = services.get("z-holds").await?;
-    let pool = adopted
-        .annotations()
-        .get("portolan.dev/pool")
-        .context("the pool annotation")?;
-    assert_eq!(pool, "pool");
+    retry_until(SOON, "the holder to be adopted", async || {
+        let adopted = services.get("z-holds").await?;
+        let pool = adopted.annotations().get("portolan.dev/pool");
+        ensure!(
+            pool.is_some_and(|pool| pool == "pool"),
+            "its pool is {pool:?}"
+        );
+        Ok(())
+    })
+    .await?;
+    assert_eq!(
+        world.held("z-holds").await?,
+        ["192.0.2.1".parse::<IpAddr>()?]
+    );
     Ok(())
 }
 
