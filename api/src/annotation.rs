@@ -4,7 +4,7 @@
 pub const ADDRESS_POOL: &str = "portolan.dev/address-pool";
 /// Read on Services: exactly these addresses, comma separated, at most one per family.
 pub const LOAD_BALANCER_IPS: &str = "portolan.dev/loadBalancerIPs";
-/// Read on Services: sharing key (not implemented yet: refused with an event).
+/// Read on Services: sharing key. Services with the same key may have the same address.
 pub const ALLOW_SHARED_IP: &str = "portolan.dev/allow-shared-ip";
 /// Written on Services: the pool or pools that the addresses came from, comma separated.
 pub const POOL: &str = "portolan.dev/pool";

@@ -30,7 +30,7 @@ use crate::crd::{
 use crate::view::ServiceCIDR;
 
 pub use communities::{StandardOrLarge, parse_community};
-pub use pools::{excluded_ranges, ranges};
+pub use pools::{excluded_ranges, is_buggy, ranges, reservations, retention};
 
 /// Everything that configuration is made from, by name.
 #[derive(Debug, Default, Clone)]

@@ -6,6 +6,16 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 pub const ACCEPTED: &str = "Accepted";
 /// Every name that the object refers to exists.
 pub const RESOLVED_REFS: &str = "ResolvedRefs";
+/// On a pool: another pool has some of its addresses.
+pub const OVERLAPPING: &str = "Overlapping";
+/// On a pool: a Service can get an address from it now.
+pub const READY: &str = "Ready";
+/// On a pool: most of its addresses are taken.
+pub const EXHAUSTED_SOON: &str = "ExhaustedSoon";
+/// On a pool: another one is used first by every Service that may use it without naming it.
+pub const SHADOWED: &str = "Shadowed";
+/// On a pool with reservations: no reserved address is held by somebody else.
+pub const RESERVATIONS_HELD: &str = "ReservationsHeld";
 
 /// A condition before it has a time: what a pure function can say.
 #[derive(Debug, Clone, PartialEq, Eq)]

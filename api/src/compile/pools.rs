@@ -1,10 +1,14 @@
-//! Pools: ranges that parse, do not overlap, and use no field that is not served yet.
+//! Pools: ranges that parse and do not overlap, and reservations that lie in them.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use super::{Judgement, Kind, Refusal, Sources, accepted, check_selectors, refused, unread};
-use crate::crd::{IPAddressPool, IPAddressPoolSpec, PoolRule, SpeakerConfigSpec};
-use crate::range::IpRange;
+use crate::condition::{OVERLAPPING, Verdict};
+use crate::crd::{IPAddressPool, IPAddressPoolSpec, PoolRule, Reservation, SpeakerConfigSpec};
+use crate::duration;
+use crate::range::{Family, IpRange};
 
 /// The ranges of a pool, in the order in which they are written.
 pub fn ranges(spec: &IPAddressPoolSpec) -> Result<Vec<IpRange>, crate::range::RangeError> {
@@ -18,6 +22,19 @@ pub fn excluded_ranges(spec: &IPAddressPoolSpec) -> Result<Vec<IpRange>, crate::
         Err(_) => text.parse(),
     };
     spec.excluded_addresses.iter().map(parse).collect()
+}
+
+/// How long the pool keeps the address of a deleted Service; `None` for not at all.
+#[must_use]
+pub fn retention(spec: &IPAddressPoolSpec) -> Option<Duration> {
+    let kept = duration::parse(spec.retain.as_deref()?).ok()?;
+    (!kept.is_zero()).then_some(kept)
+}
+
+/// The reservations of a pool, with the address parsed.
+pub fn reservations(spec: &IPAddressPoolSpec) -> impl Iterator<Item = (IpAddr, &Reservation)> {
+    let parse = |one| Reservation::address(one).map(|address| (address, one));
+    spec.reservations.iter().filter_map(parse)
 }
 
 /// A pool on trial.
@@ -60,7 +77,12 @@ pub(super) fn compile(
                 last,
             }),
             Err(refusal) => {
-                judgements.push(refused(Kind::Pool, name, &refusal, last.is_some()));
+                let mut judgement = refused(Kind::Pool, name, &refusal, last.is_some());
+                let why = "not looked at, because the pool is invalid: see condition Accepted";
+                judgement
+                    .verdicts
+                    .push(Verdict::no(OVERLAPPING, "NotAccepted", why));
+                judgements.push(judgement);
                 last.into_iter().for_each(&mut stays);
             }
         }
@@ -97,7 +119,12 @@ fn settle(
             .position(|candidate| overlap(candidate, taken, &open).is_none());
         let Some(index) = fits else { break };
         let candidate = open.remove(index);
-        judgements.push(accepted(Kind::Pool, candidate.name, None));
+        let mut judgement = accepted(Kind::Pool, candidate.name, None);
+        let apart = "no other pool has any of these addresses";
+        judgement
+            .verdicts
+            .push(Verdict::no(OVERLAPPING, "Apart", apart));
+        judgements.push(judgement);
         rules.push(PoolRule {
             name: candidate.name.to_owned(),
             spec: candidate.spec.clone(),
@@ -107,7 +134,10 @@ fn settle(
     for candidate in &open {
         if let Some(refusal) = overlap(candidate, taken, &open) {
             let last_good = candidate.last.is_some();
-            judgements.push(refused(Kind::Pool, candidate.name, &refusal, last_good));
+            let mut judgement = refused(Kind::Pool, candidate.name, &refusal, last_good);
+            let overlapping = Verdict::yes(OVERLAPPING, "OtherPool", refusal.message);
+            judgement.verdicts.push(overlapping);
+            judgements.push(judgement);
         }
         rules.extend(candidate.last.cloned());
     }
@@ -141,14 +171,6 @@ fn overlap(
 
 fn check(pool: &IPAddressPool) -> Result<Vec<IpRange>, Refusal> {
     let spec = &pool.spec;
-    let unserved = [
-        ("spec.sharing", spec.sharing.is_some()),
-        ("spec.quota", spec.quota.is_some()),
-        ("spec.retain", spec.retain.is_some()),
-    ];
-    if let Some((field, _)) = unserved.into_iter().find(|(_, set)| *set) {
-        return Err(Refusal::not_implemented(field));
-    }
     let ranges = ranges(spec).map_err(|why| Refusal::invalid("spec.addresses", why))?;
     if ranges.is_empty() {
         return Err(Refusal::invalid(
@@ -166,7 +188,17 @@ fn check(pool: &IPAddressPool) -> Result<Vec<IpRange>, Refusal> {
             return Err(Refusal::invalid("spec.addresses", why));
         }
     }
-    excluded_ranges(spec).map_err(|why| Refusal::invalid("spec.excludedAddresses", why))?;
+    let excluded =
+        excluded_ranges(spec).map_err(|why| Refusal::invalid("spec.excludedAddresses", why))?;
+    check_reservations(spec, &ranges, &excluded)?;
+    if let Some(text) = &spec.retain {
+        duration::parse(text).map_err(|why| Refusal::invalid("spec.retain", why))?;
+    }
+    let quota = spec.quota.as_ref();
+    if quota.is_some_and(|quota| quota.addresses_per_namespace < 1) {
+        let field = "spec.quota.addressesPerNamespace";
+        return Err(Refusal::invalid(field, "must be at least 1"));
+    }
     if let Some(allocation) = &spec.service_allocation {
         let field = "spec.serviceAllocation";
         if allocation.priority < 0 {
@@ -185,4 +217,51 @@ fn check(pool: &IPAddressPool) -> Result<Vec<IpRange>, Refusal> {
         )?;
     }
     Ok(ranges)
+}
+
+/// Each reserved address must be one that the pool gives out, and nobody has two of one family.
+fn check_reservations(
+    spec: &IPAddressPoolSpec,
+    ranges: &[IpRange],
+    excluded: &[IpRange],
+) -> Result<(), Refusal> {
+    let mut seen = BTreeSet::new();
+    for (index, one) in spec.reservations.iter().enumerate() {
+        let refuse = |why: String| {
+            let field = format!("spec.reservations[{index}].address");
+            Err(Refusal::invalid(&field, why))
+        };
+        let Reservation {
+            namespace,
+            name,
+            address: text,
+        } = one;
+        let Some(address) = one.address() else {
+            return refuse(format!("{text:?} is not an IP address"));
+        };
+        let inside = |ranges: &[IpRange]| ranges.iter().any(|range| range.contains(address));
+        if !inside(ranges) {
+            return refuse(format!(
+                "{address} is in none of spec.addresses: reserve it in the pool that has it"
+            ));
+        }
+        let buggy = spec.avoid_buggy_ips && is_buggy(address);
+        if inside(excluded) || buggy {
+            return refuse(format!(
+                "{address} is never given out (spec.excludedAddresses or spec.avoidBuggyIPs): reserve another one"
+            ));
+        }
+        if !seen.insert((namespace, name, Family::of(address))) {
+            return refuse(format!(
+                "Service {namespace}/{name} has another reservation of the same family: a Service has one address of each"
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Whether the address ends in `.0` or `.255`, which some old routers and firewalls drop.
+#[must_use]
+pub fn is_buggy(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V4(v4) if matches!(v4.octets(), [.., 0 | 255]))
 }

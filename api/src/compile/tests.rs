@@ -106,6 +106,55 @@ fn a_malformed_pool_is_refused_alone_and_says_which_entry_and_what_to_write() {
 }
 
 #[test]
+fn a_pool_that_promises_what_it_can_not_keep_is_refused_with_field_and_remedy() {
+    let reservation = |name: &str, address: &str| Reservation {
+        namespace: "shop".into(),
+        name: name.into(),
+        address: address.into(),
+    };
+    type Row = (&'static str, fn(&mut IPAddressPoolSpec), &'static str);
+    let rows: [Row; 4] = [
+        (
+            "retain",
+            |s| s.retain = Some("long".into()),
+            "spec.retain: \"long\" is not a duration",
+        ),
+        (
+            "quota",
+            |s| s.quota = Some(Quota::default()),
+            "spec.quota.addressesPerNamespace: must be at least 1",
+        ),
+        (
+            "excluded",
+            |s| s.excluded_addresses = vec!["10.0.0.7".into()],
+            "spec.reservations[0].address: 10.0.0.7 is never given out",
+        ),
+        (
+            "outside",
+            |s| s.addresses = vec!["10.0.1.0/24".into()],
+            "spec.reservations[0].address: 10.0.0.7 is in none of spec.addresses",
+        ),
+    ];
+    for (row, change, words) in rows {
+        let mut pool = mk_pool("p", 1, &["10.0.0.0/24"]);
+        pool.spec.reservations = vec![reservation("web", "10.0.0.7")];
+        change(&mut pool.spec);
+        let compiled = compile(&mk_sources(vec![pool]), None);
+        let message = &compiled.judgements[0].verdicts[0].message;
+        assert!(message.starts_with(words), "{row}: {message}");
+        assert!(compiled.config.pools.is_empty(), "{row}");
+    }
+    let mut pool = mk_pool("p", 1, &["10.0.0.0/24"]);
+    pool.spec.reservations = vec![
+        reservation("web", "10.0.0.7"),
+        reservation("web", "10.0.0.8"),
+    ];
+    let compiled = compile(&mk_sources(vec![pool]), None);
+    let message = &compiled.judgements[0].verdicts[0].message;
+    assert!(message.contains("spec.reservations[1]"), "{message}");
+}
+
+#[test]
 fn of_two_overlapping_pools_the_older_one_serves_whatever_their_names() {
     let sources = mk_sources(vec![
         mk_pool("a", 2, &["10.0.0.0/24"]),

@@ -1,6 +1,8 @@
 //! `IPAddressPool`: addresses that may be given to Services.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use std::net::IpAddr;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -55,6 +57,17 @@ use crate::selector::LabelSelector;
         type_ = "string",
         json_path = ".status.conditions[?(@.type=='Accepted')].reason",
         priority = 1
+    ),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Ready')].status"
+    ),
+    printcolumn(
+        name = "Exhausted Soon",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='ExhaustedSoon')].reason",
+        priority = 1
     )
 )]
 #[serde(rename_all = "camelCase")]
@@ -87,22 +100,69 @@ pub struct IPAddressPoolSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_allocation: Option<ServiceAllocation>,
 
-    /// Rules for Services that share one address. Not implemented yet: a pool that sets it is refused.
+    /// How the next free address is chosen.
+    #[serde(default)]
+    pub strategy: Strategy,
+
+    /// Rules for Services that share one address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sharing: Option<Sharing>,
 
-    /// Limits per namespace. Not implemented yet: a pool that sets it is refused.
+    /// Limits per namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quota: Option<Quota>,
 
     /// How long the address of a deleted Service is kept for a Service of the same namespace and name, for example
-    /// `10m`. Not implemented yet: a pool that sets it is refused.
+    /// `10m`. Unset: not at all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("self.matches('^([0-9]+(h|m|s|ms))+$')")
+        .message("must be a duration such as 90s, 10m or 1h30m"))]
+    #[schemars(length(max = 32))]
     pub retain: Option<String>,
+
+    /// Addresses of this pool that only certain Services get, whether they exist already or not. Such a Service gets its
+    /// address without asking for it, also from a pool without `autoAssign`. A Service that holds the address already
+    /// keeps it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 1024))]
+    pub reservations: Vec<Reservation>,
+}
+
+/// How the next free address of a pool is chosen.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Strategy {
+    /// The first free one: ranges in the order in which they are written, each ascending.
+    #[default]
+    FirstFit,
+    /// The first free one of the range of which the smallest share is in use.
+    Balanced,
+}
+
+/// An address that only one Service gets.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Reservation {
+    /// Namespace of the Service.
+    #[schemars(length(min = 1, max = 63))]
+    pub namespace: String,
+    /// Name of the Service.
+    #[schemars(length(min = 1, max = 63))]
+    pub name: String,
+    /// The address: in a range of `addresses`, and not in `excludedAddresses`. Services that share it each have an entry.
+    #[schemars(length(min = 2, max = 45))]
+    pub address: String,
 }
 
 fn yes() -> bool {
     true
+}
+
+impl Reservation {
+    /// The address, if it is one.
+    #[must_use]
+    pub fn address(&self) -> Option<IpAddr> {
+        self.address.trim().parse().ok()
+    }
 }
 
 /// Which Services may use a pool, and with which precedence.
@@ -129,7 +189,7 @@ pub struct ServiceAllocation {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Sharing {
-    /// Whether Services of different namespaces may share an address.
+    /// Whether Services of different namespaces may share an address of this pool. Those of one namespace always may.
     #[serde(default)]
     pub across_namespaces: bool,
 }
@@ -138,7 +198,8 @@ pub struct Sharing {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Quota {
-    /// The most addresses of this pool that Services of one namespace may hold.
+    /// The most addresses of this pool that Services of one namespace may hold. A shared address counts once, one that
+    /// is kept for a deleted Service counts too. Lowering it takes nothing away.
     #[schemars(range(min = 1, max = 2_147_483_647))]
     pub addresses_per_namespace: i64,
 }
@@ -159,8 +220,26 @@ pub struct IPAddressPoolStatus {
     /// IPv6 addresses that can still be given out; stops counting at 2^63-1.
     #[serde(default, rename = "availableIPv6")]
     pub available_ipv6: i64,
+    /// Addresses that are kept for Services that were deleted, see `spec.retain`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub retained: Vec<Retained>,
     /// Verdicts of the controller.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "super::conditions_schema")]
     pub conditions: Vec<Condition>,
+}
+
+/// An address that is kept for a Service that was deleted.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Retained {
+    /// The address.
+    pub address: String,
+    /// Namespace of the Service.
+    pub namespace: String,
+    /// Name of the Service.
+    pub name: String,
+    /// End of the retention.
+    #[schemars(schema_with = "super::time_schema")]
+    pub until: Time,
 }

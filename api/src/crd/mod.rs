@@ -28,7 +28,8 @@ pub use bgp_peer::{
 };
 pub use community::{Community, CommunityAlias, CommunitySpec};
 pub use ip_address_pool::{
-    IPAddressPool, IPAddressPoolSpec, IPAddressPoolStatus, Quota, ServiceAllocation, Sharing,
+    IPAddressPool, IPAddressPoolSpec, IPAddressPoolStatus, Quota, Reservation, Retained,
+    ServiceAllocation, Sharing, Strategy,
 };
 pub use l2_advertisement::{Detection, L2Advertisement, L2AdvertisementSpec, PreferredNodes};
 pub use node_report::{
@@ -64,6 +65,11 @@ fn unruled_schema<T: JsonSchema>(generator: &mut schemars::SchemaGenerator) -> s
 fn drop_rules(schema: &mut schemars::Schema) {
     schema.remove("x-kubernetes-validations");
     schemars::transform::transform_subschemas(&mut drop_rules, schema);
+}
+
+/// Schema of a moment: a time as RFC 3339 writes it.
+fn time_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({ "type": "string", "format": "date-time" })
 }
 
 /// Schema of a list of conditions, keyed by type as everywhere in Kubernetes.

@@ -45,6 +45,8 @@ pub struct ServiceSpec {
     pub external_traffic_policy: TrafficPolicy,
     /// Ports.
     pub ports: Vec<Port>,
+    /// Labels of the pods behind it.
+    pub selector: BTreeMap<String, String>,
 }
 
 /// How traffic from outside is spread over endpoints.

@@ -17,6 +17,7 @@ mod speakers;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::net::IpAddr;
 use std::time::Instant;
 
 use k8s_openapi::api::coordination::v1::Lease;
@@ -129,6 +130,8 @@ pub struct NodeFacts {
     pub labels: BTreeMap<String, String>,
     /// Whether it must not announce at all.
     pub excluded: bool,
+    /// Its own addresses, which no Service may have.
+    pub addresses: Vec<IpAddr>,
 }
 
 /// A consistent list of one kind.
@@ -364,9 +367,11 @@ impl Model {
     fn node(&mut self, change: Change<Node>) -> Option<Watch> {
         match change {
             Change::Apply(object) => {
+                let own = object.status.addresses.iter();
                 let facts = NodeFacts {
                     labels: object.labels().clone(),
                     excluded: object.excluded().is_some(),
+                    addresses: own.filter_map(|own| own.address.parse().ok()).collect(),
                 };
                 let name = object.metadata.name.unwrap_or_default();
                 let held = self.nodes.insert(name, facts.clone());

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use portolan_api::ObjectKey;
-use portolan_api::annotation::{L2_NODES, POOL};
+use portolan_api::annotation::{ALLOW_SHARED_IP, L2_NODES, POOL};
 use portolan_api::view::Service;
 
 use super::{Listed, is_older, version};
@@ -163,6 +163,10 @@ fn relevant(mut service: Service) -> Option<Box<Service>> {
             .iter()
             .any(|c| c.type_ == ASSIGNED);
     (balancer || holds || traces).then(|| {
+        // Matters only to Services that share an address.
+        if service.annotation(ALLOW_SHARED_IP).is_none() {
+            service.spec.selector.clear();
+        }
         // Lists come out of the parser with room for four: with thousands of Services that is most of their memory.
         service.spec.cluster_ips.shrink_to_fit();
         service.spec.ip_families.shrink_to_fit();

@@ -54,7 +54,7 @@ fn key() -> ObjectKey {
 }
 
 /// The addresses that the model knows of the Service.
-fn known(model: &Model) -> Option<Vec<std::net::IpAddr>> {
+fn known(model: &Model) -> Option<Vec<IpAddr>> {
     let id = model.services.id(&key())?;
     Some(model.services.get(id)?.service.as_ref()?.vips())
 }
