@@ -108,6 +108,17 @@ impl IpRange {
         })
     }
 
+    /// The smallest range that contains both; they must be of one family.
+    #[must_use]
+    pub fn hull(&self, other: &Self) -> Self {
+        debug_assert_eq!(self.family, other.family);
+        Self {
+            family: self.family,
+            first: self.first.min(other.first),
+            last: self.last.max(other.last),
+        }
+    }
+
     /// The range of all addresses of a prefix.
     #[must_use]
     pub fn of_prefix(prefix: IpNetwork) -> Self {

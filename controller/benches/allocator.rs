@@ -38,6 +38,7 @@ fn mk_request(id: u32, family: Family) -> Request<'static> {
         exact: Holding::default(),
         pool: None,
         namespace: "shop",
+        name: "web",
         namespace_labels: &NO_LABELS,
         labels: &NO_LABELS,
     }
@@ -115,7 +116,7 @@ fn adoption(c: &mut Criterion) {
                 let mut allocator = Allocator::new(&rules);
                 for (id, vips) in (0..HOLDERS).zip(&held) {
                     allocator.show(ServiceId(id), vips);
-                    allocator.adopt(ServiceId(id), vips);
+                    allocator.adopt(ServiceId(id), "shop", vips);
                 }
                 place(&mut allocator, 0..HOLDERS, family);
                 allocator

@@ -26,6 +26,12 @@ struct PoolLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ShareLabels {
+    pool: String,
+    family: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct StateLabels {
     state: &'static str,
 }
@@ -51,6 +57,8 @@ pub struct Metrics {
     services: Family<StateLabels, Gauge>,
     refusals: Family<ReasonLabels, Gauge>,
     addresses: Family<PoolLabels, Gauge<f64, AtomicU64>>,
+    share: Family<ShareLabels, Gauge<f64, AtomicU64>>,
+    contested: Gauge,
     speakers: Gauge,
     waiting: Gauge,
     writes: Family<WriteLabels, Counter>,
@@ -66,6 +74,8 @@ impl Metrics {
             services: Family::default(),
             refusals: Family::default(),
             addresses: Family::default(),
+            share: Family::default(),
+            contested: Gauge::default(),
             speakers: Gauge::default(),
             waiting: Gauge::default(),
             writes: Family::default(),
@@ -89,8 +99,18 @@ impl Metrics {
         );
         registry.register(
             "addresses",
-            "Addresses of pools, by family and state",
+            "Addresses of pools, by family and state; withheld: reserved, retained, or used by a node",
             metrics.addresses.clone(),
+        );
+        registry.register(
+            "pool_used_ratio",
+            "Share of the addresses of a pool that can not be had any more, by family: 0 to 1",
+            metrics.share.clone(),
+        );
+        registry.register(
+            "services_contested",
+            "Services whose status another program rewrites",
+            metrics.contested.clone(),
         );
         registry.register(
             "speakers_alive",
@@ -154,24 +174,46 @@ impl Metrics {
                 .set(number(*count));
         }
         self.addresses.clear();
+        self.share.clear();
         for (pool, v4, v6) in &figures.pools {
             for (family, usage) in [("ipv4", v4), ("ipv6", v6)] {
-                let Usage { taken, available } = usage;
-                for (state, count) in [("taken", taken), ("available", available)] {
-                    #[expect(clippy::cast_precision_loss, reason = "a /64 counts in round numbers")]
-                    let count = *count as f64;
+                let Usage {
+                    assigned,
+                    available,
+                    total,
+                } = *usage;
+                let withheld = total.saturating_sub(assigned).saturating_sub(available);
+                for (state, count) in [
+                    ("assigned", assigned),
+                    ("available", available),
+                    ("withheld", withheld),
+                ] {
                     let labels = PoolLabels {
                         pool: pool.clone(),
                         family,
                         state,
                     };
-                    self.addresses.get_or_create(&labels).set(count);
+                    self.addresses.get_or_create(&labels).set(round(count));
+                }
+                if total > 0 {
+                    let labels = ShareLabels {
+                        pool: pool.clone(),
+                        family,
+                    };
+                    let share = 1.0 - round(available) / round(total);
+                    self.share.get_or_create(&labels).set(share);
                 }
             }
         }
         self.waiting.set(number(figures.waiting));
+        self.contested.set(number(figures.contested));
         self.speakers.set(number(figures.speakers));
     }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a /64 counts in round numbers")]
+fn round(count: u128) -> f64 {
+    count as f64
 }
 
 /// A registry with all metrics of the controller.

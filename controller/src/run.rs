@@ -210,7 +210,7 @@ impl Shell {
                     }
                 }
                 read = reading(&mut self.reading) => self.begin(read),
-                _ = figures.tick() => self.metrics.show(&self.core.figures()),
+                _ = figures.tick() => self.metrics.show(&self.core.figures(now())),
                 () = sleep_until(wake) => {}
             }
             for event in batch.drain(..) {

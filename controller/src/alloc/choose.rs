@@ -1,50 +1,108 @@
 //! Which addresses a Service gets that lacks some.
 //!
-//! Exact addresses, or else the first free ones: of the named pool, or of the pools for automatic use in their order.
-//! Somebody who wants both families gets them from the first pool that has both, and only if there is none from two.
+//! Exact addresses; or else those that are kept for its name; or else, of the named pool or of the pools for automatic use
+//! in their order, one that it can share, or the first free one. Somebody who wants both families gets them from the first
+//! pool that has both, and only if there is none from two.
 
 use std::net::IpAddr;
 
 use portolan_api::range::Family;
 
-use super::{Allocator, Families, Holding, PoolId, Refusal, Request, ServiceId};
+use super::pool::Pool;
+use super::{Allocator, Collision, Families, Holding, PoolId, Refusal, Request};
+
+/// Why a pool that a Service may use has nothing for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Dry {
+    /// It has no such family.
+    Family,
+    /// Everything is taken.
+    Exhausted,
+    /// The namespace has as many as it may have.
+    Quota(usize),
+}
 
 impl Allocator {
-    /// The exact addresses, all of them or none.
-    pub(super) fn exactly(
-        &self,
+    /// What a Service gets that keeps some addresses already, with the reason if that is less than it would take.
+    pub(super) fn find(
+        &mut self,
         request: &Request<'_>,
         kept: Holding,
     ) -> Result<(Holding, Option<Refusal>), Refusal> {
-        let mut all = kept;
-        for address in request.exact.iter() {
-            if kept.contains(address) {
-                continue;
-            }
-            let (id, _) = self.locate(address).ok_or(Refusal::NotInAnyPool(address))?;
-            let pool = self.pool(id).ok_or(Refusal::NotInAnyPool(address))?;
+        if request.exact.is_empty() {
+            self.choose(request, kept)
+        } else {
+            self.exactly(request, kept).map(|all| (all, None))
+        }
+    }
+
+    /// The exact addresses, all of them or none.
+    fn exactly(&self, request: &Request<'_>, kept: Holding) -> Result<Holding, Refusal> {
+        for address in request.exact.iter().filter(|one| !kept.contains(*one)) {
+            let (pool, _) = self
+                .pool_with(address)
+                .ok_or(Refusal::NotInAnyPool(address))?;
+            let name = || pool.name.clone();
             if let Some(named) = request.pool.filter(|name| *name != pool.name) {
                 let pool = named.to_owned();
                 return Err(Refusal::NotInNamedPool { address, pool });
             }
-            let pool_name = || pool.name.clone();
             if !pool.admits(request) {
-                return Err(Refusal::Restricted { pool: pool_name() });
+                return Err(Refusal::Restricted { pool: name() });
             }
             if !pool.usable(address) {
-                let pool = pool_name();
+                let pool = name();
                 return Err(Refusal::KeptBack { address, pool });
             }
-            if let Some(holder) = self.other_holder(request.holder, address) {
-                return Err(Refusal::Taken { address, holder });
-            }
-            all.push(address);
+            self.obstacle(request, pool, address).map_or(Ok(()), Err)?;
         }
-        Ok((all, None))
+        Ok(request.exact)
     }
 
-    /// Any free addresses for the families that are missing.
-    pub(super) fn choose(
+    /// Why a Service can not have an address that its pool gives out.
+    pub(super) fn obstacle(
+        &self,
+        request: &Request<'_>,
+        pool: &Pool,
+        address: IpAddr,
+    ) -> Option<Refusal> {
+        if let Some(claim) = self.claims.get(&address) {
+            let service = request.holder;
+            let sharing = self.sharing.get(&service);
+            let across = pool.across_namespaces;
+            if let Some((collision, holder)) = claim.owners.collision(service, sharing, across) {
+                return Some(match (collision, sharing) {
+                    (Collision::Key, None) => Refusal::Taken { address, holder },
+                    (collision, _) => Refusal::Sharing {
+                        address,
+                        holder,
+                        collision,
+                    },
+                });
+            }
+            if let Some(holder) = self.stranger(address, claim, service) {
+                return Some(Refusal::Taken { address, holder });
+            }
+            if let Some(node) = self.nodes.get(&address).filter(|_| claim.node) {
+                let node = node.to_string();
+                return Some(Refusal::NodeAddress { address, node });
+            }
+            let kept = claim.keepers > 0;
+            if kept && !self.kept.holds(address, request.namespace, request.name) {
+                let keeper = self.kept.keeper(address).unwrap_or_default();
+                return Some(Refusal::Reserved { address, keeper });
+            }
+        }
+        let quota = pool.quota.as_ref()?;
+        (!quota.admits(request.namespace, address)).then(|| Refusal::Quota {
+            pool: pool.name.clone(),
+            family: Family::of(address),
+            limit: quota.limit,
+        })
+    }
+
+    /// Any addresses for the families that are missing.
+    fn choose(
         &mut self,
         request: &Request<'_>,
         kept: Holding,
@@ -52,76 +110,163 @@ impl Allocator {
         if let Some(name) = request.pool {
             self.named(request, name)?;
         }
-        if kept.is_empty()
+        let mut all = kept;
+        self.take_kept(request, &mut all);
+        if all.is_empty()
             && let Families::Prefer(..) | Families::Require(..) = request.families
             && let Some(both) = self.both_of_one_pool(request)
         {
             return Ok((both, None));
         }
         // IPv4 first, whatever the primary family is; what is held keeps its place.
-        let mut all = kept;
-        let mut refusals = Vec::new();
+        let mut refusal = None;
         for family in [Family::V4, Family::V6] {
             if !request.families.contains(family) || all.of(family).is_some() {
                 continue;
             }
-            match self.any(request, family) {
+            match self.any(request, family, all) {
                 Ok(address) => all.push(address),
-                Err(refusal) => refusals.push(refusal),
+                Err(why) => refusal = refusal.or(Some(why)),
             }
         }
-        let Some(refusal) = refusals.into_iter().next() else {
-            return Ok((all, None));
-        };
-        match request.families {
-            Families::Prefer(..) if !all.is_empty() => Ok((all, Some(refusal))),
-            _ => Err(refusal),
+        match (refusal, request.families) {
+            (None, _) => Ok((all, None)),
+            (refusal, Families::Prefer(..)) if !all.is_empty() => Ok((all, refusal)),
+            (Some(refusal), _) => Err(refusal),
         }
     }
 
-    /// Both families from the first pool that has both.
+    /// Adds the addresses that are kept for the name of the Service.
+    fn take_kept(&self, request: &Request<'_>, all: &mut Holding) {
+        if self.kept.is_empty() {
+            return;
+        }
+        for address in self.kept.of(request.namespace, request.name) {
+            let fits = self.permits(request, address)
+                && all.of(Family::of(address)).is_none()
+                && self.pool_with(address).is_some_and(|(pool, _)| {
+                    request.accepts(address, &pool.name)
+                        && self.obstacle(request, pool, address).is_none()
+                });
+            if fits {
+                all.push(address);
+            }
+        }
+    }
+
+    /// Both families from the first pool that has both. Pools that are restricted to the Service come before all open ones:
+    /// when they have one of the families, no open pool is asked for both.
     fn both_of_one_pool(&mut self, request: &Request<'_>) -> Option<Holding> {
-        let mut turn = 0;
+        let (mut turn, mut partial) = (0, false);
         while let Some(id) = self.candidate(request, turn) {
             turn += 1;
-            if !self.pool(id).is_some_and(|pool| pool.admits(request)) {
-                continue;
+            let restricted = self.pool(id)?.allocation.is_some();
+            if partial && !restricted {
+                return None;
             }
-            if let (Some(v4), Some(v6)) = (self.free(id, Family::V4), self.free(id, Family::V6)) {
-                return Some([v4, v6].into_iter().collect());
+            let v4 = self.of_pool(request, id, Family::V4);
+            let v6 = self.of_pool(request, id, Family::V6);
+            partial |= restricted && (v4.is_ok() || v6.is_ok());
+            if let (Ok(v4), Ok(v6)) = (v4, v6) {
+                let quota = self.pool(id)?.quota.as_ref();
+                let room = quota.is_none_or(|quota| quota.has_room(request.namespace, [v4, v6]));
+                if room {
+                    return Some([v4, v6].into_iter().collect());
+                }
             }
         }
         None
     }
 
-    /// One address of a family from the first pool that has one.
-    fn any(&mut self, request: &Request<'_>, family: Family) -> Result<IpAddr, Refusal> {
-        let (mut turn, mut exists) = (0, false);
+    /// One address of a family: of the pool that the Service has its other family from, else of the first that has one.
+    fn any(
+        &mut self,
+        request: &Request<'_>,
+        family: Family,
+        held: Holding,
+    ) -> Result<IpAddr, Refusal> {
+        let near = held
+            .iter()
+            .find_map(|other| self.locate(other))
+            .map(|(id, _)| id);
+        let near = near.filter(|id| request.pool.is_none() && self.serves(*id));
+        if let Some(address) = near.and_then(|id| self.of_pool(request, id, family).ok()) {
+            return Ok(address);
+        }
+        let (mut turn, mut exists, mut quota) = (0, false, None);
         while let Some(id) = self.candidate(request, turn) {
             turn += 1;
-            let Some(pool) = self.pool(id).filter(|pool| pool.admits(request)) else {
-                continue;
-            };
-            exists |= pool.has(family);
-            if let Some(address) = self.free(id, family) {
-                return Ok(address);
+            match self.of_pool(request, id, family) {
+                Ok(address) => return Ok(address),
+                Err(None | Some(Dry::Family)) => {}
+                Err(Some(Dry::Exhausted)) => exists = true,
+                Err(Some(Dry::Quota(limit))) => quota = quota.or(Some((id, limit))),
             }
         }
-        Err(match request.pool {
-            Some(name) => Refusal::PoolExhausted {
+        let limited = quota.and_then(|(id, limit)| Some((self.pool(id)?.name.clone(), limit)));
+        Err(match (limited, request.pool) {
+            (Some((pool, limit)), _) => Refusal::Quota {
+                pool,
+                family,
+                limit,
+            },
+            (None, Some(name)) => Refusal::PoolExhausted {
                 pool: name.to_owned(),
                 family,
             },
-            None if exists => Refusal::Exhausted(family),
-            None => Refusal::NoPool(family),
+            (None, None) if exists => Refusal::Exhausted(family),
+            (None, None) => Refusal::NoPool(family),
         })
     }
 
-    /// The first free address of a pool. Pools that overlap are refused before they come here; should two do so all the
-    /// same, then what one of them has given is not given again by the other.
-    fn free(&mut self, id: PoolId, family: Family) -> Option<IpAddr> {
-        let address = self.pools.get_mut(id.0)?.lowest(family)?;
-        (!self.claims.contains_key(&address)).then_some(address)
+    /// An address of a pool: one to share, or else the first free one. `Err(None)`: the pool does not admit the Service.
+    fn of_pool(
+        &mut self,
+        request: &Request<'_>,
+        id: PoolId,
+        family: Family,
+    ) -> Result<IpAddr, Option<Dry>> {
+        let pool = self
+            .pool(id)
+            .filter(|pool| pool.admits(request))
+            .ok_or(None)?;
+        if !pool.has(family) {
+            return Err(Some(Dry::Family));
+        }
+        if let Some(shared) = self.joinable(request, id, family) {
+            return Ok(shared);
+        }
+        let quota = pool.quota.as_ref();
+        let reached = quota.filter(|quota| quota.is_reached(request.namespace));
+        let limit = reached.map(|quota| quota.limit);
+        // Pools that overlap are refused before they come here; should two do so all the same, then what one of them has
+        // given is not given again by the other.
+        let free = self
+            .pools
+            .get_mut(id.0)
+            .and_then(|pool| pool.lowest(family));
+        let free = free.filter(|address| !self.claims.contains_key(address));
+        match (free, limit) {
+            (Some(address), None) => Ok(address),
+            (Some(_), Some(limit)) => Err(Some(Dry::Quota(limit))),
+            (None, _) => Err(Some(Dry::Exhausted)),
+        }
+    }
+
+    /// The first address of the pool that the Service can share.
+    fn joinable(&self, request: &Request<'_>, id: PoolId, family: Family) -> Option<IpAddr> {
+        let sharing = self.sharing.get(&request.holder)?;
+        let pool = self.pool(id)?;
+        let shared = self.by_key.get(&sharing.key)?.iter().copied();
+        let here = shared.filter_map(|address| {
+            let (at, span) = self.locate(address)?;
+            let fits = at == id
+                && Family::of(address) == family
+                && pool.usable(address)
+                && self.obstacle(request, pool, address).is_none();
+            fits.then_some((span, address))
+        });
+        here.min().map(|(_, address)| address)
     }
 
     /// The pool to try at this turn: the named one only, or those for automatic use in their order.
@@ -133,6 +278,11 @@ impl Allocator {
         }
     }
 
+    /// Whether the pool is for automatic use.
+    fn serves(&self, id: PoolId) -> bool {
+        self.pool(id).is_some_and(|pool| pool.auto_assign)
+    }
+
     fn named(&self, request: &Request<'_>, name: &str) -> Result<(), Refusal> {
         let pool = self.by_name.get(name).and_then(|id| self.pool(*id));
         let pool = pool.ok_or_else(|| Refusal::UnknownPool(name.to_owned()))?;
@@ -142,23 +292,5 @@ impl Allocator {
         Err(Refusal::Restricted {
             pool: name.to_owned(),
         })
-    }
-
-    /// Another Service that was given the address or shows it.
-    fn other_holder(&self, service: ServiceId, address: IpAddr) -> Option<ServiceId> {
-        let claim = self.claims.get(&address)?;
-        if let Some(owner) = claim.owner.filter(|owner| *owner != service) {
-            return Some(owner);
-        }
-        // Rare: an address that is in a status without being ours to give. Only a refusal pays for the search.
-        let mine = |id: ServiceId| self.shown.get(&id).is_some_and(|a| a.contains(&address));
-        if claim.shown == u32::from(mine(service)) {
-            return None;
-        }
-        let others = self
-            .shown
-            .iter()
-            .filter(|(id, addresses)| **id != service && addresses.contains(&address));
-        others.map(|(id, _)| *id).min()
     }
 }

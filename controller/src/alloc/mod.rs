@@ -1,38 +1,63 @@
 //! The allocator: a value that knows every address that is taken, and gives out those that are not.
 //!
 //! ```text
-//!                  ┌ decided: what we gave (memory outlives a stale status)  ┐
-//! taken address ◄──┤                                                        ├── free again only when neither holds
-//!                  └ shown:   what any Service's status says, ours or not   ┘
+//!                  ┌ decided: what we gave (memory outlives a stale status)
+//! taken address ◄──┼ shown:   what any Service's status says, ours or not     ── free again only when none holds
+//!                  ├ kept:    reserved, or retained for a Service by its name
+//!                  └ node:    a node uses it itself
 //! ```
 //!
-//! Two sources say that an address is taken, and it is free only when both have let go. So a cache that lags behind our
-//! own writes frees nothing, an address that a Service is moved away from is given to nobody before its status has
-//! followed, and addresses in the status of Services that are not ours are left alone.
+//! An address is free only when all have let go. So a cache that lags behind our own writes frees nothing, an address that a
+//! Service is moved away from is given to nobody before its status has followed, and addresses in the status of Services that
+//! are not ours are left alone.
 //!
 //! Cost does not depend on the size of pools: free addresses are intervals, nothing is scanned, and text is compared only
 //! where a pool or a Service names the other.
+//!
+//! | file | what |
+//! |---|---|
+//! | `request`, `refusal` | what a Service asks for, and why it is refused |
+//! | `choose` | the order of choice |
+//! | `claim`, `own`, `sharing` | who has an address, alone or with others |
+//! | `demand` | who waits for an address that another one has |
+//! | `pool`, `interval` | what is free |
+//! | `reserve`, `quota` | what is kept for whom, and how much a namespace may have |
+//! | `inventory` | pools as the user sees them: numbers, shadows, what they lack |
 
 mod choose;
+mod claim;
+mod demand;
 mod holding;
 mod interval;
+mod inventory;
+mod own;
 mod pool;
+mod quota;
 mod refusal;
 mod request;
+mod reserve;
+mod sharing;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
+use portolan_api::compile;
 use portolan_api::crd::PoolRule;
 use portolan_api::range::{Family, value};
 
+pub use claim::Collision;
+use claim::{Claim, State};
+use demand::Demands;
 pub use holding::Holding;
 use pool::Pool;
 pub use pool::Usage;
 pub use refusal::Refusal;
 pub use request::{Families, Request};
+use reserve::Kept;
+pub use sharing::{Port, Sharing};
 
 /// One incarnation of a Service: another UID under the same name is another id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -51,13 +76,13 @@ pub struct Assignment {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct PoolId(usize);
 
-/// Who has an address.
-#[derive(Debug, Clone, Copy, Default)]
-struct Claim {
-    /// The Service that we gave it to.
-    owner: Option<ServiceId>,
-    /// Number of Services whose status shows it.
-    shown: u32,
+/// What a Service was given.
+#[derive(Debug, Clone)]
+struct Given {
+    addresses: Holding,
+    namespace: Arc<str>,
+    /// It asked for something else, and keeps these until it can have that.
+    provisional: bool,
 }
 
 /// Every pool, and everything that is taken. See the module.
@@ -70,8 +95,19 @@ pub struct Allocator {
     /// First address of a range → last address, pool, index of the range in the pool.
     ranges: BTreeMap<(Family, u128), (u128, PoolId, usize)>,
     claims: HashMap<IpAddr, Claim>,
-    decided: HashMap<ServiceId, Holding>,
+    decided: HashMap<ServiceId, Given>,
     shown: HashMap<ServiceId, Vec<IpAddr>>,
+    /// What Services say that want to share, and the addresses under each sharing key.
+    sharing: HashMap<ServiceId, Sharing>,
+    by_key: HashMap<Box<str>, BTreeSet<IpAddr>>,
+    kept: Kept,
+    /// Addresses of nodes, with the name of one that has it.
+    nodes: BTreeMap<IpAddr, Box<str>>,
+    demands: Demands,
+    /// Services that keep what somebody else asks for by name.
+    disturbed: BTreeSet<ServiceId>,
+    /// Each namespace once.
+    namespaces: HashSet<Arc<str>>,
     changes: u64,
     freed: bool,
 }
@@ -87,6 +123,11 @@ impl Allocator {
 
     /// Changes the pools. Everything taken stays taken; [`Self::place`] says for each Service what it may not keep.
     pub fn set_pools(&mut self, rules: &[PoolRule]) {
+        for address in self.kept.drop_reservations() {
+            self.loosen(address, |claim| {
+                claim.keepers = claim.keepers.saturating_sub(1);
+            });
+        }
         let mut pools: Vec<Pool> = rules.iter().map(Pool::new).collect();
         pools.sort_by(|a, b| a.name.cmp(&b.name));
         self.by_name.clear();
@@ -108,11 +149,46 @@ impl Allocator {
         let order = restricted.into_iter().chain(open);
         self.automatic = order.map(|(index, _)| PoolId(index)).collect();
         self.pools = pools;
-        let taken: Vec<IpAddr> = self.claims.keys().copied().collect();
-        for address in taken {
-            self.mark(address, true);
+        self.note_all();
+        for rule in rules {
+            for (address, one) in compile::reservations(&rule.spec) {
+                if self.kept.reserve(address, &one.namespace, &one.name) {
+                    self.tighten(address, |claim| claim.keepers += 1);
+                }
+            }
         }
         self.changes += 1;
+        self.freed = true;
+    }
+
+    /// Tells fresh pools of everything that is taken.
+    fn note_all(&mut self) {
+        let taken: Vec<(IpAddr, State)> = self
+            .claims
+            .iter()
+            .map(|(address, claim)| (*address, claim.state()))
+            .collect();
+        for (address, state) in taken {
+            self.note(address, State::Free, state);
+        }
+        if self.pools.iter().all(|pool| pool.quota.is_none()) {
+            return;
+        }
+        let given = self.decided.values().flat_map(|given| {
+            let namespace = &given.namespace;
+            given
+                .addresses
+                .iter()
+                .map(move |address| (address, Arc::clone(namespace)))
+        });
+        let retained = self
+            .kept
+            .retained()
+            .map(|(address, namespace)| (address, namespace.into()));
+        let counted: Vec<(IpAddr, Arc<str>)> = given.chain(retained).collect();
+        for (address, namespace) in counted {
+            self.charge(address, &namespace);
+        }
     }
 
     /// Says what the status of a Service shows, ours or not. Addresses stay taken as long as a status shows them.
@@ -124,101 +200,165 @@ impl Allocator {
             return;
         }
         for address in &now {
-            self.claim(*address, |claim| claim.shown += 1);
+            self.tighten(*address, |claim| claim.shown += 1);
         }
         for address in self.shown.remove(&service).unwrap_or_default() {
-            self.unclaim(address, |claim| claim.shown = claim.shown.saturating_sub(1));
+            self.loosen(address, |claim| claim.shown = claim.shown.saturating_sub(1));
         }
         if !now.is_empty() {
             self.shown.insert(service, now);
         }
     }
 
-    /// Makes a Service the owner of the addresses that its status shows. Of several Services that show the same address
-    /// the first to be adopted has it. Returns what it can not have, with the owner.
-    pub fn adopt(&mut self, service: ServiceId, shown: &[IpAddr]) -> Vec<(IpAddr, ServiceId)> {
-        let mut conflicts = Vec::new();
-        let mut holding = self.holding(service);
-        for &address in shown {
-            match self.claims.get(&address).and_then(|claim| claim.owner) {
-                Some(owner) if owner != service => conflicts.push((address, owner)),
-                None if holding.of(Family::of(address)).is_none() => {
-                    holding.push(address);
-                    self.claim(address, |claim| claim.owner = Some(service));
-                }
-                _ => {}
-            }
-        }
-        if !holding.is_empty() {
-            self.decided.insert(service, holding);
-        }
-        conflicts
-    }
-
-    /// Gives a Service what it wants: it keeps what it holds as long as that is lawful, and gets what is missing. What it
-    /// may not keep is given up.
+    /// Gives a Service what it wants: it keeps what it holds as long as that is lawful, and gets what is missing. Whoever
+    /// wants something else than what it holds keeps that until it can have the other, unless somebody asks for exactly that
+    /// address. What it may not keep is given up.
     pub fn place(&mut self, request: &Request<'_>) -> Result<Assignment, Refusal> {
-        let held = self.holding(request.holder);
-        let kept = held.filter(|address| self.lawful(request, address));
-        for address in held.iter().filter(|address| !kept.contains(*address)) {
-            self.disown(request.holder, address);
-        }
-        let chosen = if request.exact.is_empty() {
-            self.choose(request, kept)
-        } else {
-            self.exactly(request, kept)
+        let service = request.holder;
+        self.demands.withdraw(service);
+        let held = self.holding(service);
+        let permitted = held.filter(|address| self.permits(request, address));
+        let fitting = permitted.filter(|address| {
+            self.pool_of(address)
+                .is_some_and(|pool| request.accepts(address, pool))
+        });
+        let (addresses, missing) = match self.find(request, fitting) {
+            // A move must not cost a family.
+            Ok((all, Some(why))) => (all.iter().chain(permitted.iter()).collect(), Some(why)),
+            Ok((all, None)) => (all, None),
+            Err(refusal) => {
+                self.demand(service, &refusal);
+                let wanted = |address| self.demands.is_wanted(address, service);
+                let stays = |address| fitting.contains(address) || !wanted(address);
+                (permitted.filter(stays), Some(refusal))
+            }
         };
-        let (addresses, missing) = match chosen {
-            Ok(found) => found,
-            Err(refusal) if kept.is_empty() => return Err(refusal),
-            Err(refusal) => (kept, Some(refusal)),
-        };
-        for address in addresses.iter().filter(|address| !kept.contains(*address)) {
-            self.claim(address, |claim| claim.owner = Some(request.holder));
+        for address in held.iter().filter(|address| !addresses.contains(*address)) {
+            self.leave(service, address);
         }
-        self.decided.insert(request.holder, addresses);
-        Ok(Assignment { addresses, missing })
+        let namespace = self.intern(request.namespace);
+        for address in addresses.iter().filter(|address| !held.contains(*address)) {
+            self.join(service, address, &namespace);
+        }
+        let provisional = addresses
+            .iter()
+            .any(|a| permitted.contains(a) && !fitting.contains(a));
+        self.hold(service, addresses, &namespace, provisional);
+        match missing {
+            Some(refusal) if addresses.is_empty() => Err(refusal),
+            missing => Ok(Assignment { addresses, missing }),
+        }
     }
 
-    /// What a Service keeps whose request can not be understood: everything that a pool still has.
+    /// What a Service keeps whose request can not be understood: everything that a pool still gives out.
     pub fn keep(&mut self, service: ServiceId) -> Holding {
+        self.demands.withdraw(service);
         let held = self.holding(service);
-        let kept = held.filter(|address| self.usable_pool(address).is_some());
+        let kept = held.filter(|address| {
+            self.pool_with(address)
+                .is_some_and(|(pool, _)| pool.usable(address))
+        });
         for address in held.iter().filter(|address| !kept.contains(*address)) {
-            self.disown(service, address);
+            self.leave(service, address);
+        }
+        if let Some(given) = self.decided.get(&service) {
+            let namespace = Arc::clone(&given.namespace);
+            self.hold(service, kept, &namespace, false);
         }
         kept
     }
 
     /// Takes back what we gave to a Service. Its addresses are free as soon as no status shows them.
     pub fn release(&mut self, service: ServiceId) -> Holding {
+        self.demands.withdraw(service);
         let held = self.holding(service);
         for address in held.iter() {
-            self.disown(service, address);
+            self.leave(service, address);
+        }
+        if let Some(given) = self.decided.remove(&service) {
+            self.hold(service, Holding::default(), &given.namespace, false);
         }
         held
+    }
+
+    /// A Service is gone for good.
+    pub fn forget(&mut self, service: ServiceId) {
+        self.show(service, &[]);
+        self.release(service);
+        self.sharing.remove(&service);
+    }
+
+    /// Keeps an address for a name, until [`Self::let_go`].
+    pub fn retain(&mut self, address: IpAddr, namespace: &str, name: &str) {
+        if self.kept.retain(address, namespace, name) {
+            self.tighten(address, |claim| claim.keepers += 1);
+        }
+        self.charge(address, namespace);
+    }
+
+    /// Ends the retention of an address for a name.
+    pub fn let_go(&mut self, address: IpAddr, namespace: &str, name: &str) {
+        self.discharge(address, namespace);
+        self.freed = true;
+        if self.kept.let_go(address, namespace, name) {
+            self.loosen(address, |claim| {
+                claim.keepers = claim.keepers.saturating_sub(1);
+            });
+        }
+    }
+
+    /// Says which addresses nodes use themselves, with the name of a node for each.
+    pub fn set_nodes(&mut self, nodes: BTreeMap<IpAddr, Box<str>>) {
+        let old = std::mem::replace(&mut self.nodes, nodes);
+        let now: Vec<IpAddr> = self.nodes.keys().copied().collect();
+        for address in now {
+            self.tighten(address, |claim| claim.node = true);
+        }
+        for address in old.into_keys() {
+            if !self.nodes.contains_key(&address) {
+                self.loosen(address, |claim| claim.node = false);
+            }
+        }
     }
 
     /// What we gave to a Service.
     #[must_use]
     pub fn holding(&self, service: ServiceId) -> Holding {
-        self.decided.get(&service).copied().unwrap_or_default()
+        self.decided
+            .get(&service)
+            .map(|given| given.addresses)
+            .unwrap_or_default()
+    }
+
+    /// The Services that we gave the address to.
+    pub fn owners(&self, address: IpAddr) -> impl Iterator<Item = ServiceId> + '_ {
+        let claim = self.claims.get(&address);
+        claim.into_iter().flat_map(|claim| claim.owners.iter())
+    }
+
+    /// The Services that have an address together with this one, directly or by others, this one included.
+    #[must_use]
+    pub fn company(&self, service: ServiceId) -> BTreeSet<ServiceId> {
+        let mut company = BTreeSet::from([service]);
+        let mut open = vec![service];
+        while let Some(one) = open.pop() {
+            for address in self.holding(one).iter() {
+                open.extend(self.owners(address).filter(|owner| company.insert(*owner)));
+            }
+        }
+        company
+    }
+
+    /// The node that uses the address itself.
+    #[must_use]
+    pub fn node_of(&self, address: IpAddr) -> Option<&str> {
+        self.nodes.get(&address).map(|name| &**name)
     }
 
     /// Name of the pool that has the address in one of its ranges.
     #[must_use]
     pub fn pool_of(&self, address: IpAddr) -> Option<&str> {
-        let (id, _) = self.locate(address)?;
-        Some(&self.pool(id)?.name)
-    }
-
-    /// Names of the pools with what is taken and free in them, by family.
-    pub fn usage(&self) -> impl Iterator<Item = (&str, Usage, Usage)> {
-        let numbers = |pool: &Pool| (pool.usage(Family::V4), pool.usage(Family::V6));
-        self.pools.iter().map(move |pool| {
-            let (v4, v6) = numbers(pool);
-            (pool.name.as_str(), v4, v6)
-        })
+        Some(&self.pool_with(address)?.0.name)
     }
 
     /// Number that grows with every change of what is taken.
@@ -227,9 +367,14 @@ impl Allocator {
         self.changes
     }
 
-    /// Whether an address has become free since this was asked last: somebody may be waiting for it.
+    /// Whether something has become free since this was asked last: somebody may be waiting for it.
     pub fn take_freed(&mut self) -> bool {
         std::mem::take(&mut self.freed)
+    }
+
+    /// The Services that keep provisionally what others ask for by name since this was asked last: to be placed again.
+    pub fn take_disturbed(&mut self) -> BTreeSet<ServiceId> {
+        std::mem::take(&mut self.disturbed)
     }
 
     /// Whether there is no pool at all.
@@ -238,60 +383,61 @@ impl Allocator {
         self.pools.is_empty()
     }
 
-    /// Whether a Service may keep an address that it holds.
-    fn lawful(&self, request: &Request<'_>, address: IpAddr) -> bool {
-        let Some(pool) = self.usable_pool(address) else {
-            return false;
+    /// Whether a Service may have the address at all, whatever it asks for.
+    fn permits(&self, request: &Request<'_>, address: IpAddr) -> bool {
+        request.families.contains(Family::of(address))
+            && self
+                .pool_with(address)
+                .is_some_and(|(pool, _)| pool.usable(address) && pool.admits(request))
+    }
+
+    /// Notes that a Service asks for an exact address that others have. Those who keep it without wanting it are to be
+    /// placed again.
+    fn demand(&mut self, service: ServiceId, refusal: &Refusal) {
+        let (Refusal::Taken { address, .. } | Refusal::Sharing { address, .. }) = refusal else {
+            return;
         };
-        pool.admits(request)
-            && request.pool.is_none_or(|name| name == pool.name)
-            && request.families.contains(Family::of(address))
-            && (request.exact.is_empty() || request.exact.contains(address))
+        self.demands.add(service, *address);
+        let loose = self.owners(*address).filter(|owner| {
+            let given = self.decided.get(owner);
+            *owner != service && given.is_some_and(|given| given.provisional)
+        });
+        let loose: Vec<ServiceId> = loose.collect();
+        self.disturbed.extend(loose);
     }
 
-    fn disown(&mut self, service: ServiceId, address: IpAddr) {
-        let rest = self.holding(service).filter(|held| held != address);
-        if rest.is_empty() {
-            self.decided.remove(&service);
-        } else {
-            self.decided.insert(service, rest);
-        }
-        self.unclaim(address, |claim| claim.owner = None);
-    }
-
-    fn claim(&mut self, address: IpAddr, change: impl FnOnce(&mut Claim)) {
+    fn tighten(&mut self, address: IpAddr, change: impl FnOnce(&mut Claim)) {
         let claim = self.claims.entry(address).or_default();
-        let fresh = claim.owner.is_none() && claim.shown == 0;
+        let before = claim.state();
         change(claim);
-        if fresh {
-            self.mark(address, true);
-        }
+        let after = claim.state();
+        self.note(address, before, after);
     }
 
-    fn unclaim(&mut self, address: IpAddr, change: impl FnOnce(&mut Claim)) {
+    fn loosen(&mut self, address: IpAddr, change: impl FnOnce(&mut Claim)) {
         let Some(claim) = self.claims.get_mut(&address) else {
             return;
         };
+        let before = claim.state();
         change(claim);
-        if claim.owner.is_none() && claim.shown == 0 {
+        let after = claim.state();
+        if after == State::Free {
             self.claims.remove(&address);
-            self.freed = true;
-            self.mark(address, false);
         }
+        self.freed = true;
+        self.note(address, before, after);
     }
 
     /// Keeps the free addresses of the pool in step with the claims.
-    fn mark(&mut self, address: IpAddr, taken: bool) {
-        self.changes += 1;
-        let Some((id, span)) = self.locate(address) else {
+    fn note(&mut self, address: IpAddr, before: State, after: State) {
+        if before == after {
             return;
-        };
-        if let Some(pool) = self.pools.get_mut(id.0) {
-            if taken {
-                pool.take(span, address);
-            } else {
-                pool.give_back(span, address);
-            }
+        }
+        self.changes += 1;
+        if let Some((id, span)) = self.locate(address)
+            && let Some(pool) = self.pools.get_mut(id.0)
+        {
+            pool.note(span, address, before, after);
         }
     }
 
@@ -307,9 +453,8 @@ impl Allocator {
         self.pools.get(id.0)
     }
 
-    /// The pool that has the address and gives it out.
-    fn usable_pool(&self, address: IpAddr) -> Option<&Pool> {
+    fn pool_with(&self, address: IpAddr) -> Option<(&Pool, PoolId)> {
         let (id, _) = self.locate(address)?;
-        self.pool(id).filter(|pool| pool.usable(address))
+        Some((self.pool(id)?, id))
     }
 }

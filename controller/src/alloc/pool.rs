@@ -4,11 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use portolan_api::compile;
-use portolan_api::crd::{PoolRule, ServiceAllocation};
+use portolan_api::crd::{PoolRule, ServiceAllocation, Strategy};
 use portolan_api::range::{Family, IpRange, value};
 use portolan_api::selector::any_or_empty;
 
+use super::claim::State;
 use super::interval::IntervalSet;
+use super::quota::Quota;
 use super::request::Request;
 
 /// A pool on duty.
@@ -17,7 +19,12 @@ pub(super) struct Pool {
     pub(super) name: String,
     pub(super) auto_assign: bool,
     pub(super) allocation: Option<ServiceAllocation>,
+    /// Whether Services of different namespaces may share an address.
+    pub(super) across_namespaces: bool,
+    pub(super) quota: Option<Quota>,
+    strategy: Strategy,
     avoid_buggy: bool,
+    /// Disjoint, ascending.
     excluded: Vec<IpRange>,
     sides: [Side; 2],
 }
@@ -25,29 +32,56 @@ pub(super) struct Pool {
 /// What a pool has of one family.
 #[derive(Debug, Clone, Default)]
 struct Side {
-    /// In written order: the order in which addresses are given.
+    /// In written order.
     spans: Vec<Span>,
-    /// Indices of spans in which something may be free.
-    open: BTreeSet<usize>,
+    /// Spans in which something may be free, in the order in which they are to be used: see [`Span::rank`].
+    open: BTreeSet<(u128, usize)>,
     /// Addresses that may be given out, free or not.
     usable: u128,
-    /// Usable addresses that are taken.
-    taken: u128,
+    /// Usable addresses that Services have.
+    assigned: u128,
+    /// Usable addresses that are not to be had, although no Service has them.
+    withheld: u128,
 }
 
 #[derive(Debug, Clone)]
 struct Span {
     range: IpRange,
     free: IntervalSet,
+    usable: u128,
+    /// Usable addresses that are not free.
+    busy: u128,
+}
+
+impl Span {
+    /// Spans of the smallest rank are used first.
+    fn rank(&self, strategy: Strategy) -> u128 {
+        match strategy {
+            Strategy::FirstFit => 0,
+            // The share that is in use, in parts of 2^32. Of a range that is larger than all of IPv4 only parts of 2^32
+            // addresses count.
+            Strategy::Balanced => {
+                let scale = |n: u128| if self.usable >> 64 == 0 { n << 32 } else { n };
+                let whole = if self.usable >> 64 == 0 {
+                    self.usable
+                } else {
+                    self.usable >> 32
+                };
+                scale(self.busy) / whole.max(1)
+            }
+        }
+    }
 }
 
 /// Addresses of a pool in numbers, one family.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// Taken by Services.
-    pub taken: u128,
+    /// Held by Services.
+    pub assigned: u128,
     /// Free to be given out.
     pub available: u128,
+    /// All that may be given out: beside the two above, those that nodes use, and those that are reserved or retained.
+    pub total: u128,
 }
 
 impl Pool {
@@ -57,8 +91,15 @@ impl Pool {
             name: rule.name.clone(),
             auto_assign: rule.spec.auto_assign,
             allocation: rule.spec.service_allocation.clone(),
+            across_namespaces: rule
+                .spec
+                .sharing
+                .as_ref()
+                .is_some_and(|s| s.across_namespaces),
+            quota: rule.spec.quota.as_ref().map(Quota::new),
+            strategy: rule.spec.strategy,
             avoid_buggy: rule.spec.avoid_buggy_ips,
-            excluded: compile::excluded_ranges(&rule.spec).unwrap_or_default(),
+            excluded: disjoint(compile::excluded_ranges(&rule.spec).unwrap_or_default()),
             sides: [Side::default(), Side::default()],
         };
         for range in compile::ranges(&rule.spec).unwrap_or_default() {
@@ -73,13 +114,18 @@ impl Pool {
                 .fold(0, u128::saturating_add);
             let side = pool.side_mut(range.family());
             side.usable = side.usable.saturating_add(usable);
-            side.open.insert(side.spans.len());
-            side.spans.push(Span { range, free });
+            side.open.insert((0, side.spans.len()));
+            side.spans.push(Span {
+                range,
+                free,
+                usable,
+                busy: 0,
+            });
         }
         pool
     }
 
-    /// The ranges with the index that [`Self::take`] and [`Self::give_back`] know them by.
+    /// The ranges with the index that [`Self::note`] knows them by.
     pub(super) fn spans(&self) -> impl Iterator<Item = (usize, IpRange)> + '_ {
         self.sides
             .iter()
@@ -93,8 +139,39 @@ impl Pool {
 
     /// Whether the address, which lies in a range of the pool, may be given out.
     pub(super) fn usable(&self, address: IpAddr) -> bool {
-        let buggy = self.avoid_buggy && address.is_ipv4() && buggy(value(address));
-        !buggy && !self.excluded.iter().any(|range| range.contains(address))
+        if self.avoid_buggy && compile::is_buggy(address) {
+            return false;
+        }
+        let at = (Family::of(address), value(address));
+        let next = self
+            .excluded
+            .partition_point(|range| (range.family(), range.last()) < at);
+        !self
+            .excluded
+            .get(next)
+            .is_some_and(|range| range.contains(address))
+    }
+
+    /// Whether every Service that `other` admits is admitted by this pool too, as far as that can be said without looking
+    /// at labels.
+    pub(super) fn admits_all_of(&self, other: &Self) -> bool {
+        let Some(ours) = &self.allocation else {
+            return true;
+        };
+        other.allocation.as_ref().is_some_and(|theirs| {
+            let anywhere = ours.namespaces.is_empty() && ours.namespace_selectors.is_empty();
+            let listed = theirs.namespace_selectors == ours.namespace_selectors
+                && !theirs.namespaces.is_empty()
+                && theirs
+                    .namespaces
+                    .iter()
+                    .all(|n| ours.namespaces.contains(n));
+            let same = theirs.namespaces == ours.namespaces
+                && theirs.namespace_selectors == ours.namespace_selectors;
+            let services = ours.service_selectors.is_empty()
+                || ours.service_selectors == theirs.service_selectors;
+            (anywhere || listed || same) && services
+        })
     }
 
     /// Whether the restriction of the pool, if any, lets the Service in.
@@ -117,7 +194,7 @@ impl Pool {
     pub(super) fn lowest(&mut self, family: Family) -> Option<IpAddr> {
         let avoid = self.avoid_buggy && family == Family::V4;
         let side = self.side_mut(family);
-        while let Some(&index) = side.open.first() {
+        while let Some(&(rank, index)) = side.open.first() {
             let span = side.spans.get_mut(index)?;
             while let Some(lowest) = span.free.lowest() {
                 if !(avoid && buggy(lowest)) {
@@ -126,40 +203,54 @@ impl Pool {
                 // Never to be given out: gone for good, so that nobody steps over it twice.
                 span.free.take(lowest);
             }
-            side.open.remove(&index);
+            side.open.remove(&(rank, index));
         }
         None
     }
 
-    /// Takes an address out of the free ones.
-    pub(super) fn take(&mut self, span: usize, address: IpAddr) {
+    /// Takes note of an address of the pool whose state changes.
+    pub(super) fn note(&mut self, index: usize, address: IpAddr, before: State, after: State) {
         let usable = self.usable(address);
+        let strategy = self.strategy;
         let side = self.side_mut(Family::of(address));
-        if let Some(span) = side.spans.get_mut(span) {
+        let Some(span) = side.spans.get_mut(index) else {
+            return;
+        };
+        let rank = span.rank(strategy);
+        if after != State::Free {
             span.free.take(value(address));
-            side.taken += u128::from(usable);
         }
-    }
-
-    /// Makes an address free again, unless it may not be given out any more.
-    pub(super) fn give_back(&mut self, span: usize, address: IpAddr) {
-        if !self.usable(address) {
+        if !usable {
             return;
         }
-        let side = self.side_mut(Family::of(address));
-        if let Some(held) = side.spans.get_mut(span) {
-            held.free.give_back(value(address));
-            side.open.insert(span);
-            side.taken = side.taken.saturating_sub(1);
+        if after == State::Free {
+            span.free.give_back(value(address));
+        }
+        for (state, count) in [(before, false), (after, true)] {
+            let number = match state {
+                State::Free => continue,
+                State::Withheld => &mut side.withheld,
+                State::Assigned => &mut side.assigned,
+            };
+            let step = |n: u128| if count { n + 1 } else { n.saturating_sub(1) };
+            *number = step(*number);
+            span.busy = step(span.busy);
+        }
+        let next = span.rank(strategy);
+        if after == State::Free || (next != rank && side.open.contains(&(rank, index))) {
+            side.open.remove(&(rank, index));
+            side.open.insert((next, index));
         }
     }
 
     /// Numbers for the pool's status and the metrics.
     pub(super) fn usage(&self, family: Family) -> Usage {
         let side = self.side(family);
+        let gone = side.assigned.saturating_add(side.withheld);
         Usage {
-            taken: side.taken,
-            available: side.usable.saturating_sub(side.taken),
+            assigned: side.assigned,
+            available: side.usable.saturating_sub(gone),
+            total: side.usable,
         }
     }
 
@@ -191,6 +282,19 @@ pub(super) fn precedence(pool: &Pool) -> (u32, &str) {
 /// Addresses ending in `.0` or `.255`, which some old routers and firewalls drop.
 fn buggy(value: u128) -> bool {
     matches!(value & 0xff, 0 | 0xff)
+}
+
+/// The same addresses as disjoint ranges, ascending.
+fn disjoint(mut ranges: Vec<IpRange>) -> Vec<IpRange> {
+    ranges.sort_unstable();
+    let mut merged: Vec<IpRange> = Vec::new();
+    for range in ranges {
+        match merged.last_mut().filter(|last| last.overlaps(&range)) {
+            Some(last) => *last = last.hull(&range),
+            None => merged.push(range),
+        }
+    }
+    merged
 }
 
 /// How many addresses of an interval may be given out, without looking at them one by one.

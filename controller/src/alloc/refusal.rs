@@ -6,13 +6,11 @@ use std::net::IpAddr;
 use portolan_api::annotation::{ADDRESS_POOL, ALLOW_SHARED_IP, LOAD_BALANCER_IPS};
 use portolan_api::range::Family;
 
-use super::ServiceId;
+use super::{Collision, ServiceId};
 
 /// Why something was not given.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
-    /// The Service wants to share an address.
-    Sharing,
     /// Exact addresses by annotation and by `spec.loadBalancerIP`.
     TwoRequests,
     /// An exact address that is none.
@@ -54,6 +52,38 @@ pub enum Refusal {
         /// Who holds it.
         holder: ServiceId,
     },
+    /// An exact address that a Service holds with which this one can not share it.
+    Sharing {
+        /// The address.
+        address: IpAddr,
+        /// Who stands in the way.
+        holder: ServiceId,
+        /// Why.
+        collision: Collision,
+    },
+    /// An exact address that is kept for somebody else.
+    Reserved {
+        /// The address.
+        address: IpAddr,
+        /// Who gets it: `namespace/name`.
+        keeper: String,
+    },
+    /// An exact address that a node uses itself.
+    NodeAddress {
+        /// The address.
+        address: IpAddr,
+        /// The node.
+        node: String,
+    },
+    /// The namespace has as many addresses of the pool as it may have.
+    Quota {
+        /// The pool.
+        pool: String,
+        /// What is missing.
+        family: Family,
+        /// The most that it may have.
+        limit: usize,
+    },
     /// The named pool does not exist, or was never accepted.
     UnknownPool(String),
     /// The pool is restricted to other Services.
@@ -79,7 +109,6 @@ impl Refusal {
     #[must_use]
     pub fn reason(&self) -> &'static str {
         match self {
-            Self::Sharing => "NotImplemented",
             Self::TwoRequests | Self::Malformed { .. } | Self::Families { .. } => "InvalidRequest",
             Self::NoFamilies => "NoClusterIP",
             Self::Strange(_) | Self::NotInAnyPool(_) | Self::NotInNamedPool { .. } => {
@@ -87,6 +116,10 @@ impl Refusal {
             }
             Self::KeptBack { .. } => "AddressExcluded",
             Self::Taken { .. } => "AddressTaken",
+            Self::Sharing { .. } => "SharingConflict",
+            Self::Reserved { .. } => "AddressReserved",
+            Self::NodeAddress { .. } => "AddressUsedByNode",
+            Self::Quota { .. } => "QuotaReached",
             Self::UnknownPool(_) => "UnknownPool",
             Self::Restricted { .. } => "PoolRestricted",
             Self::PoolExhausted { .. } | Self::Exhausted(_) => "Exhausted",
@@ -94,15 +127,52 @@ impl Refusal {
         }
     }
 
-    /// The words for the user. `name` turns the holder of an address into `namespace/name`.
+    /// The Service that stands in the way, if it is one.
     #[must_use]
-    pub fn message(&self, name: impl Fn(ServiceId) -> String) -> String {
+    pub fn holder(&self) -> Option<ServiceId> {
         match self {
-            Self::Taken { address, holder } => format!(
-                "{address} is held by Service {}: ask for another address, or delete that Service",
-                name(*holder)
+            Self::Taken { holder, .. } | Self::Sharing { holder, .. } => Some(*holder),
+            _ => None,
+        }
+    }
+
+    /// The family of which no address was found, if that is why.
+    #[must_use]
+    pub fn lacks(&self) -> Option<Family> {
+        match self {
+            Self::NoPool(family) | Self::Exhausted(family) => Some(*family),
+            _ => None,
+        }
+    }
+
+    /// The words for the user; `holder` is the name of [`Self::holder`].
+    #[must_use]
+    pub fn message(&self, holder: &str) -> String {
+        let (address, why) = match self {
+            Self::Taken { address, .. } => (address, None),
+            Self::Sharing {
+                address, collision, ..
+            } => (address, Some(collision)),
+            other => return other.to_string(),
+        };
+        let held = format!("{address} is held by Service {holder}");
+        match why {
+            None => format!("{held}: ask for another address, or delete that Service"),
+            Some(Collision::Key) => format!(
+                "{held}, which does not share it under this key: give both the same annotation {ALLOW_SHARED_IP}, or ask \
+                 for another address"
             ),
-            other => other.to_string(),
+            Some(Collision::Backend) => format!(
+                "{held}, which has another spec.externalTrafficPolicy, or other pods behind policy Local: make the two \
+                 agree, or ask for another address"
+            ),
+            Some(Collision::Namespace) => format!(
+                "{held} of another namespace, and its IPAddressPool does not allow that (spec.sharing.acrossNamespaces): \
+                 allow it there, or ask for another address"
+            ),
+            Some(Collision::Port(port)) => format!(
+                "{held}, which uses {port} as well: change the port, or ask for another address"
+            ),
         }
     }
 }
@@ -110,11 +180,6 @@ impl Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Sharing => write!(
-                f,
-                "annotation {ALLOW_SHARED_IP}: sharing an address is not implemented yet: remove the annotation to get \
-                 an address of its own"
-            ),
             Self::TwoRequests => write!(
                 f,
                 "annotation {LOAD_BALANCER_IPS} and spec.loadBalancerIP are both set: keep the annotation"
@@ -157,7 +222,28 @@ impl fmt::Display for Refusal {
                 f,
                 "{address} is not in IPAddressPool {pool}, which annotation {ADDRESS_POOL} names: make the two agree"
             ),
-            Self::Taken { address, .. } => write!(f, "{address} is held by another Service"),
+            Self::Taken { address, .. } | Self::Sharing { address, .. } => {
+                write!(f, "{address} is held by another Service")
+            }
+            Self::Reserved { address, keeper } => write!(
+                f,
+                "{address} is kept for Service {keeper} (spec.reservations or spec.retain of its IPAddressPool): ask for \
+                 another address"
+            ),
+            Self::NodeAddress { address, node } => write!(
+                f,
+                "{address} is an address of Node {node} itself: ask for another address, and keep it out with \
+                 spec.excludedAddresses of the IPAddressPool"
+            ),
+            Self::Quota {
+                pool,
+                family,
+                limit,
+            } => write!(
+                f,
+                "the namespace has all {limit} addresses that it may have of IPAddressPool {pool} \
+                 (spec.quota.addressesPerNamespace), so there is no {family} address: delete a Service, or raise the quota"
+            ),
             Self::UnknownPool(pool) => write!(
                 f,
                 "annotation {ADDRESS_POOL}: there is no accepted IPAddressPool {pool}: create it, or name another"
@@ -169,7 +255,7 @@ impl fmt::Display for Refusal {
             ),
             Self::PoolExhausted { pool, family } => write!(
                 f,
-                "IPAddressPool {pool} has no free {family} address: add a range to its spec.addresses"
+                "IPAddressPool {pool} has no free {family} address: add a range to its spec.addresses, or delete a Service"
             ),
             Self::NoPool(family) => write!(
                 f,
@@ -178,7 +264,7 @@ impl fmt::Display for Refusal {
             ),
             Self::Exhausted(family) => write!(
                 f,
-                "no free {family} address is left in any IPAddressPool that this Service may use: add a range"
+                "no free {family} address is left in any IPAddressPool that this Service may use: add a range, or delete a Service"
             ),
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use portolan_api::annotation::{ADDRESS_POOL, ALLOW_SHARED_IP, LOAD_BALANCER_IPS};
+use portolan_api::annotation::{ADDRESS_POOL, LOAD_BALANCER_IPS};
 use portolan_api::range::Family;
 use portolan_api::view::Service;
 
@@ -74,6 +74,8 @@ pub struct Request<'a> {
     pub pool: Option<&'a str>,
     /// Namespace of the Service.
     pub namespace: &'a str,
+    /// Name of the Service: addresses may be kept for it.
+    pub name: &'a str,
     /// Labels of the namespace.
     pub namespace_labels: &'a BTreeMap<String, String>,
     /// Labels of the Service.
@@ -81,15 +83,19 @@ pub struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
+    /// Whether it could be satisfied with this address of this pool.
+    pub(super) fn accepts(&self, address: IpAddr, pool: &str) -> bool {
+        self.families.contains(Family::of(address))
+            && self.pool.is_none_or(|name| name == pool)
+            && (self.exact.is_empty() || self.exact.contains(address))
+    }
+
     /// Reads the request of a Service.
     pub fn of(
         holder: ServiceId,
         service: &'a Service,
         namespace_labels: Option<&'a BTreeMap<String, String>>,
     ) -> Result<Self, Refusal> {
-        if service.annotation(ALLOW_SHARED_IP).is_some() {
-            return Err(Refusal::Sharing);
-        }
         let families = Families::of(service)?;
         let exact = exact(service)?;
         let fits = exact.is_empty() || families.iter().all(|family| exact.of(family).is_some());
@@ -108,6 +114,7 @@ impl<'a> Request<'a> {
             exact,
             pool: service.annotation(ADDRESS_POOL),
             namespace: service.metadata.namespace.as_deref().unwrap_or_default(),
+            name: service.metadata.name.as_deref().unwrap_or_default(),
             namespace_labels: namespace_labels.unwrap_or(&super::pool::NO_LABELS),
             labels: service.labels(),
         })

@@ -135,10 +135,6 @@ fn each_unreasonable_request_has_its_own_reason() {
             single(&[(pool, "bank"), (ips, "10.0.0.1")]),
             "AddressOutsidePools",
         ),
-        (
-            single(&[(portolan_api::annotation::ALLOW_SHARED_IP, "k")]),
-            "NotImplemented",
-        ),
         (mk_service(&[], "SingleStack", &[]), "NoClusterIP"),
         (mk_service(&["IPv6"], "SingleStack", &[]), "NoPool"),
         (
@@ -279,9 +275,9 @@ fn of_two_services_that_show_one_address_the_first_adopted_has_it() {
     for id in [1, 2] {
         allocator.show(ServiceId(id), &shown);
     }
-    assert!(allocator.adopt(ServiceId(1), &shown).is_empty());
+    assert!(allocator.adopt(ServiceId(1), "shop", &shown).is_empty());
     assert_eq!(
-        allocator.adopt(ServiceId(2), &shown),
+        allocator.adopt(ServiceId(2), "shop", &shown),
         [(shown[0], ServiceId(1))]
     );
     assert_eq!(place(&mut allocator, 1, &single(&[])), "10.0.0.0");
@@ -383,8 +379,8 @@ proptest! {
                 }
                 Step::Pools(variant) => allocator.set_pools(&mk_rules(variant)),
             }
-            let claims = allocator.claims.keys().filter(|a| allocator.usable_pool(**a).is_some());
-            let taken: u128 = allocator.usage().map(|(_, v4, _)| v4.taken).sum();
+            let claims = allocator.claims.keys().filter(|a| allocator.pool_with(**a).is_some_and(|(pool, _)| pool.usable(**a)));
+            let taken: u128 = allocator.usage().map(|(_, v4, _)| v4.assigned).sum();
             prop_assert_eq!(claims.count() as u128, taken);
         }
     }
@@ -406,7 +402,7 @@ fn two_pools_that_overlap_never_give_one_address_twice() {
             .map(|id| place(&mut allocator, id, &single(&[])))
             .filter(|text| text != "Exhausted")
             .collect();
-        let distinct: std::collections::BTreeSet<&String> = given.iter().collect();
+        let distinct: BTreeSet<&String> = given.iter().collect();
         assert_eq!(given.len(), distinct.len(), "{given:?}");
     }
 }

@@ -19,6 +19,7 @@ impl Core {
         }
         self.model.dirty.all_services |= outcome.config.l2 != self.config.l2;
         self.config = outcome.config;
+        self.review_retention();
         self.verdicts = outcome
             .judgements
             .into_iter()

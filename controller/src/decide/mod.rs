@@ -2,8 +2,9 @@
 //!
 //! ```text
 //!                 ┌─ config    user objects ─► compile ─► pools and rules in force, SpeakerConfig, verdicts
-//! Model, Dirty ──►├─ service   request ─► allocator ─► placement ─► difference to the status ─► Write
-//!                 └─ objects   verdicts, counters ─► difference to the status ─► Write
+//! Model, Dirty ──►├─ retention deletions ─► what is kept for whom
+//!                 ├─ service   request ─► allocator ─► placement ─► patch: difference to the status ─► Write
+//!                 └─ object    verdicts, pool: counters and conditions ─► difference to the status ─► Write
 //! ```
 //!
 //! Only the leader decides. What it decided stays in memory until the Service is gone or the user changes something, so a
@@ -11,12 +12,18 @@
 //! leader may have decided since.
 
 mod config;
+mod contest;
 mod object;
+mod patch;
+mod placement;
+mod pool;
+mod retention;
 mod service;
+mod standing;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -26,14 +33,20 @@ use portolan_api::condition::Verdict;
 use portolan_api::crd::SpeakerConfigSpec;
 use portolan_api::view::Service;
 
-use crate::alloc::{Allocator, ServiceId, Usage};
+use crate::alloc::{Allocator, ServiceId, Sharing, Usage};
 use crate::ledger::Ledger;
 use crate::model::{Dirty, Event, Model, Snapshot, Watch};
 use crate::place::{Load, Placement};
 use crate::write::{Failure, Outcome, Target, Write};
+use contest::Contests;
+use retention::Retention;
+use standing::{Standings, Waiting};
 
 /// Time between a change of what is taken and the counters in the status of pools.
 const COUNTERS_DELAY: Duration = Duration::from_secs(1);
+
+/// How often one decision follows what it has set free.
+const ROUNDS: usize = 4;
 
 /// The moment of a decision.
 #[derive(Debug, Clone, Copy)]
@@ -53,6 +66,8 @@ pub struct Figures {
     pub refused: BTreeMap<&'static str, usize>,
     /// Services that wait to be decided or written.
     pub waiting: usize,
+    /// Services whose status another program rewrites.
+    pub contested: usize,
     /// Addresses by pool, IPv4 and IPv6.
     pub pools: Vec<(String, Usage, Usage)>,
     /// Speakers that are alive.
@@ -68,10 +83,14 @@ pub struct Core {
     alloc: Allocator,
     placements: HashMap<ServiceId, Placement>,
     load: Load,
-    /// Services of ours that have been decided, with the reason if they lack something.
-    decided: BTreeMap<ServiceId, Option<&'static str>>,
+    /// Services of ours that have been decided.
+    standings: Standings,
+    contests: Contests,
+    retention: Retention,
     /// Services that have been looked at and wait for their turn.
-    waiting: BTreeSet<ServiceId>,
+    waiting: Waiting,
+    /// When somebody has to be decided again.
+    soon: Option<Instant>,
     /// The configuration in force.
     config: SpeakerConfigSpec,
     verdicts: BTreeMap<(Kind, String), Vec<Verdict>>,
@@ -100,8 +119,11 @@ impl Core {
             alloc: Allocator::default(),
             placements: HashMap::new(),
             load: Load::default(),
-            decided: BTreeMap::new(),
-            waiting: BTreeSet::new(),
+            standings: Standings::default(),
+            contests: Contests::default(),
+            retention: Retention::default(),
+            waiting: Waiting::default(),
+            soon: None,
             config: SpeakerConfigSpec::default(),
             verdicts: BTreeMap::new(),
             ledger: Ledger::default(),
@@ -111,7 +133,9 @@ impl Core {
 
     /// Takes in an event. Returns the watch that has just become complete, if one has.
     pub fn observe(&mut self, event: Event, now: Instant) -> Option<Watch> {
-        self.model.apply(event, now)
+        let complete = self.model.apply(event, now);
+        self.mourn(now);
+        complete
     }
 
     /// Takes in what became of a write.
@@ -119,7 +143,7 @@ impl Core {
         let Outcome { target, result } = outcome;
         self.ledger.end(&target, result.as_ref().err(), now);
         match result {
-            Ok(event) => drop(self.model.apply(event, now)),
+            Ok(event) => drop(self.observe(event, now)),
             // Its deletion comes with the watch.
             Err(Failure::Gone) => {}
             // Not the leader included: a term that was about to end may have been renewed since, and goes on.
@@ -141,12 +165,14 @@ impl Core {
     /// A term as leader begins: forgets what was decided in former ones and adopts what the cluster says now.
     pub fn lead(&mut self, snapshot: Snapshot, now: Instant) {
         self.model.refresh(snapshot);
+        self.mourn(now);
         self.model.speakers.grace(now);
         self.alloc = Allocator::default();
         self.placements.clear();
         self.load = Load::default();
-        self.decided.clear();
-        self.waiting.clear();
+        self.standings = Standings::default();
+        self.contests.clear();
+        self.waiting = Waiting::default();
         self.verdicts.clear();
         self.ledger.rest_no_more();
         self.counters = Counters::default();
@@ -159,6 +185,8 @@ impl Core {
         self.leading = true;
         self.compile();
         self.adopt_all();
+        self.recall();
+        self.model.dirty.nodes = true;
         self.model.dirty.all_services = true;
     }
 
@@ -182,17 +210,10 @@ impl Core {
         if self.model.dirty.config {
             self.compile();
         }
+        self.keep_for_the_departed(moment);
         self.write_config(moment, &mut writes);
-        self.look();
-        // Whatever one Service gives up may be what another waits for.
-        for _ in 0..2 {
-            self.settle(moment, &mut writes);
-            if !self.alloc.take_freed() {
-                break;
-            }
-            let lacking = self.decided.iter().filter(|(_, reason)| reason.is_some());
-            self.waiting.extend(lacking.map(|(id, _)| *id));
-        }
+        self.look(moment.now);
+        self.settle(moment, &mut writes);
         self.count(moment.now);
         self.write_objects(moment, &mut writes);
         writes
@@ -204,22 +225,21 @@ impl Core {
         if !self.leading {
             return None;
         }
-        self.ledger
-            .next_rest()
-            .into_iter()
-            .chain(self.counters.due)
-            .min()
+        let rest = self.ledger.next_rest().into_iter();
+        let deadlines = rest.chain(self.counters.due).chain(self.soon);
+        deadlines.chain(self.retention.deadline()).min()
     }
 
     /// Figures for metrics.
     #[must_use]
-    pub fn figures(&self) -> Figures {
+    pub fn figures(&self, now: Instant) -> Figures {
         let mut figures = Figures {
             waiting: self.waiting.len() + self.model.dirty.services.len(),
+            contested: self.contests.count(now),
             speakers: self.model.speakers.count(),
             ..Figures::default()
         };
-        for reason in self.decided.values() {
+        for reason in self.standings.reasons() {
             match reason {
                 Some(reason) => *figures.refused.entry(reason).or_default() += 1,
                 None => figures.assigned += 1,
@@ -240,50 +260,90 @@ impl Core {
             let Some(service) = &entry.service else {
                 continue;
             };
-            let vips = vips(service);
-            self.alloc.show(id, &vips);
+            self.alloc.show(id, &vips(service));
             if service.wants(self.class.as_deref()) {
                 let created = service.metadata.creation_timestamp.as_ref().map(|t| t.0);
-                ours.push((created, &entry.key, id, vips));
-                let placement = service::written_placement(service);
+                ours.push((created, &entry.key, id, service));
+                let placement = placement::written(service);
                 self.load.add(&placement);
                 self.placements.insert(id, placement);
             }
         }
         ours.sort_unstable_by(|a, b| (a.0, a.1).cmp(&(b.0, b.1)));
-        for (_, _, id, vips) in ours {
-            // Whoever came too late hears of it when it is decided.
-            self.alloc.adopt(id, &vips);
+        for (_, key, id, service) in ours {
+            self.alloc.describe(id, Sharing::of(service));
+            if service::strange(&self.alloc, service).is_empty() {
+                // Whoever came too late hears of it when it is decided.
+                self.alloc.adopt(id, &key.namespace, &vips(service));
+            }
         }
-        // Nobody waits yet for what adoption took or left.
-        self.alloc.take_freed();
     }
 
-    /// Tells the allocator what every changed Service shows now, before anybody is decided.
-    fn look(&mut self) {
-        let dirty = std::mem::take(&mut self.model.dirty.services);
-        self.waiting.extend(dirty);
-        if std::mem::take(&mut self.model.dirty.all_services) {
-            self.waiting
-                .extend(self.model.services.iter().map(|(id, _)| id));
-            self.waiting.extend(self.decided.keys());
+    /// Tells the allocator what every changed Service shows and says now, before anybody is decided.
+    fn look(&mut self, now: Instant) {
+        if std::mem::take(&mut self.model.dirty.nodes) {
+            let nodes = self.model.nodes.iter();
+            let own =
+                nodes.flat_map(|(name, facts)| facts.addresses.iter().map(move |a| (*a, &**name)));
+            self.alloc
+                .set_nodes(own.map(|(address, name)| (address, name.into())).collect());
         }
-        for id in &self.waiting {
+        let mut changed = std::mem::take(&mut self.model.dirty.services);
+        if std::mem::take(&mut self.model.dirty.all_services) {
+            changed.extend(self.model.services.iter().map(|(id, _)| id));
+            changed.extend(self.standings.ids());
+        }
+        for id in &changed {
             let entry = self.model.services.get(*id);
             let service = entry.and_then(|entry| entry.service.as_deref());
             self.alloc.show(*id, &service.map(vips).unwrap_or_default());
+            let ours = service.filter(|service| service.wants(self.class.as_deref()));
+            self.alloc.describe(*id, ours.and_then(Sharing::of));
+        }
+        changed.extend(self.contests.over(now));
+        self.wait(changed);
+    }
+
+    fn wait(&mut self, services: impl IntoIterator<Item = ServiceId>) {
+        for id in services {
+            let entry = self.model.services.get(id);
+            let service = entry.and_then(|entry| entry.service.as_deref());
+            let created = service.and_then(|service| service.metadata.creation_timestamp.as_ref());
+            self.waiting.insert(id, created.map(|time| time.0));
         }
     }
 
+    /// Decides everybody who waits. Whatever one Service gives up may be what another waits for.
     fn settle(&mut self, moment: Moment, writes: &mut Vec<Write>) {
-        for id in std::mem::take(&mut self.waiting) {
+        self.soon = None;
+        for _ in 0..ROUNDS {
+            self.settle_waiting(moment, writes);
+            let mut woken = self.alloc.take_disturbed();
+            if self.alloc.take_freed() {
+                woken.extend(self.standings.lacking());
+            }
+            if woken.is_empty() || self.ledger.room() == 0 {
+                self.wait(woken);
+                self.soon = self.contests.deadline(moment.now);
+                return;
+            }
+            self.wait(woken);
+        }
+        self.soon = Some(moment.now);
+    }
+
+    fn settle_waiting(&mut self, moment: Moment, writes: &mut Vec<Write>) {
+        let mut busy = Vec::new();
+        while self.ledger.room() > 0
+            && let Some(id) = self.waiting.pop()
+        {
             let Some(entry) = self.model.services.get(id) else {
                 self.forget(id);
                 continue;
             };
             let target = Target::Service(entry.key.clone());
-            if !self.ledger.is_free(&target, moment.now) || self.ledger.room() == 0 {
-                self.waiting.insert(id);
+            if !self.ledger.is_free(&target, moment.now) {
+                busy.push(id);
                 continue;
             }
             if let Some(write) = self.settle_one(id, moment) {
@@ -291,16 +351,15 @@ impl Core {
                 writes.push(write);
             }
         }
+        self.wait(busy);
     }
 
     /// The Service is gone: so is everything that it held.
     fn forget(&mut self, id: ServiceId) {
-        self.alloc.show(id, &[]);
-        self.alloc.release(id);
-        self.decided.remove(&id);
-        if let Some(placement) = self.placements.remove(&id) {
-            self.load.remove(&placement);
-        }
+        self.alloc.forget(id);
+        self.standings.remove(id);
+        self.contests.forget(id);
+        self.unplace(id);
     }
 
     /// A write failed: look at its target again.

@@ -1,4 +1,4 @@
-//! Status of user objects: verdicts at once, counters of pools a moment later.
+//! Status of user objects: verdicts at once, counters of pools and how they stand a moment later.
 
 use std::time::Instant;
 
@@ -6,14 +6,13 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta, Time};
 use kube::Resource;
 use portolan_api::compile::Kind;
-use portolan_api::condition::{self, ACCEPTED};
+use portolan_api::condition::{self, ACCEPTED, EXHAUSTED_SOON, READY, RESERVATIONS_HELD};
 use portolan_api::crd::{
     BFDProfile, BGPAdvertisement, BGPPeer, Community, IPAddressPool, L2Advertisement,
 };
-use serde_json::{Map, Value, json};
+use serde_json::{Map, json};
 
 use super::{COUNTERS_DELAY, Core, Moment};
-use crate::alloc::Usage;
 use crate::write::{Body, Note, Target, Write};
 
 /// What we read of any user object.
@@ -78,21 +77,35 @@ impl Core {
         let facts = self.facts(kind, name)?;
         let mut status = Map::new();
         let mut notes = Vec::new();
-        if let Some(verdicts) = self.verdicts.get(&(kind, name.to_owned())) {
+        let mut verdicts = self.verdicts.get(&(kind, name.to_owned())).cloned();
+        if let Some(verdicts) = verdicts.as_mut().filter(|_| kind == Kind::Pool) {
+            // How it stands changes with the counters, a moment later; at first it is told at once.
+            if self.counters.due.is_none() || !facts.conditions.iter().any(|c| c.type_ == READY) {
+                verdicts.extend(self.pool_verdicts(name, facts.conditions));
+                status.extend(self.counters_of(name));
+            }
+            status.extend(
+                self.retained_of(name)
+                    .map(|record| ("retained".to_owned(), record)),
+            );
+        }
+        if let Some(verdicts) = &verdicts {
             let time = Time(moment.wall);
             let generation = facts.meta.generation;
             if let Some(merged) = condition::merge(facts.conditions, verdicts, generation, &time) {
                 let said = |c: &Condition| (c.type_.clone(), c.status.clone(), c.message.clone());
                 let before: Vec<_> = facts.conditions.iter().map(said).collect();
-                let news = merged.iter().filter(|c| {
-                    c.type_ == ACCEPTED && c.status == "False" && !before.contains(&said(c))
-                });
-                notes = news.map(|c| refused(&facts, c)).collect();
+                let is_bad = |c: &&Condition| match c.type_.as_str() {
+                    ACCEPTED | RESERVATIONS_HELD => c.status == "False",
+                    EXHAUSTED_SOON => c.status == "True",
+                    _ => false,
+                };
+                let news = merged
+                    .iter()
+                    .filter(|c| is_bad(c) && !before.contains(&said(c)));
+                notes = news.map(|c| warning(&facts, c)).collect();
                 status.insert("conditions".to_owned(), json!(merged));
             }
-        }
-        if kind == Kind::Pool && self.counters.due.is_none() {
-            status.extend(self.counters_of(name));
         }
         if status.is_empty() {
             return None;
@@ -104,30 +117,6 @@ impl Core {
             body: Body::Status(body),
             notes,
         })
-    }
-
-    /// Counters of a pool, if they differ from those in its status.
-    fn counters_of(&self, name: &str) -> Map<String, Value> {
-        let mut changes = Map::new();
-        let Some(pool) = self.model.sources.pools.get(name) else {
-            return changes;
-        };
-        let usage = self.alloc.usage().find(|(pool, ..)| *pool == name);
-        let (v4, v6) = usage.map_or_else(Default::default, |(_, v4, v6)| (v4, v6));
-        let held = pool.status.clone().unwrap_or_default();
-        let number = |n: u128| i64::try_from(n).unwrap_or(i64::MAX);
-        let Usage { taken, available } = v4;
-        for (field, old, new) in [
-            ("assignedIPv4", held.assigned_ipv4, number(taken)),
-            ("availableIPv4", held.available_ipv4, number(available)),
-            ("assignedIPv6", held.assigned_ipv6, number(v6.taken)),
-            ("availableIPv6", held.available_ipv6, number(v6.available)),
-        ] {
-            if old != new || pool.status.is_none() {
-                changes.insert(field.to_owned(), json!(new));
-            }
-        }
-        changes
     }
 
     fn facts(&self, kind: Kind, name: &str) -> Option<Facts<'_>> {
@@ -152,10 +141,12 @@ impl Core {
     }
 }
 
-fn refused(facts: &Facts<'_>, condition: &Condition) -> Note {
-    let reason = match condition.reason.as_str() {
-        "NotImplemented" => "NotImplemented",
-        "Conflict" => "Conflict",
+fn warning(facts: &Facts<'_>, condition: &Condition) -> Note {
+    let reason = match (condition.type_.as_str(), condition.reason.as_str()) {
+        (EXHAUSTED_SOON, _) => EXHAUSTED_SOON,
+        (RESERVATIONS_HELD, _) => "ReservedAddressTaken",
+        (_, "NotImplemented") => "NotImplemented",
+        (_, "Conflict") => "Conflict",
         _ => "Invalid",
     };
     Note {

@@ -24,6 +24,7 @@ struct World {
     pools: BTreeMap<String, IPAddressPool>,
     config: Option<SpeakerConfig>,
     version: u64,
+    start: Instant,
     now: Instant,
     /// Reasons of Events, in order, with the Service.
     notes: Vec<String>,
@@ -36,13 +37,15 @@ fn mk_core() -> Core {
 }
 
 fn mk_world(pools: &[(&str, &str)]) -> World {
+    let now = tokio::time::Instant::now().into_std();
     let mut world = World {
         core: mk_core(),
         services: BTreeMap::new(),
         pools: BTreeMap::new(),
         config: None,
         version: 100,
-        now: tokio::time::Instant::now().into_std(),
+        start: now,
+        now,
         notes: Vec::new(),
         writes: 0,
     };
@@ -123,6 +126,11 @@ impl World {
             self.observe(synced);
         }
         assert!(self.core.is_synced());
+        self.lead();
+    }
+
+    /// A term begins.
+    fn lead(&mut self) {
         let snapshot = Snapshot {
             services: listed(self.services.values().cloned()),
             pools: listed(self.pools.values().cloned().map(Change::Apply)),
@@ -133,14 +141,23 @@ impl World {
     }
 
     fn pool(&mut self, name: &str, addresses: &str) {
-        let mut pool = IPAddressPool::new(
-            name,
-            IPAddressPoolSpec {
-                addresses: addresses.split(' ').map(str::to_owned).collect(),
-                auto_assign: true,
-                ..IPAddressPoolSpec::default()
-            },
-        );
+        self.edit_pool(name, addresses, |_| {});
+    }
+
+    fn edit_pool(
+        &mut self,
+        name: &str,
+        addresses: &str,
+        edit: impl FnOnce(&mut IPAddressPoolSpec),
+    ) {
+        let mut spec = IPAddressPoolSpec {
+            addresses: addresses.split(' ').map(str::to_owned).collect(),
+            auto_assign: true,
+            ..IPAddressPoolSpec::default()
+        };
+        edit(&mut spec);
+        let mut pool = IPAddressPool::new(name, spec);
+        pool.status = self.pools.get(name).and_then(|held| held.status.clone());
         pool.metadata.resource_version = Some(self.next_version());
         self.pools.insert(name.to_owned(), pool.clone());
         self.observe(Event::Pool(Change::Apply(pool)));
@@ -183,14 +200,19 @@ impl World {
         self.observe(Event::Service(Change::Delete(key_of(&key))));
     }
 
+    /// Wall clock and monotonic clock run together.
+    fn moment(&self) -> Moment {
+        let since = self.now.duration_since(self.start);
+        Moment {
+            now: self.now,
+            wall: Timestamp::UNIX_EPOCH + since,
+        }
+    }
+
     /// Decides, and lets the writes land, until there is nothing more to write.
     fn settle(&mut self) {
         for _ in 0..20 {
-            let moment = Moment {
-                now: self.now,
-                wall: Timestamp::UNIX_EPOCH,
-            };
-            let writes = self.core.decide(moment);
+            let writes = self.core.decide(self.moment());
             if writes.is_empty() {
                 return;
             }
@@ -526,26 +548,209 @@ fn a_bad_edit_of_a_pool_keeps_it_in_force_and_its_deletion_does_not() {
     assert_eq!(world.verdict("web"), ("False".into(), "NoPool".into()));
 }
 
+fn mk_sharer(service: &mut Service, key: &str, port: i32) {
+    annotate(service, ALLOW_SHARED_IP, key);
+    service.spec.ports = vec![portolan_api::view::Port {
+        protocol: Some("TCP".to_owned()),
+        port,
+    }];
+}
+
 #[test]
-fn sharing_is_refused_with_words_and_a_holder_keeps_what_it_has() {
+fn services_with_one_key_share_an_address_as_long_as_their_ports_differ() {
     let mut world = mk_world(&[("p", "10.0.0.0/24")]);
-    world.edit("web", |service| annotate(service, ALLOW_SHARED_IP, "key"));
-    world.create("holder");
+    world.edit("a", |service| mk_sharer(service, "k", 80));
+    world.edit("b", |service| mk_sharer(service, "k", 443));
+    world.edit("c", |service| mk_sharer(service, "k", 80));
+    world.edit("d", |service| mk_sharer(service, "other", 8080));
     world.settle();
-    assert_eq!(world.ips("web"), "");
+    let held = ["a", "b", "c", "d"].map(|name| world.ips(name));
+    assert_eq!(held, ["10.0.0.0", "10.0.0.0", "10.0.0.1", "10.0.0.2"]);
+    let writes = world.writes;
+    world.restart();
+    world.settle();
+    assert_eq!(world.writes, writes, "a restart finds them as they are");
+    // The one that changes leaves.
+    world.edit("b", |service| mk_sharer(service, "k", 80));
+    world.settle();
+    assert_eq!(
+        (world.ips("a"), world.ips("b")),
+        ("10.0.0.0".into(), "10.0.0.3".into())
+    );
+    // Alone on its address, a Service may change its key.
+    world.edit("b", |service| mk_sharer(service, "mine", 80));
+    world.settle();
+    assert_eq!(world.ips("b"), "10.0.0.3");
+}
+
+#[test]
+fn services_that_share_an_address_are_placed_on_one_node() {
+    let mut world = mk_world(&[("p", "10.0.0.0/24")]);
+    world.l2();
+    for node in ["n1", "n2", "n3"] {
+        world.node(node);
+        world.speaker(node, "alive");
+    }
+    for (name, port) in [("a", 80), ("b", 443), ("c", 8443)] {
+        world.edit(name, |service| mk_sharer(service, "k", port));
+        world.endpoints(name, &["n1", "n2"]);
+    }
+    world.settle();
+    let placed = |world: &World, name: &str| world.placement(name).map(str::to_owned);
+    let before = placed(&world, "a");
+    assert!(before.is_some());
+    assert_eq!(placed(&world, "b"), before);
+    assert_eq!(placed(&world, "c"), before);
+    let first = before.unwrap().split(',').next().unwrap().to_owned();
+    world.speaker(&first, "");
+    world.settle();
+    let after = placed(&world, "c");
+    assert_ne!(
+        after.as_deref().and_then(|p| p.split(',').next()),
+        Some(first.as_str())
+    );
+    assert_eq!(placed(&world, "a"), after);
+    assert_eq!(placed(&world, "b"), after);
+}
+
+#[test]
+fn an_edit_of_the_status_by_hand_is_followed_when_lawful_and_undone_when_not() {
+    let mut world = mk_world(&[("p", "10.0.0.0/24")]);
+    world.create("web");
+    world.create("other");
+    world.settle();
+    world.edit("web", |service| show(service, &["10.0.0.77"]));
+    world.settle();
+    assert_eq!(world.ips("web"), "10.0.0.77");
+    world.create("third");
+    world.settle();
+    assert_eq!(world.ips("third"), "10.0.0.0", "what was given up is free");
+    for (row, addresses) in [
+        ("held by another", &["10.0.0.1"][..]),
+        ("in no pool", &["192.0.2.1"]),
+    ] {
+        world.now += Duration::from_mins(5);
+        world.edit("web", |service| show(service, addresses));
+        world.settle();
+        assert_eq!(world.ips("web"), "10.0.0.77", "{row}");
+    }
+    assert_eq!(world.ips("other"), "10.0.0.1");
+}
+
+#[test]
+fn a_program_that_rewrites_the_status_is_told_and_not_fought() {
+    let mut world = mk_world(&[("p", "10.0.0.0/24")]);
+    world.create("web");
+    world.settle();
+    let writes = world.writes;
+    for _ in 0..20 {
+        world.now += Duration::from_secs(1);
+        world.edit("web", |service| show(service, &["198.51.100.1"]));
+        world.settle();
+    }
+    assert_eq!(world.ips("web"), "198.51.100.1", "the other one has won");
     assert_eq!(
         world.verdict("web"),
-        ("False".into(), "NotImplemented".into())
+        ("False".into(), "StatusContested".into())
     );
-    world.edit("holder", |service| {
-        annotate(service, ALLOW_SHARED_IP, "key");
+    assert!(
+        world.writes - writes <= 4,
+        "{} writes",
+        world.writes - writes
+    );
+    let told = world
+        .notes
+        .iter()
+        .filter(|note| note.contains("StatusContested"));
+    assert_eq!(told.count(), 1);
+    world.create("new");
+    world.settle();
+    assert_eq!(world.ips("new"), "10.0.0.1", "its address stays taken");
+    // The other program has gone.
+    world.now += Duration::from_mins(11);
+    world.settle();
+    assert_eq!(world.ips("web"), "10.0.0.0");
+    assert_eq!(world.verdict("web").1, "Assigned");
+}
+
+#[test]
+fn whoever_asks_for_what_it_can_not_have_keeps_what_it_has_and_gives_way() {
+    let mut world = mk_world(&[("p", "10.0.0.0/24")]);
+    world.create("a");
+    world.create("b");
+    world.settle();
+    world.edit("a", |service| {
+        annotate(service, LOAD_BALANCER_IPS, "10.0.0.1");
     });
     world.settle();
-    assert_eq!(world.ips("holder"), "10.0.0.0");
+    assert_eq!(world.ips("a"), "10.0.0.0");
+    assert_eq!(world.verdict("a"), ("False".into(), "AddressTaken".into()));
+    // The two want to change places: without giving way both would wait for ever.
+    world.edit("b", |service| {
+        annotate(service, LOAD_BALANCER_IPS, "10.0.0.0");
+    });
+    world.settle();
     assert_eq!(
-        world.verdict("holder"),
-        ("False".into(), "NotImplemented".into())
+        (world.ips("a"), world.ips("b")),
+        ("10.0.0.1".into(), "10.0.0.0".into())
     );
+    assert_eq!(world.verdict("a").1, "Assigned");
+}
+
+#[test]
+fn the_address_of_a_deleted_service_is_kept_for_its_name_and_given_back() {
+    let mut world = mk_world(&[]);
+    world.edit_pool("p", "10.0.0.0/31", |spec| {
+        spec.retain = Some("10m".to_owned());
+    });
+    world.create("a");
+    world.create("b");
+    world.settle();
+    world.delete("a");
+    world.create("c");
+    world.settle();
+    assert_eq!(world.ips("c"), "", "it is kept for another");
+    assert_eq!(world.pools["p"].status.as_ref().unwrap().retained.len(), 1);
+    world.restart();
+    world.settle();
+    assert_eq!(world.ips("c"), "", "a restart does not forget it");
+    world.create("a");
+    world.settle();
+    assert_eq!(world.ips("a"), "10.0.0.0");
+    assert!(
+        world.pools["p"]
+            .status
+            .as_ref()
+            .unwrap()
+            .retained
+            .is_empty()
+    );
+    world.delete("a");
+    world.settle();
+    world.now += Duration::from_mins(11);
+    world.settle();
+    assert_eq!(world.ips("c"), "10.0.0.0", "the time is over");
+}
+
+#[test]
+fn a_leader_that_saw_the_deletion_as_a_follower_retains_the_address() {
+    let mut world = mk_world(&[]);
+    world.edit_pool("p", "10.0.0.0/31", |spec| {
+        spec.retain = Some("10m".to_owned());
+    });
+    world.create("a");
+    world.settle();
+    world.core.follow();
+    world.delete("a");
+    world.core.decide(world.moment());
+    world.core.prepare_lead();
+    world.lead();
+    world.create("thief");
+    world.settle();
+    assert_eq!(world.ips("thief"), "10.0.0.1");
+    world.create("a");
+    world.settle();
+    assert_eq!(world.ips("a"), "10.0.0.0");
 }
 
 #[test]

@@ -106,8 +106,8 @@ pub struct Dirty {
     pub services: BTreeSet<ServiceId>,
     /// Every Service, because something changed that many of them depend on.
     pub all_services: bool,
-    /// Services without an address have a new chance.
-    pub retry: bool,
+    /// Addresses of nodes.
+    pub nodes: bool,
     /// User objects changed: compile again.
     pub config: bool,
     /// User objects whose status may have to change.
@@ -375,10 +375,14 @@ impl Model {
                 };
                 let name = object.metadata.name.unwrap_or_default();
                 let held = self.nodes.insert(name, facts.clone());
+                let own = held.as_ref().map(|held| held.addresses.as_slice());
+                self.dirty.nodes |= own.unwrap_or_default() != facts.addresses;
                 self.dirty.all_services |= held.as_ref() != Some(&facts);
             }
             Change::Delete((_, name)) => {
-                self.dirty.all_services |= self.nodes.remove(&name).is_some();
+                let held = self.nodes.remove(&name);
+                self.dirty.nodes |= held.is_some();
+                self.dirty.all_services |= held.is_some();
             }
             Change::Unreadable(..) => {}
             Change::Synced => return Some(Watch::Nodes),

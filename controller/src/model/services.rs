@@ -16,6 +16,8 @@ pub struct Services {
     ids: HashMap<ObjectKey, ServiceId>,
     entries: BTreeMap<ServiceId, Entry>,
     next: u32,
+    /// Load balancers that went away since this was asked last.
+    departed: Vec<(ServiceId, ObjectKey, Box<Service>)>,
 }
 
 /// One Service.
@@ -81,7 +83,10 @@ impl Services {
                 held.service = relevant(service);
                 return concerned;
             }
-            self.entries.remove(&id);
+            self.entries
+                .remove(&id)
+                .into_iter()
+                .for_each(|entry| self.bid_farewell(id, entry));
         }
         let id = ServiceId(self.next);
         self.next = self.next.wrapping_add(1);
@@ -108,7 +113,9 @@ impl Services {
         }
         self.ids.remove(key);
         let entry = self.entries.remove(&id)?;
-        Some((id, entry.uid))
+        let uid = entry.uid.clone();
+        self.bid_farewell(id, entry);
+        Some((id, uid))
     }
 
     /// The watch has listed everything. What it has not told of in two lists is gone; one alone may be older than the
@@ -145,9 +152,21 @@ impl Services {
         for id in &ids {
             if let Some(entry) = self.entries.remove(id) {
                 self.ids.remove(&entry.key);
+                self.bid_farewell(*id, entry);
             }
         }
         ids
+    }
+
+    fn bid_farewell(&mut self, id: ServiceId, entry: Entry) {
+        if let Some(service) = entry.service {
+            self.departed.push((id, entry.key, service));
+        }
+    }
+
+    /// Load balancers that went away since this was asked last, as they were.
+    pub fn take_departed(&mut self) -> Vec<(ServiceId, ObjectKey, Box<Service>)> {
+        std::mem::take(&mut self.departed)
     }
 }
 

@@ -1,0 +1,225 @@
+//! Who owns an address: how Services come to it otherwise than by choice, and how owners, keys and quotas are kept in step.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use portolan_api::range::Family;
+
+use super::claim::Claim;
+use super::{Allocator, Given, Holding, Request, ServiceId, Sharing, quota};
+
+impl Allocator {
+    /// Says how a Service shares now. What it holds together with others it gives up if that is not lawful any more: the one
+    /// that changes leaves. Alone on an address it may change as it likes.
+    pub fn describe(&mut self, service: ServiceId, sharing: Option<Sharing>) {
+        if self.sharing.get(&service) == sharing.as_ref() {
+            return;
+        }
+        let given = self.decided.get(&service).cloned();
+        let held = given
+            .as_ref()
+            .map(|given| given.addresses)
+            .unwrap_or_default();
+        for address in held.iter() {
+            self.leave(service, address);
+        }
+        match sharing {
+            Some(sharing) => drop(self.sharing.insert(service, sharing)),
+            None => drop(self.sharing.remove(&service)),
+        }
+        let Some(given) = given else { return };
+        let kept = held.filter(|address| {
+            // Neither a namespace nor a quota ever takes away what is held.
+            let lawful = self.collision(service, address).is_none();
+            if lawful {
+                self.join(service, address, &given.namespace);
+            }
+            lawful
+        });
+        self.hold(service, kept, &given.namespace, given.provisional);
+    }
+
+    /// Makes a Service of the namespace the owner of the addresses that its status shows. Of several Services that show the
+    /// same address, and can not share it, the first to be adopted has it. Returns what it can not have, with the owner.
+    pub fn adopt(
+        &mut self,
+        service: ServiceId,
+        namespace: &str,
+        shown: &[IpAddr],
+    ) -> Vec<(IpAddr, ServiceId)> {
+        let mut conflicts = Vec::new();
+        let namespace = self.intern(namespace);
+        let mut holding = self.holding(service);
+        for &address in shown {
+            if holding.contains(address) || self.pool_with(address).is_none() {
+                continue;
+            }
+            if let Some(owner) = self.collision(service, address) {
+                conflicts.push((address, owner));
+            } else if holding.of(Family::of(address)).is_none() {
+                holding.push(address);
+                self.join(service, address, &namespace);
+            }
+        }
+        self.hold(service, holding, &namespace, false);
+        conflicts
+    }
+
+    /// Somebody edited the status of a Service by hand: what it shows now instead of what the Service holds becomes its
+    /// own, if it could have been given that.
+    pub fn follow_edit(
+        &mut self,
+        service: ServiceId,
+        request: Option<&Request<'_>>,
+        shown: &[IpAddr],
+    ) {
+        let Some(request) = request else { return };
+        for family in [Family::V4, Family::V6] {
+            let held = self.holding(service).of(family);
+            let mut others = shown.iter().copied().filter(|a| Family::of(*a) == family);
+            if held.is_some_and(|held| shown.contains(&held)) {
+                continue;
+            }
+            let lawful = |address: &IpAddr| {
+                self.permits(request, *address)
+                    && self.pool_with(*address).is_some_and(|(pool, _)| {
+                        request.accepts(*address, &pool.name)
+                            && self.obstacle(request, pool, *address).is_none()
+                    })
+            };
+            if let Some(address) = others.find(lawful) {
+                self.exchange(service, held, address, request.namespace);
+            }
+        }
+    }
+
+    fn exchange(&mut self, service: ServiceId, old: Option<IpAddr>, new: IpAddr, namespace: &str) {
+        let held = self.holding(service);
+        let namespace = self.intern(namespace);
+        if let Some(old) = old {
+            self.leave(service, old);
+        }
+        self.join(service, new, &namespace);
+        let swap = |one| if Some(one) == old { new } else { one };
+        let mut now: Holding = held.iter().map(swap).collect();
+        now.push(new);
+        self.hold(service, now, &namespace, false);
+    }
+
+    /// Who stands in the way of a Service that shows or holds the address. Only ports and keys count: no namespace or quota
+    /// takes away what is held.
+    fn collision(&self, service: ServiceId, address: IpAddr) -> Option<ServiceId> {
+        let claim = self.claims.get(&address)?;
+        let sharing = self.sharing.get(&service);
+        let collision = claim.owners.collision(service, sharing, true);
+        collision.map(|(_, holder)| holder)
+    }
+
+    /// A Service whose status shows the address although it is not, or not any more, given to it.
+    pub(super) fn stranger(
+        &self,
+        address: IpAddr,
+        claim: &Claim,
+        service: ServiceId,
+    ) -> Option<ServiceId> {
+        let shows = |id: ServiceId| self.shown.get(&id).is_some_and(|a| a.contains(&address));
+        let known = claim.owners.iter().filter(|owner| *owner != service);
+        let known = known.filter(|owner| shows(*owner)).count() + usize::from(shows(service));
+        if usize::try_from(claim.shown) == Ok(known) {
+            return None;
+        }
+        // Rare, and only a refusal pays for the search.
+        let strangers = self.shown.iter().filter(|(id, addresses)| {
+            **id != service && addresses.contains(&address) && !claim.owners.contains(**id)
+        });
+        strangers.map(|(id, _)| *id).min()
+    }
+
+    /// Adds a Service to the owners of an address.
+    pub(super) fn join(&mut self, service: ServiceId, address: IpAddr, namespace: &Arc<str>) {
+        let sharing = self.sharing.get(&service).cloned();
+        if let Some(sharing) = &sharing {
+            let shared = self.by_key.entry(sharing.key.clone()).or_default();
+            shared.insert(address);
+        }
+        self.tighten(address, |claim| {
+            claim.owners.add(service, namespace, sharing.as_ref());
+        });
+        self.charge(address, namespace);
+    }
+
+    /// Removes a Service from the owners of an address.
+    pub(super) fn leave(&mut self, service: ServiceId, address: IpAddr) {
+        let sharing = self.sharing.get(&service).cloned();
+        self.loosen(address, |claim| {
+            claim.owners.remove(service, sharing.as_ref());
+        });
+        let alone = self
+            .claims
+            .get(&address)
+            .is_none_or(|claim| claim.owners.is_empty());
+        if let Some(sharing) = sharing.filter(|_| alone)
+            && let Some(shared) = self.by_key.get_mut(&sharing.key)
+        {
+            shared.remove(&address);
+            if shared.is_empty() {
+                self.by_key.remove(&sharing.key);
+            }
+        }
+        if let Some(given) = self.decided.get(&service) {
+            let namespace = Arc::clone(&given.namespace);
+            self.discharge(address, &namespace);
+        }
+    }
+
+    /// Remembers what a Service holds after it joined and left owners.
+    pub(super) fn hold(
+        &mut self,
+        service: ServiceId,
+        addresses: Holding,
+        namespace: &Arc<str>,
+        provisional: bool,
+    ) {
+        if addresses.is_empty() {
+            self.decided.remove(&service);
+            // Ours, and that of the set: nobody else has it. Clusters that run for years see many.
+            if Arc::strong_count(namespace) == 2 {
+                self.namespaces.remove(namespace);
+            }
+            return;
+        }
+        let given = Given {
+            addresses,
+            namespace: Arc::clone(namespace),
+            provisional,
+        };
+        self.decided.insert(service, given);
+    }
+
+    /// Counts an address against the quota of the namespace.
+    pub(super) fn charge(&mut self, address: IpAddr, namespace: &str) {
+        if let Some(quota) = self.quota_mut(address) {
+            quota.add(namespace, address);
+        }
+    }
+
+    pub(super) fn discharge(&mut self, address: IpAddr, namespace: &str) {
+        if let Some(quota) = self.quota_mut(address) {
+            quota.remove(namespace, address);
+        }
+    }
+
+    fn quota_mut(&mut self, address: IpAddr) -> Option<&mut quota::Quota> {
+        let (id, _) = self.locate(address)?;
+        self.pools.get_mut(id.0)?.quota.as_mut()
+    }
+
+    pub(super) fn intern(&mut self, namespace: &str) -> Arc<str> {
+        if let Some(known) = self.namespaces.get(namespace) {
+            return Arc::clone(known);
+        }
+        let fresh: Arc<str> = namespace.into();
+        self.namespaces.insert(Arc::clone(&fresh));
+        fresh
+    }
+}

@@ -1,0 +1,66 @@
+//! How many addresses of one pool the Services of each namespace have.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+
+use portolan_api::crd;
+
+/// The limit of a pool, and what counts against it.
+#[derive(Debug, Clone)]
+pub(super) struct Quota {
+    /// The most addresses of one namespace.
+    pub(super) limit: usize,
+    /// By namespace: the addresses, with the number of Services that have it or that it is retained for.
+    used: HashMap<Box<str>, BTreeMap<IpAddr, u32>>,
+}
+
+impl Quota {
+    pub(super) fn new(quota: &crd::Quota) -> Self {
+        Self {
+            limit: usize::try_from(quota.addresses_per_namespace).unwrap_or(usize::MAX),
+            used: HashMap::new(),
+        }
+    }
+
+    /// Whether a Service of the namespace may have the address, as far as the limit goes.
+    pub(super) fn admits(&self, namespace: &str, address: IpAddr) -> bool {
+        let used = self.used.get(namespace);
+        used.is_none_or(|used| used.len() < self.limit || used.contains_key(&address))
+    }
+
+    /// Whether the namespace may have no further address.
+    pub(super) fn is_reached(&self, namespace: &str) -> bool {
+        let used = self.used.get(namespace);
+        used.is_some_and(|used| used.len() >= self.limit)
+    }
+
+    /// Whether the namespace may have all of these addresses.
+    pub(super) fn has_room(&self, namespace: &str, addresses: [IpAddr; 2]) -> bool {
+        let used = self.used.get(namespace);
+        let fresh = |address: &IpAddr| used.is_none_or(|used| !used.contains_key(address));
+        let more = addresses.iter().filter(|address| fresh(address)).count();
+        used.map_or(0, BTreeMap::len) + more <= self.limit
+    }
+
+    /// Another Service of the namespace has the address.
+    pub(super) fn add(&mut self, namespace: &str, address: IpAddr) {
+        let used = self.used.entry(namespace.into()).or_default();
+        *used.entry(address).or_default() += 1;
+    }
+
+    /// One Service less of the namespace has the address.
+    pub(super) fn remove(&mut self, namespace: &str, address: IpAddr) {
+        let Some(used) = self.used.get_mut(namespace) else {
+            return;
+        };
+        if let Some(count) = used.get_mut(&address) {
+            *count -= 1;
+            if *count == 0 {
+                used.remove(&address);
+            }
+        }
+        if used.is_empty() {
+            self.used.remove(namespace);
+        }
+    }
+}

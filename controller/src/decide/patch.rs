@@ -1,0 +1,210 @@
+//! What has to be written to a Service so that it says what was decided, and what its user is told.
+
+use std::net::IpAddr;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use portolan_api::ObjectKey;
+use portolan_api::annotation::{ASSIGNED, L2_NODES, POOL};
+use portolan_api::condition::{self, Verdict};
+use portolan_api::view::{Ingress, Service};
+use serde_json::{Map, Value, json};
+
+use super::vips;
+use crate::alloc::Holding;
+use crate::write::{Body, Note, Target, Write};
+
+/// Reason for a Service that would take both families, and has one.
+pub(super) const PARTIALLY_ASSIGNED: &str = "PartiallyAssigned";
+/// Reason for a Service with an address that a node uses as well.
+pub(super) const USED_BY_NODE: &str = "AddressUsedByNode";
+/// Reason for a Service whose status another program rewrites.
+pub(super) const STATUS_CONTESTED: &str = "StatusContested";
+
+/// What the status and annotations of a Service shall say.
+#[derive(Debug, PartialEq)]
+pub(super) struct Wanted {
+    /// `None` leaves those in the status as they are.
+    pub(super) addresses: Option<Holding>,
+    /// `None` leaves them as they are.
+    pub(super) annotations: Option<Annotations>,
+    /// `None` for a Service that is not ours: then our condition goes too.
+    pub(super) verdict: Option<Verdict>,
+    /// Whether it is a warning, the reason, and the words.
+    pub(super) notes: Vec<(bool, &'static str, String)>,
+}
+
+/// What we write beside the status; `None` removes one.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Annotations {
+    /// The pools that the addresses are from.
+    pub(super) pools: Option<String>,
+    /// The placement.
+    pub(super) nodes: Option<String>,
+}
+
+impl Wanted {
+    /// Whether the status shows the addresses already.
+    pub(super) fn is_shown_by(&self, service: &Service) -> bool {
+        self.addresses
+            .is_some_and(|addresses| ingress(service, addresses).is_none())
+    }
+}
+
+/// The addresses as a user writes them.
+pub(super) fn texts(addresses: Holding) -> String {
+    let texts: Vec<String> = addresses
+        .iter()
+        .map(|address| address.to_string())
+        .collect();
+    texts.join(", ")
+}
+
+/// The patch that makes the Service say what is wanted; `None` when it says so already.
+pub(super) fn difference(
+    key: &ObjectKey,
+    service: &Service,
+    wanted: &Wanted,
+    wall: Timestamp,
+) -> Option<Write> {
+    let annotations = annotations(service, wanted);
+    let ingress = wanted
+        .addresses
+        .and_then(|addresses| ingress(service, addresses));
+    let conditions = conditions(&service.status.conditions, wanted.verdict.as_ref(), wall);
+    if annotations.is_empty() && ingress.is_none() && conditions.is_none() {
+        return None;
+    }
+    let told = notes(key, service, wanted, conditions.is_some());
+    let mut metadata = Map::new();
+    // A decision on a stale object must fail.
+    metadata.insert(
+        "resourceVersion".to_owned(),
+        json!(service.metadata.resource_version),
+    );
+    if !annotations.is_empty() {
+        metadata.insert("annotations".to_owned(), Value::Object(annotations));
+    }
+    let mut status = Map::new();
+    if let Some(ingress) = ingress {
+        let list = if ingress.is_empty() {
+            Value::Null
+        } else {
+            json!(ingress)
+        };
+        status.insert("loadBalancer".to_owned(), json!({ "ingress": list }));
+    }
+    if let Some(conditions) = conditions {
+        status.insert("conditions".to_owned(), json!(conditions));
+    }
+    Some(Write {
+        target: Target::Service(key.clone()),
+        body: Body::Status(json!({ "metadata": metadata, "status": status })),
+        notes: told,
+    })
+}
+
+fn annotations(service: &Service, wanted: &Wanted) -> Map<String, Value> {
+    let mut changes = Map::new();
+    let Some(Annotations { pools, nodes }) = &wanted.annotations else {
+        return changes;
+    };
+    for (name, value) in [(POOL, pools), (L2_NODES, nodes)] {
+        let held = service
+            .metadata
+            .annotations
+            .as_ref()
+            .and_then(|a| a.get(name));
+        if held != value.as_ref() {
+            changes.insert(name.to_owned(), json!(value));
+        }
+    }
+    changes
+}
+
+/// The new list of entries, if it differs. Entries with a host name are not ours and stay as they are.
+fn ingress(service: &Service, wanted: Holding) -> Option<Vec<Ingress>> {
+    let entries = &service.status.load_balancer.ingress;
+    let held = entries.iter().filter(|entry| entry.hostname.is_none());
+    let held: Vec<Option<IpAddr>> = held
+        .map(|entry| entry.ip.as_deref()?.parse().ok())
+        .collect();
+    if held == wanted.iter().map(Some).collect::<Vec<_>>() {
+        return None;
+    }
+    let vip = |address: IpAddr| Ingress {
+        ip: Some(address.to_string()),
+        hostname: None,
+        ip_mode: Some("VIP".to_owned()),
+    };
+    let foreign = entries
+        .iter()
+        .filter(|entry| entry.hostname.is_some())
+        .cloned();
+    Some(wanted.iter().map(vip).chain(foreign).collect())
+}
+
+/// The new list of conditions, if it differs.
+fn conditions(
+    current: &[Condition],
+    verdict: Option<&Verdict>,
+    wall: Timestamp,
+) -> Option<Vec<Condition>> {
+    if let Some(verdict) = verdict {
+        return condition::merge(current, std::slice::from_ref(verdict), None, &Time(wall));
+    }
+    let rest = current.iter().filter(|c| c.type_ != ASSIGNED);
+    let rest: Vec<Condition> = rest.cloned().collect();
+    (rest.len() != current.len()).then_some(rest)
+}
+
+/// What the user is told: each change once.
+fn notes(key: &ObjectKey, service: &Service, wanted: &Wanted, news: bool) -> Vec<Note> {
+    let before: Holding = vips(service).into_iter().collect();
+    let after = wanted.addresses.unwrap_or(before);
+    let lost: Holding = before.iter().filter(|a| !after.contains(*a)).collect();
+    let fresh: Holding = after.iter().filter(|a| !before.contains(*a)).collect();
+    let mut notes = wanted.notes.clone();
+    if !lost.is_empty() {
+        notes.push((
+            false,
+            "AddressReleased",
+            format!("{} is no longer held", texts(lost)),
+        ));
+    }
+    if !fresh.is_empty() {
+        let pools = wanted.annotations.as_ref().and_then(|a| a.pools.as_deref());
+        let pools = pools.unwrap_or_default();
+        notes.push((
+            false,
+            "AddressAssigned",
+            format!("{} from IPAddressPool {pools}", texts(fresh)),
+        ));
+    }
+    if let Some(verdict) = wanted.verdict.as_ref().filter(|_| news) {
+        let told = match (verdict.status, verdict.reason) {
+            (true, PARTIALLY_ASSIGNED) => Some((false, PARTIALLY_ASSIGNED)),
+            (true, USED_BY_NODE) => Some((true, USED_BY_NODE)),
+            (true, _) => None,
+            (false, STATUS_CONTESTED) => Some((true, STATUS_CONTESTED)),
+            (false, _) => Some((true, "AllocationFailed")),
+        };
+        notes.extend(told.map(|(warning, reason)| (warning, reason, verdict.message.clone())));
+    }
+    let regarding = ObjectReference {
+        api_version: Some("v1".to_owned()),
+        kind: Some("Service".to_owned()),
+        name: Some(key.name.clone()),
+        namespace: Some(key.namespace.clone()),
+        uid: service.metadata.uid.clone(),
+        ..ObjectReference::default()
+    };
+    let note = |(warning, reason, message)| Note {
+        regarding: regarding.clone(),
+        warning,
+        reason,
+        message,
+    };
+    notes.into_iter().map(note).collect()
+}

@@ -1,0 +1,194 @@
+//! Retention: the address of a deleted Service is kept for its name for a while, and given back on recreation.
+//!
+//! The record is `status.retained` of the pool, so it survives restarts and changes of the leader. Between a deletion and
+//! that write every controller that runs knows of the deletion; only if all of them die in that moment is it lost.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use portolan_api::ObjectKey;
+use portolan_api::annotation::POOL;
+use portolan_api::compile::{self, Kind};
+use portolan_api::crd::Retained;
+
+use super::{Core, Moment, vips};
+
+/// Most addresses that are retained in one pool, because its status has to hold them; the oldest ones go first.
+const MOST: usize = 1000;
+/// Most deletions that are remembered by a controller that does not lead.
+const REMEMBERED: usize = 4096;
+
+/// What is retained, and what may have to be.
+#[derive(Debug, Default)]
+pub(super) struct Retention {
+    until: BTreeMap<(IpAddr, ObjectKey), Timestamp>,
+    departed: VecDeque<Departed>,
+    /// When the first retention ends.
+    next: Option<Instant>,
+}
+
+/// A Service that went away.
+#[derive(Debug)]
+struct Departed {
+    at: Instant,
+    key: ObjectKey,
+    addresses: Vec<IpAddr>,
+}
+
+impl Retention {
+    /// When the first retention ends.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.next
+    }
+}
+
+impl Core {
+    /// Remembers the Services that went away, with what they held.
+    pub(super) fn mourn(&mut self, now: Instant) {
+        for (id, key, service) in self.model.services.take_departed() {
+            let decided: Vec<IpAddr> = self.alloc.holding(id).iter().collect();
+            let written =
+                service.annotation(POOL).is_some() && service.wants(self.class.as_deref());
+            let addresses = match (self.leading, written) {
+                (true, _) => decided,
+                (false, true) => vips(&service),
+                (false, false) => continue,
+            };
+            let departed = &mut self.retention.departed;
+            if departed.len() >= REMEMBERED {
+                departed.pop_front();
+            }
+            departed.push_back(Departed {
+                at: now,
+                key,
+                addresses,
+            });
+        }
+    }
+
+    /// Reads what the status of pools says is retained.
+    pub(super) fn recall(&mut self) {
+        self.retention.until.clear();
+        let pools = self.model.sources.pools.values();
+        let records = pools.filter_map(|pool| pool.status.as_ref());
+        for record in records.flat_map(|status| &status.retained) {
+            if let Ok(address) = record.address.parse() {
+                let key = ObjectKey::new(&record.namespace, &record.name);
+                self.retention.until.insert((address, key), record.until.0);
+            }
+        }
+        for (address, key) in self.retention.until.keys() {
+            self.alloc.retain(*address, &key.namespace, &key.name);
+        }
+        self.review_retention();
+    }
+
+    /// Retains what departed Services held, and ends what is over.
+    pub(super) fn keep_for_the_departed(&mut self, moment: Moment) {
+        for departed in std::mem::take(&mut self.retention.departed) {
+            let age = moment.now.saturating_duration_since(departed.at);
+            for address in departed.addresses {
+                let kept = self.retain_of(address).unwrap_or_default();
+                let left = kept.saturating_sub(age);
+                let until = moment
+                    .wall
+                    .checked_add(SignedDuration::try_from(left).unwrap_or(SignedDuration::MAX));
+                if !left.is_zero() {
+                    let until = until.unwrap_or(Timestamp::MAX);
+                    self.retain(address, &departed.key, until);
+                }
+            }
+        }
+        let over = self
+            .retention
+            .until
+            .iter()
+            .filter(|(_, until)| **until <= moment.wall);
+        let over: Vec<(IpAddr, ObjectKey)> = over.map(|(one, _)| one.clone()).collect();
+        for one in over {
+            self.let_go_of(one);
+        }
+        let next = self.retention.until.values().min();
+        self.retention.next = next.map(|until| {
+            let left = until.duration_since(moment.wall);
+            moment.now + Duration::try_from(left).unwrap_or_default()
+        });
+    }
+
+    /// Ends what no pool retains any more.
+    pub(super) fn review_retention(&mut self) {
+        let over = self
+            .retention
+            .until
+            .keys()
+            .filter(|(address, _)| self.retain_of(*address).is_none());
+        for one in over.cloned().collect::<Vec<_>>() {
+            self.let_go_of(one);
+        }
+    }
+
+    /// The Service has its address back.
+    pub(super) fn give_back(&mut self, key: &ObjectKey, address: IpAddr) {
+        if !self.retention.until.is_empty() {
+            self.let_go_of((address, key.clone()));
+        }
+    }
+
+    /// What the status of the pool has to say.
+    pub(super) fn retained_in(&self, pool: &str) -> Vec<Retained> {
+        let all = self.retention.until.iter();
+        let here = all.filter(|((address, _), _)| self.alloc.pool_of(*address) == Some(pool));
+        let record = |((address, key), until): (&(IpAddr, ObjectKey), &Timestamp)| Retained {
+            address: address.to_string(),
+            namespace: key.namespace.clone(),
+            name: key.name.clone(),
+            until: Time(*until),
+        };
+        here.map(record).collect()
+    }
+
+    fn retain(&mut self, address: IpAddr, key: &ObjectKey, until: Timestamp) {
+        let Some(pool) = self.alloc.pool_of(address).map(str::to_owned) else {
+            return;
+        };
+        if self.retention.until.len() >= MOST {
+            let all = self.retention.until.iter();
+            let here = all.filter(|((other, _), _)| self.alloc.pool_of(*other) == Some(&pool));
+            let first = here.clone().min_by_key(|(_, until)| **until);
+            let first = first
+                .map(|(one, _)| one.clone())
+                .filter(|_| here.count() >= MOST);
+            if let Some(first) = first {
+                self.let_go_of(first);
+            }
+        }
+        // The record has seconds.
+        let until = Timestamp::from_second(until.as_second()).unwrap_or(until);
+        let known = self.retention.until.insert((address, key.clone()), until);
+        if known.is_none() {
+            self.alloc.retain(address, &key.namespace, &key.name);
+        }
+        self.model.dirty.objects.insert((Kind::Pool, pool));
+    }
+
+    fn let_go_of(&mut self, one: (IpAddr, ObjectKey)) {
+        if self.retention.until.remove(&one).is_none() {
+            return;
+        }
+        let (address, key) = one;
+        self.alloc.let_go(address, &key.namespace, &key.name);
+        let pool = self.alloc.pool_of(address).map(str::to_owned);
+        let dirty = pool.map(|pool| (Kind::Pool, pool));
+        self.model.dirty.objects.extend(dirty);
+    }
+
+    /// How long the pool that has the address retains it.
+    fn retain_of(&self, address: IpAddr) -> Option<Duration> {
+        let pool = self.alloc.pool_of(address)?;
+        let rule = self.config.pools.iter().find(|rule| rule.name == pool)?;
+        compile::retention(&rule.spec)
+    }
+}
