@@ -50,6 +50,30 @@ impl Verdict {
             message: message.into(),
         }
     }
+
+    /// Whether it tells of something that somebody has to look at.
+    #[must_use]
+    pub fn is_complaint(&self) -> bool {
+        good(self.kind).is_some_and(|good| self.status != good)
+    }
+}
+
+/// Whether a condition tells of something that somebody has to look at.
+#[must_use]
+pub fn is_complaint(condition: &Condition) -> bool {
+    match good(&condition.type_) {
+        Some(good) => condition.status != if good { "True" } else { "False" },
+        None => false,
+    }
+}
+
+/// The status that is good; `None` for a condition that only explains.
+fn good(kind: &str) -> Option<bool> {
+    match kind {
+        OVERLAPPING | EXHAUSTED_SOON => Some(false),
+        SHADOWED => None,
+        _ => Some(true),
+    }
 }
 
 /// Lays verdicts over the conditions that an object carries. Returns `None` when nothing would change, so that an

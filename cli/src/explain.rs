@@ -5,6 +5,7 @@ mod announce;
 mod tests;
 
 use std::fmt::{self, Write as _};
+use std::net::IpAddr;
 
 use portolan_api::ObjectKey;
 use portolan_api::annotation::{ADDRESS_POOL, POOL};
@@ -206,11 +207,18 @@ impl<'a> Report<'a> {
         let verdict = condition(&service.status.conditions, ASSIGNED);
         for address in service.vips() {
             match self.snapshot.pool_of(address) {
-                Some(pool) => self.add(
-                    Topic::Address,
-                    Mark::Good,
-                    format!("{address} from pool {pool}"),
-                ),
+                Some(pool) => {
+                    let company = self.company(address);
+                    let shared = match company.as_slice() {
+                        [] => String::new(),
+                        others => format!(", shared with {}", listed(others)),
+                    };
+                    self.add(
+                        Topic::Address,
+                        Mark::Good,
+                        format!("{address} from pool {pool}{shared}"),
+                    );
+                }
                 None => self.add(
                     Topic::Address,
                     Mark::Bad,
@@ -241,6 +249,14 @@ impl<'a> Report<'a> {
         }
     }
 
+    /// Other Services that have the address.
+    fn company(&self, address: IpAddr) -> Vec<String> {
+        let others = self.snapshot.services.iter();
+        let others =
+            others.filter(|(key, other)| *key != self.key && other.vips().contains(&address));
+        others.map(|(key, _)| key.to_string()).collect()
+    }
+
     /// What there was to choose from.
     fn pools(&mut self, service: &'a Service) {
         let named = service.annotation(ADDRESS_POOL);
@@ -258,6 +274,9 @@ impl<'a> Report<'a> {
                     Mark::Note,
                     format!("pool {name}: {}", offer(pool)),
                 );
+                for words in promises(pool, self.key) {
+                    self.add(Topic::Address, Mark::Note, format!("pool {name}: {words}"));
+                }
             }
         }
         if let Some(named) = named.filter(|named| !self.snapshot.pools.contains_key(*named)) {
@@ -330,15 +349,40 @@ fn offer(pool: &IPAddressPool) -> String {
     if pool.spec.service_allocation.is_some() {
         words.push_str(", only for Services that serviceAllocation selects");
     }
+    if let Some(quota) = &pool.spec.quota {
+        let _ = write!(
+            words,
+            ", at most {} for a namespace (quota)",
+            quota.addresses_per_namespace
+        );
+    }
     words
 }
 
+/// What a pool keeps for a Service by its name.
+fn promises(pool: &IPAddressPool, service: &ObjectKey) -> Vec<String> {
+    let reserved = pool.spec.reservations.iter();
+    let reserved =
+        reserved.filter(|one| (&one.namespace, &one.name) == (&service.namespace, &service.name));
+    let reserved = reserved.map(|one| format!("{} is reserved for this Service", one.address));
+    let retained = pool.status.iter().flat_map(|status| &status.retained);
+    let retained =
+        retained.filter(|one| (&one.namespace, &one.name) == (&service.namespace, &service.name));
+    let retained = retained.map(|one| {
+        format!(
+            "{} is kept for this Service until {}, from before it was deleted",
+            one.address, one.until.0
+        )
+    });
+    reserved.chain(retained).collect()
+}
+
 /// Names in a line that stays readable in a large cluster.
-fn listed(names: &[&str]) -> String {
+fn listed(names: &[impl AsRef<str>]) -> String {
     let mut text = names
         .iter()
         .take(LISTED)
-        .copied()
+        .map(AsRef::as_ref)
         .collect::<Vec<_>>()
         .join(", ");
     if let Some(more) = names.len().checked_sub(LISTED).filter(|more| *more > 0) {

@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use portolan_api::ObjectKey;
 use portolan_api::annotation::SPEAKER_LEASE_PREFIX;
 use portolan_api::compile::ranges;
-use portolan_api::condition::ACCEPTED;
+use portolan_api::condition::{ACCEPTED, is_complaint};
 use portolan_api::crd::{
     IPAddressPool, NodeReport, NodeReportStatus, SpeakerConfig, SpeakerConfigSpec,
 };
@@ -133,15 +133,12 @@ pub(crate) fn condition<'a>(conditions: &'a [Condition], kind: &str) -> Option<&
     conditions.iter().find(|condition| condition.type_ == kind)
 }
 
-/// The words of every verdict that does not hold, and of a verdict that is missing.
+/// The words of every verdict that somebody has to look at, and of a verdict that is missing.
 pub(crate) fn complaints(conditions: &[Condition]) -> Vec<String> {
     if condition(conditions, ACCEPTED).is_none() {
         return vec!["not judged yet: is portolan-controller running?".to_owned()];
     }
-    let held_back = conditions
-        .iter()
-        .filter(|condition| condition.status != "True");
-    held_back
-        .map(|c| format!("{} is {} ({}): {}", c.type_, c.status, c.reason, c.message))
+    let bad = conditions.iter().filter(|c| is_complaint(c));
+    bad.map(|c| format!("{} is {} ({}): {}", c.type_, c.status, c.reason, c.message))
         .collect()
 }

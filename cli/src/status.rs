@@ -3,7 +3,7 @@
 use comfy_table::presets::NOTHING;
 use comfy_table::{ContentArrangement, Table};
 use portolan_api::ObjectKey;
-use portolan_api::condition::ACCEPTED;
+use portolan_api::condition::{ACCEPTED, EXHAUSTED_SOON};
 use portolan_api::crd::{NodeReportStatus, SessionState};
 use portolan_api::view::Service;
 
@@ -69,7 +69,11 @@ fn pools(snapshot: &Snapshot) -> Vec<Row> {
     let row = |(name, pool): (&String, &portolan_api::crd::IPAddressPool)| {
         let status = pool.status.clone().unwrap_or_default();
         let (accepted, reason) = match condition(&status.conditions, ACCEPTED) {
-            Some(verdict) if verdict.status == "True" => ("True", NONE),
+            Some(verdict) if verdict.status == "True" => {
+                let soon = condition(&status.conditions, EXHAUSTED_SOON);
+                let soon = soon.filter(|soon| soon.status == "True");
+                ("True", soon.map_or(NONE, |soon| soon.message.as_str()))
+            }
             Some(verdict) => (verdict.status.as_str(), verdict.message.as_str()),
             None => ("Unknown", "not judged yet"),
         };

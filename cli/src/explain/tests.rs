@@ -2,6 +2,7 @@
 
 use portolan_api::annotation::{ADDRESS_POOL, EXCLUDE_NODE};
 use portolan_api::condition::ACCEPTED;
+use portolan_api::crd::Reservation;
 use portolan_api::crd::SessionState;
 use portolan_api::selector::LabelSelector;
 
@@ -162,6 +163,31 @@ fn a_missing_or_stray_address_is_explained() {
             Topic::Address,
             Mark::Note,
             "pool public: 9 IPv4 and 0 IPv6",
+        ),
+        (
+            "shared",
+            |s| {
+                let other = s.services[&mk_key()].clone();
+                s.services.insert(ObjectKey::new("demo", "dns"), other);
+            },
+            Topic::Address,
+            Mark::Good,
+            "192.0.2.10 from pool public, shared with demo/dns",
+        ),
+        (
+            "reserved",
+            |s| {
+                service(s).status.load_balancer.ingress.clear();
+                let pool = s.pools.values_mut().next().unwrap();
+                pool.spec.reservations = vec![Reservation {
+                    namespace: "demo".to_owned(),
+                    name: "web".to_owned(),
+                    address: "192.0.2.99".to_owned(),
+                }];
+            },
+            Topic::Address,
+            Mark::Note,
+            "192.0.2.99 is reserved for this Service",
         ),
         (
             "unknown pool",

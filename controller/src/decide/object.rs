@@ -95,14 +95,15 @@ impl Core {
             if let Some(merged) = condition::merge(facts.conditions, verdicts, generation, &time) {
                 let said = |c: &Condition| (c.type_.clone(), c.status.clone(), c.message.clone());
                 let before: Vec<_> = facts.conditions.iter().map(said).collect();
-                let is_bad = |c: &&Condition| match c.type_.as_str() {
-                    ACCEPTED | RESERVATIONS_HELD => c.status == "False",
-                    EXHAUSTED_SOON => c.status == "True",
-                    _ => false,
+                let told = |c: &Condition| {
+                    matches!(
+                        c.type_.as_str(),
+                        ACCEPTED | EXHAUSTED_SOON | RESERVATIONS_HELD
+                    ) && condition::is_complaint(c)
                 };
                 let news = merged
                     .iter()
-                    .filter(|c| is_bad(c) && !before.contains(&said(c)));
+                    .filter(|c| told(c) && !before.contains(&said(c)));
                 notes = news.map(|c| warning(&facts, c)).collect();
                 status.insert("conditions".to_owned(), json!(merged));
             }
