@@ -56,7 +56,8 @@ impl Allocator {
             }
             self.obstacle(request, pool, address).map_or(Ok(()), Err)?;
         }
-        Ok(request.exact)
+        // What is held keeps its place: the order of a status is no news.
+        Ok(kept.iter().chain(request.exact.iter()).collect())
     }
 
     /// Why a Service can not have an address that its pool gives out.
