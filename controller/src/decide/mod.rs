@@ -33,7 +33,7 @@ use portolan_api::condition::Verdict;
 use portolan_api::crd::SpeakerConfigSpec;
 use portolan_api::view::Service;
 
-use crate::alloc::{Allocator, ServiceId, Sharing, Usage};
+use crate::alloc::{Allocator, Request, ServiceId, Sharing, Usage};
 use crate::ledger::Ledger;
 use crate::model::{Dirty, Event, Model, Snapshot, Watch};
 use crate::place::{Load, Placement};
@@ -320,7 +320,7 @@ impl Core {
             self.settle_waiting(moment, writes);
             let mut woken = self.alloc.take_disturbed();
             if self.alloc.take_freed() {
-                woken.extend(self.standings.lacking());
+                woken.extend(self.helped());
             }
             if woken.is_empty() || self.ledger.room() == 0 {
                 self.wait(woken);
@@ -330,6 +330,34 @@ impl Core {
             self.wait(woken);
         }
         self.soon = Some(moment.now);
+    }
+
+    /// The Services that lack something and can be helped now. There may be thousands who can not: they cost a look at the
+    /// pools, and no words.
+    fn helped(&mut self) -> Vec<ServiceId> {
+        let lacking: Vec<ServiceId> = self.standings.lacking().collect();
+        let mut helped = Vec::new();
+        for id in lacking {
+            // Without one, it waits for nothing that others could give up: for its user, or for another program.
+            let Some(refusal) = self.standings.refusal(id) else {
+                continue;
+            };
+            let entry = self.model.services.get(id);
+            let service = entry.and_then(|entry| entry.service.as_deref());
+            let labels = entry.and_then(|entry| self.model.namespaces.get(&entry.key.namespace));
+            let request = service.zip(labels).and_then(|(service, namespace)| {
+                Request::of(id, service, Some(&namespace.labels)).ok()
+            });
+            let before = self.alloc.holding(id);
+            let same = request.is_none_or(|request| match self.alloc.place(&request) {
+                Ok(now) => now.addresses == before && now.missing.as_ref() == Some(refusal),
+                Err(now) => before.is_empty() && now == *refusal,
+            });
+            if !same {
+                helped.push(id);
+            }
+        }
+        helped
     }
 
     fn settle_waiting(&mut self, moment: Moment, writes: &mut Vec<Write>) {

@@ -9,6 +9,7 @@ use portolan_api::view::Service;
 use super::patch::{
     Annotations, PARTIALLY_ASSIGNED, STATUS_CONTESTED, USED_BY_NODE, Wanted, difference, texts,
 };
+use super::standing::Lack;
 use super::{Core, Moment, vips};
 use crate::alloc::{Allocator, Families, Holding, Refusal, Request, ServiceId};
 use crate::write::Write;
@@ -98,8 +99,7 @@ impl Core {
             refusal.as_ref().zip(words),
             content,
         );
-        self.standings
-            .decide(id, refusal.map(|refusal| refusal.reason()));
+        self.lack(id, refusal.as_ref().map(Refusal::reason), refusal);
         for address in addresses.iter() {
             self.give_back(&key, address);
         }
@@ -127,7 +127,7 @@ impl Core {
              spec.loadBalancerClass",
             texts(held)
         );
-        self.standings.decide(id, Some(STATUS_CONTESTED));
+        self.lack(id, Some(STATUS_CONTESTED), None);
         // Whoever rewrites the status may remove the condition as well: that is no reason to go on writing.
         let service = self.model.services.get(id)?.service.as_deref()?;
         let mut conditions = service.status.conditions.iter();
@@ -140,11 +140,24 @@ impl Core {
         })
     }
 
+    /// A Service has been decided; without a reason it lacks nothing.
+    fn lack(&mut self, id: ServiceId, reason: Option<&'static str>, refusal: Option<Refusal>) {
+        let entry = self.model.services.get(id);
+        let service = entry.and_then(|entry| entry.service.as_deref());
+        let created = service.and_then(|service| service.metadata.creation_timestamp.as_ref());
+        let lack = reason.map(|reason| Lack {
+            reason,
+            refusal,
+            created: created.map(|time| time.0),
+        });
+        self.standings.decide(id, lack);
+    }
+
     /// Says why a Service is not served, and changes nothing else about it.
     fn leave(&mut self, id: ServiceId, refusal: &Refusal) -> Wanted {
         self.alloc.release(id);
         self.unplace(id);
-        self.standings.decide(id, Some(refusal.reason()));
+        self.lack(id, Some(refusal.reason()), None);
         let words = self.words(refusal, None);
         Wanted {
             addresses: None,

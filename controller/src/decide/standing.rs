@@ -4,33 +4,46 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use crate::alloc::ServiceId;
+use crate::alloc::{Refusal, ServiceId};
 
 /// How one decided Service stands.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 struct Standing {
     /// Why it lacks something, if it does.
-    reason: Option<&'static str>,
+    lack: Option<Box<Lack>>,
     /// Its status has shown what was decided. What differs from then on was written by somebody else.
     landed: bool,
+}
+
+/// Why a Service lacks something.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Lack {
+    /// For conditions and metrics.
+    pub(super) reason: &'static str,
+    /// What the allocator said; `None` where it was not asked.
+    pub(super) refusal: Option<Refusal>,
+    /// When the Service was created: the oldest is served first.
+    pub(super) created: Option<Timestamp>,
 }
 
 /// All Services of ours that have been decided.
 #[derive(Debug, Default)]
 pub(super) struct Standings {
     all: BTreeMap<ServiceId, Standing>,
-    lacking: BTreeSet<ServiceId>,
+    lacking: BTreeSet<(Option<Timestamp>, ServiceId)>,
 }
 
 impl Standings {
     /// A Service has been decided.
-    pub(super) fn decide(&mut self, id: ServiceId, reason: Option<&'static str>) {
-        self.all.entry(id).or_default().reason = reason;
-        if reason.is_some() {
-            self.lacking.insert(id);
-        } else {
-            self.lacking.remove(&id);
+    pub(super) fn decide(&mut self, id: ServiceId, lack: Option<Lack>) {
+        let standing = self.all.entry(id).or_default();
+        if let Some(before) = &standing.lack {
+            self.lacking.remove(&(before.created, id));
         }
+        if let Some(now) = &lack {
+            self.lacking.insert((now.created, id));
+        }
+        standing.lack = lack.map(Box::new);
     }
 
     /// The status has, or has not yet, what was decided.
@@ -45,13 +58,20 @@ impl Standings {
     }
 
     pub(super) fn remove(&mut self, id: ServiceId) {
-        self.all.remove(&id);
-        self.lacking.remove(&id);
+        let standing = self.all.remove(&id);
+        if let Some(lack) = standing.and_then(|standing| standing.lack) {
+            self.lacking.remove(&(lack.created, id));
+        }
     }
 
-    /// Services that lack something.
+    /// Services that lack something, the oldest first.
     pub(super) fn lacking(&self) -> impl Iterator<Item = ServiceId> + '_ {
-        self.lacking.iter().copied()
+        self.lacking.iter().map(|(_, id)| *id)
+    }
+
+    /// What the allocator said when it was asked last for a Service that lacks something.
+    pub(super) fn refusal(&self, id: ServiceId) -> Option<&Refusal> {
+        self.all.get(&id)?.lack.as_ref()?.refusal.as_ref()
     }
 
     pub(super) fn ids(&self) -> impl Iterator<Item = ServiceId> + '_ {
@@ -60,7 +80,8 @@ impl Standings {
 
     /// Why each lacks something, if it does.
     pub(super) fn reasons(&self) -> impl Iterator<Item = Option<&'static str>> + '_ {
-        self.all.values().map(|standing| standing.reason)
+        let lacks = self.all.values().map(|standing| standing.lack.as_ref());
+        lacks.map(|lack| lack.map(|lack| lack.reason))
     }
 }
 
