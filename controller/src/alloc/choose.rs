@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use portolan_api::range::Family;
 
 use super::pool::Pool;
+use super::quota::Exchange;
 use super::{Allocator, Collision, Families, Holding, PoolId, Refusal, Request};
 
 /// Why a pool that a Service may use has nothing for it.
@@ -36,38 +37,74 @@ impl Allocator {
         }
     }
 
-    /// The exact addresses, all of them or none.
+    /// The exact addresses, all of them or none. What is held keeps its place.
     fn exactly(&self, request: &Request<'_>, kept: Holding) -> Result<Holding, Refusal> {
-        for address in request.exact.iter().filter(|one| !kept.contains(*one)) {
-            let (pool, _) = self
-                .pool_with(address)
-                .ok_or(Refusal::NotInAnyPool(address))?;
-            let name = || pool.name.clone();
-            if let Some(named) = request.pool.filter(|name| *name != pool.name) {
-                let pool = named.to_owned();
-                return Err(Refusal::NotInNamedPool { address, pool });
-            }
-            if !pool.admits(request) {
-                return Err(Refusal::Restricted { pool: name() });
-            }
-            if !pool.usable(address) {
-                let pool = name();
-                return Err(Refusal::KeptBack { address, pool });
-            }
-            self.obstacle(request, pool, address).map_or(Ok(()), Err)?;
+        let held = self.holding(request.holder);
+        let exchange = Exchange {
+            leaves: held.filter(|address| !request.exact.contains(address)),
+            joins: request.exact,
+        };
+        let missing = request.exact.iter().filter(|one| !kept.contains(*one));
+        let refusals = missing.filter_map(|one| self.exact(request, one, exchange).err());
+        // What no holder could help comes first, so that nobody gives way in vain.
+        match refusals.min_by_key(|refusal| refusal.holder().is_some()) {
+            Some(refusal) => Err(refusal),
+            None => Ok(kept.iter().chain(request.exact.iter()).collect()),
         }
-        // What is held keeps its place: the order of a status is no news.
-        Ok(kept.iter().chain(request.exact.iter()).collect())
     }
 
-    /// Why a Service can not have an address that its pool gives out.
+    /// Whether a Service can have one of the exact addresses that it asks for.
+    fn exact(
+        &self,
+        request: &Request<'_>,
+        address: IpAddr,
+        exchange: Exchange,
+    ) -> Result<(), Refusal> {
+        let (pool, _) = self
+            .pool_with(address)
+            .ok_or(Refusal::NotInAnyPool(address))?;
+        let name = || pool.name.clone();
+        if let Some(named) = request.pool.filter(|name| *name != pool.name) {
+            let pool = named.to_owned();
+            return Err(Refusal::NotInNamedPool { address, pool });
+        }
+        if !pool.admits(request) {
+            return Err(Refusal::Restricted { pool: name() });
+        }
+        if !pool.usable(address) {
+            let pool = name();
+            return Err(Refusal::KeptBack { address, pool });
+        }
+        self.obstacle(request, pool, address, exchange)
+            .map_or(Ok(()), Err)
+    }
+
+    /// Why a Service can not have an address that its pool gives out. What no holder could help comes first.
     pub(super) fn obstacle(
         &self,
         request: &Request<'_>,
         pool: &Pool,
         address: IpAddr,
+        exchange: Exchange,
     ) -> Option<Refusal> {
-        if let Some(claim) = self.claims.get(&address) {
+        let claim = self.claims.get(&address);
+        if let Some(node) = self.nodes.get(&address) {
+            let node = node.to_string();
+            return Some(Refusal::NodeAddress { address, node });
+        }
+        let kept = claim.is_some_and(|claim| claim.keepers > 0);
+        if kept && !self.kept.holds(address, request.namespace, request.name) {
+            let keeper = self.kept.keeper(address).unwrap_or_default();
+            return Some(Refusal::Reserved { address, keeper });
+        }
+        if let Some(limit) = self.over_quota(request, pool, address, exchange) {
+            return Some(Refusal::Quota {
+                pool: pool.name.clone(),
+                family: Family::of(address),
+                limit,
+            });
+        }
+        if let Some(claim) = claim {
             let service = request.holder;
             let sharing = self.sharing.get(&service);
             let across = pool.across_namespaces;
@@ -84,22 +121,22 @@ impl Allocator {
             if let Some(holder) = self.stranger(address, claim, service) {
                 return Some(Refusal::Taken { address, holder });
             }
-            if let Some(node) = self.nodes.get(&address).filter(|_| claim.node) {
-                let node = node.to_string();
-                return Some(Refusal::NodeAddress { address, node });
-            }
-            let kept = claim.keepers > 0;
-            if kept && !self.kept.holds(address, request.namespace, request.name) {
-                let keeper = self.kept.keeper(address).unwrap_or_default();
-                return Some(Refusal::Reserved { address, keeper });
-            }
         }
+        None
+    }
+
+    /// The limit of the pool, if the namespace would have more addresses of it than it may.
+    fn over_quota(
+        &self,
+        request: &Request<'_>,
+        pool: &Pool,
+        address: IpAddr,
+        mut exchange: Exchange,
+    ) -> Option<usize> {
         let quota = pool.quota.as_ref()?;
-        (!quota.admits(request.namespace, address)).then(|| Refusal::Quota {
-            pool: pool.name.clone(),
-            family: Family::of(address),
-            limit: quota.limit,
-        })
+        let here = |address| self.pool_of(address) == Some(&pool.name);
+        exchange.joins = exchange.joins.filter(here);
+        (!quota.admits(request.namespace, address, exchange)).then_some(quota.limit)
     }
 
     /// Any addresses for the families that are missing.
@@ -111,11 +148,13 @@ impl Allocator {
         if let Some(name) = request.pool {
             self.named(request, name)?;
         }
+        let held = self.holding(request.holder);
+        let leaves = held.filter(|address| !kept.contains(address));
         let mut all = kept;
-        self.take_kept(request, &mut all);
+        self.take_kept(request, leaves, &mut all);
         if all.is_empty()
             && let Families::Prefer(..) | Families::Require(..) = request.families
-            && let Some(both) = self.both_of_one_pool(request)
+            && let Some(both) = self.both_of_one_pool(request, leaves)
         {
             return Ok((both, None));
         }
@@ -125,7 +164,8 @@ impl Allocator {
             if !request.families.contains(family) || all.of(family).is_some() {
                 continue;
             }
-            match self.any(request, family, all) {
+            let joins = all;
+            match self.any(request, family, Exchange { leaves, joins }) {
                 Ok(address) => all.push(address),
                 Err(why) => refusal = refusal.or(Some(why)),
             }
@@ -138,16 +178,19 @@ impl Allocator {
     }
 
     /// Adds the addresses that are kept for the name of the Service.
-    fn take_kept(&self, request: &Request<'_>, all: &mut Holding) {
+    fn take_kept(&self, request: &Request<'_>, leaves: Holding, all: &mut Holding) {
         if self.kept.is_empty() {
             return;
         }
         for address in self.kept.of(request.namespace, request.name) {
+            let joins = *all;
             let fits = self.permits(request, address)
                 && all.of(Family::of(address)).is_none()
                 && self.pool_with(address).is_some_and(|(pool, _)| {
                     request.accepts(address, &pool.name)
-                        && self.obstacle(request, pool, address).is_none()
+                        && self
+                            .obstacle(request, pool, address, Exchange { leaves, joins })
+                            .is_none()
                 });
             if fits {
                 all.push(address);
@@ -157,7 +200,7 @@ impl Allocator {
 
     /// Both families from the first pool that has both. Pools that are restricted to the Service come before all open ones:
     /// when they have one of the families, no open pool is asked for both.
-    fn both_of_one_pool(&mut self, request: &Request<'_>) -> Option<Holding> {
+    fn both_of_one_pool(&mut self, request: &Request<'_>, leaves: Holding) -> Option<Holding> {
         let (mut turn, mut partial) = (0, false);
         while let Some(id) = self.candidate(request, turn) {
             turn += 1;
@@ -165,15 +208,16 @@ impl Allocator {
             if partial && !restricted {
                 return None;
             }
-            let v4 = self.of_pool(request, id, Family::V4);
-            let v6 = self.of_pool(request, id, Family::V6);
+            let mut exchange = Exchange {
+                leaves,
+                joins: Holding::default(),
+            };
+            let v4 = self.of_pool(request, id, Family::V4, exchange);
+            exchange.joins = v4.iter().copied().collect();
+            let v6 = self.of_pool(request, id, Family::V6, exchange);
             partial |= restricted && (v4.is_ok() || v6.is_ok());
             if let (Ok(v4), Ok(v6)) = (v4, v6) {
-                let quota = self.pool(id)?.quota.as_ref();
-                let room = quota.is_none_or(|quota| quota.has_room(request.namespace, [v4, v6]));
-                if room {
-                    return Some([v4, v6].into_iter().collect());
-                }
+                return Some([v4, v6].into_iter().collect());
             }
         }
         None
@@ -184,20 +228,22 @@ impl Allocator {
         &mut self,
         request: &Request<'_>,
         family: Family,
-        held: Holding,
+        exchange: Exchange,
     ) -> Result<IpAddr, Refusal> {
-        let near = held
+        let near = exchange
+            .joins
             .iter()
             .find_map(|other| self.locate(other))
             .map(|(id, _)| id);
         let near = near.filter(|id| request.pool.is_none() && self.serves(*id));
-        if let Some(address) = near.and_then(|id| self.of_pool(request, id, family).ok()) {
+        if let Some(address) = near.and_then(|id| self.of_pool(request, id, family, exchange).ok())
+        {
             return Ok(address);
         }
         let (mut turn, mut exists, mut quota) = (0, false, None);
         while let Some(id) = self.candidate(request, turn) {
             turn += 1;
-            match self.of_pool(request, id, family) {
+            match self.of_pool(request, id, family, exchange) {
                 Ok(address) => return Ok(address),
                 Err(None | Some(Dry::Family)) => {}
                 Err(Some(Dry::Exhausted)) => exists = true,
@@ -226,6 +272,7 @@ impl Allocator {
         request: &Request<'_>,
         id: PoolId,
         family: Family,
+        exchange: Exchange,
     ) -> Result<IpAddr, Option<Dry>> {
         let pool = self
             .pool(id)
@@ -234,12 +281,9 @@ impl Allocator {
         if !pool.has(family) {
             return Err(Some(Dry::Family));
         }
-        if let Some(shared) = self.joinable(request, id, family) {
+        if let Some(shared) = self.joinable(request, id, family, exchange) {
             return Ok(shared);
         }
-        let quota = pool.quota.as_ref();
-        let reached = quota.filter(|quota| quota.is_reached(request.namespace));
-        let limit = reached.map(|quota| quota.limit);
         // Pools that overlap are refused before they come here; should two do so all the same, then what one of them has
         // given is not given again by the other.
         let free = self
@@ -247,15 +291,21 @@ impl Allocator {
             .get_mut(id.0)
             .and_then(|pool| pool.lowest(family));
         let free = free.filter(|address| !self.claims.contains_key(address));
-        match (free, limit) {
-            (Some(address), None) => Ok(address),
-            (Some(_), Some(limit)) => Err(Some(Dry::Quota(limit))),
-            (None, _) => Err(Some(Dry::Exhausted)),
-        }
+        let address = free.ok_or(Some(Dry::Exhausted))?;
+        let limit = self
+            .pool(id)
+            .and_then(|pool| self.over_quota(request, pool, address, exchange));
+        limit.map_or(Ok(address), |limit| Err(Some(Dry::Quota(limit))))
     }
 
     /// The first address of the pool that the Service can share.
-    fn joinable(&self, request: &Request<'_>, id: PoolId, family: Family) -> Option<IpAddr> {
+    fn joinable(
+        &self,
+        request: &Request<'_>,
+        id: PoolId,
+        family: Family,
+        exchange: Exchange,
+    ) -> Option<IpAddr> {
         let sharing = self.sharing.get(&request.holder)?;
         let pool = self.pool(id)?;
         let shared = self.by_key.get(&sharing.key)?.iter().copied();
@@ -264,7 +314,7 @@ impl Allocator {
             let fits = at == id
                 && Family::of(address) == family
                 && pool.usable(address)
-                && self.obstacle(request, pool, address).is_none();
+                && self.obstacle(request, pool, address, exchange).is_none();
             fits.then_some((span, address))
         });
         here.min().map(|(_, address)| address)

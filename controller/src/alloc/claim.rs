@@ -63,8 +63,6 @@ pub(super) struct Group {
     /// With the namespace of each.
     members: BTreeMap<ServiceId, Arc<str>>,
     ports: BTreeMap<Port, ServiceId>,
-    /// How many members each namespace has.
-    namespaces: BTreeMap<Arc<str>, usize>,
 }
 
 /// Why a Service can not join a group.
@@ -136,6 +134,29 @@ impl Owners {
         taken.map(|(port, holder)| (Collision::Port(port), holder))
     }
 
+    /// Everybody who would have to leave before a Service could have the address.
+    pub(super) fn blockers(
+        &self,
+        service: ServiceId,
+        sharing: Option<&Sharing>,
+        across: bool,
+    ) -> Vec<ServiceId> {
+        match (self, sharing, self.collision(service, sharing, across)) {
+            (_, _, None) => Vec::new(),
+            (Self::Group(group), Some(sharing), Some((Collision::Port(_), _))) => {
+                let holders = sharing
+                    .ports
+                    .iter()
+                    .filter_map(|port| group.ports.get(port));
+                holders
+                    .copied()
+                    .filter(|holder| *holder != service)
+                    .collect()
+            }
+            (_, _, Some(_)) => self.iter().filter(|owner| *owner != service).collect(),
+        }
+    }
+
     /// Adds a Service for which there is no [`Self::collision`].
     pub(super) fn add(
         &mut self,
@@ -152,7 +173,6 @@ impl Owners {
                     backend: sharing.backend.clone(),
                     members: BTreeMap::new(),
                     ports: BTreeMap::new(),
-                    namespaces: BTreeMap::new(),
                 };
                 group.add(service, namespace, sharing);
                 *self = Self::Group(Box::new(group));
@@ -177,27 +197,13 @@ impl Owners {
 
 impl Group {
     fn add(&mut self, service: ServiceId, namespace: &Arc<str>, sharing: &Sharing) {
-        if self
-            .members
-            .insert(service, Arc::clone(namespace))
-            .is_none()
-        {
-            *self.namespaces.entry(Arc::clone(namespace)).or_default() += 1;
-        }
+        self.members.insert(service, Arc::clone(namespace));
         let ports = sharing.ports.iter().map(|port| (*port, service));
         self.ports.extend(ports);
     }
 
     fn remove(&mut self, service: ServiceId, sharing: Option<&Sharing>) {
-        let Some(namespace) = self.members.remove(&service) else {
-            return;
-        };
-        if let Some(count) = self.namespaces.get_mut(&namespace) {
-            *count -= 1;
-            if *count == 0 {
-                self.namespaces.remove(&namespace);
-            }
-        }
+        self.members.remove(&service);
         for port in sharing.into_iter().flat_map(|sharing| &sharing.ports) {
             if self.ports.get(port) == Some(&service) {
                 self.ports.remove(port);

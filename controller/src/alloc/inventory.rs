@@ -63,6 +63,8 @@ impl Allocator {
                 format!("{name} serves only who names it (spec.autoAssign, annotation portolan.dev/address-pool)")
             } else if let Some(quota) = quota {
                 format!("{name} allows a namespace {} addresses (spec.quota)", quota.limit)
+            } else if usage.total == 0 {
+                format!("{name} keeps back every address (spec.excludedAddresses, spec.avoidBuggyIPs)")
             } else if usage.assigned < usage.total {
                 format!("{name} has nothing left but what is reserved, retained, or used by nodes")
             } else {

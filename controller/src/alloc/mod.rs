@@ -227,9 +227,9 @@ impl Allocator {
             Ok((all, Some(why))) => (all.iter().chain(permitted.iter()).collect(), Some(why)),
             Ok((all, None)) => (all, None),
             Err(refusal) => {
-                self.demand(service, &refusal);
-                let wanted = |address| self.demands.is_wanted(address, service);
-                let stays = |address| fitting.contains(address) || !wanted(address);
+                self.demand(request, &refusal);
+                let stays =
+                    |address| fitting.contains(address) || !self.must_give_way(service, address);
                 (permitted.filter(stays), Some(refusal))
             }
         };
@@ -389,21 +389,6 @@ impl Allocator {
             && self
                 .pool_with(address)
                 .is_some_and(|(pool, _)| pool.usable(address) && pool.admits(request))
-    }
-
-    /// Notes that a Service asks for an exact address that others have. Those who keep it without wanting it are to be
-    /// placed again.
-    fn demand(&mut self, service: ServiceId, refusal: &Refusal) {
-        let (Refusal::Taken { address, .. } | Refusal::Sharing { address, .. }) = refusal else {
-            return;
-        };
-        self.demands.add(service, *address);
-        let loose = self.owners(*address).filter(|owner| {
-            let given = self.decided.get(owner);
-            *owner != service && given.is_some_and(|given| given.provisional)
-        });
-        let loose: Vec<ServiceId> = loose.collect();
-        self.disturbed.extend(loose);
     }
 
     fn tighten(&mut self, address: IpAddr, change: impl FnOnce(&mut Claim)) {

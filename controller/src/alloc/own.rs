@@ -6,6 +6,7 @@ use std::sync::Arc;
 use portolan_api::range::Family;
 
 use super::claim::Claim;
+use super::quota::Exchange;
 use super::{Allocator, Given, Holding, Request, ServiceId, Sharing, quota};
 
 impl Allocator {
@@ -80,11 +81,15 @@ impl Allocator {
             if held.is_some_and(|held| shown.contains(&held)) {
                 continue;
             }
+            let exchange = Exchange {
+                leaves: held.into_iter().collect(),
+                joins: self.holding(service).filter(|one| Some(one) != held),
+            };
             let lawful = |address: &IpAddr| {
                 self.permits(request, *address)
                     && self.pool_with(*address).is_some_and(|(pool, _)| {
                         request.accepts(*address, &pool.name)
-                            && self.obstacle(request, pool, *address).is_none()
+                            && self.obstacle(request, pool, *address, exchange).is_none()
                     })
             };
             if let Some(address) = others.find(lawful) {

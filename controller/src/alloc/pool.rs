@@ -158,6 +158,14 @@ impl Pool {
         let Some(ours) = &self.allocation else {
             return true;
         };
+        if *ours
+            == (ServiceAllocation {
+                priority: ours.priority,
+                ..ServiceAllocation::default()
+            })
+        {
+            return true;
+        }
         other.allocation.as_ref().is_some_and(|theirs| {
             let anywhere = ours.namespaces.is_empty() && ours.namespace_selectors.is_empty();
             let listed = theirs.namespace_selectors == ours.namespace_selectors

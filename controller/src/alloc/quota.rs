@@ -5,6 +5,17 @@ use std::net::IpAddr;
 
 use portolan_api::crd;
 
+use super::Holding;
+
+/// What one decision about a Service changes.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Exchange {
+    /// What the Service has now, and will not have any more.
+    pub(super) leaves: Holding,
+    /// What it will have, as far as that is known.
+    pub(super) joins: Holding,
+}
+
 /// The limit of a pool, and what counts against it.
 #[derive(Debug, Clone)]
 pub(super) struct Quota {
@@ -22,24 +33,31 @@ impl Quota {
         }
     }
 
-    /// Whether a Service of the namespace may have the address, as far as the limit goes.
-    pub(super) fn admits(&self, namespace: &str, address: IpAddr) -> bool {
+    /// Whether a Service of the namespace may have the address, as far as the limit goes, when it is exchanged like this. A
+    /// move to another address needs no more room than it frees.
+    pub(super) fn admits(&self, namespace: &str, address: IpAddr, exchange: Exchange) -> bool {
         let used = self.used.get(namespace);
-        used.is_none_or(|used| used.len() < self.limit || used.contains_key(&address))
+        let count = |address: IpAddr| {
+            used.and_then(|used| used.get(&address))
+                .copied()
+                .unwrap_or(0)
+        };
+        if count(address) > 0 {
+            return true;
+        }
+        let Exchange { leaves, joins } = exchange;
+        let freed = leaves.iter().filter(|one| count(*one) == 1).count();
+        let others = joins
+            .iter()
+            .filter(|one| *one != address && count(*one) == 0);
+        let now = used.map_or(0, BTreeMap::len);
+        now.saturating_sub(freed) + others.count() < self.limit.max(now)
     }
 
     /// Whether the namespace may have no further address.
     pub(super) fn is_reached(&self, namespace: &str) -> bool {
         let used = self.used.get(namespace);
         used.is_some_and(|used| used.len() >= self.limit)
-    }
-
-    /// Whether the namespace may have all of these addresses.
-    pub(super) fn has_room(&self, namespace: &str, addresses: [IpAddr; 2]) -> bool {
-        let used = self.used.get(namespace);
-        let fresh = |address: &IpAddr| used.is_none_or(|used| !used.contains_key(address));
-        let more = addresses.iter().filter(|address| fresh(address)).count();
-        used.map_or(0, BTreeMap::len) + more <= self.limit
     }
 
     /// Another Service of the namespace has the address.

@@ -44,6 +44,11 @@ impl Core {
         if self.counters.due.is_some_and(|due| now >= due) {
             self.counters.due = None;
             self.counters.seen = self.alloc.changes();
+            // What stands in the way of those who lack something may be something else now.
+            if self.standings.lacking().next().is_some() {
+                self.wait(self.standings.lacking().collect::<Vec<_>>());
+                self.soon = Some(now);
+            }
             let pools = self.model.sources.pools.keys();
             self.model
                 .dirty

@@ -48,7 +48,7 @@ impl Wanted {
     /// Whether the status shows the addresses already.
     pub(super) fn is_shown_by(&self, service: &Service) -> bool {
         self.addresses
-            .is_some_and(|addresses| ingress(service, addresses).is_none())
+            .is_some_and(|addresses| shows(service, addresses))
     }
 }
 
@@ -121,6 +121,11 @@ fn annotations(service: &Service, wanted: &Wanted) -> Map<String, Value> {
         }
     }
     changes
+}
+
+/// Whether the status shows exactly these addresses, in this order, and nothing else of ours.
+pub(super) fn shows(service: &Service, addresses: Holding) -> bool {
+    ingress(service, addresses).is_none()
 }
 
 /// The new list of entries, if it differs. Entries with a host name are not ours and stay as they are.

@@ -3,7 +3,7 @@
 //! The record is `status.retained` of the pool, so it survives restarts and changes of the leader. Between a deletion and
 //! that write every controller that runs knows of the deletion; only if all of them die in that moment is it lost.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -26,6 +26,8 @@ const REMEMBERED: usize = 4096;
 pub(super) struct Retention {
     until: BTreeMap<(IpAddr, ObjectKey), Timestamp>,
     departed: VecDeque<Departed>,
+    /// Those that this term retains, until the status of their pool has the record.
+    unrecorded: Vec<Departed>,
     /// When the first retention ends.
     next: Option<Instant>,
 }
@@ -39,6 +41,13 @@ struct Departed {
 }
 
 impl Retention {
+    fn remember(&mut self, departed: Departed) {
+        if self.departed.len() >= REMEMBERED {
+            self.departed.pop_front();
+        }
+        self.departed.push_back(departed);
+    }
+
     /// When the first retention ends.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.next
@@ -57,11 +66,7 @@ impl Core {
                 (false, true) => vips(&service),
                 (false, false) => continue,
             };
-            let departed = &mut self.retention.departed;
-            if departed.len() >= REMEMBERED {
-                departed.pop_front();
-            }
-            departed.push_back(Departed {
+            self.retention.remember(Departed {
                 at: now,
                 key,
                 addresses,
@@ -69,8 +74,11 @@ impl Core {
         }
     }
 
-    /// Reads what the status of pools says is retained.
+    /// Reads what the status of pools says is retained. What the former term could not write any more is retained again.
     pub(super) fn recall(&mut self) {
+        for departed in std::mem::take(&mut self.retention.unrecorded) {
+            self.retention.remember(departed);
+        }
         self.retention.until.clear();
         let pools = self.model.sources.pools.values();
         let records = pools.filter_map(|pool| pool.status.as_ref());
@@ -90,7 +98,7 @@ impl Core {
     pub(super) fn keep_for_the_departed(&mut self, moment: Moment) {
         for departed in std::mem::take(&mut self.retention.departed) {
             let age = moment.now.saturating_duration_since(departed.at);
-            for address in departed.addresses {
+            for &address in &departed.addresses {
                 let kept = self.retain_of(address).unwrap_or_default();
                 let left = kept.saturating_sub(age);
                 let until = moment
@@ -101,7 +109,9 @@ impl Core {
                     self.retain(address, &departed.key, until);
                 }
             }
+            self.retention.unrecorded.push(departed);
         }
+        self.forget_the_recorded();
         let over = self
             .retention
             .until
@@ -115,6 +125,29 @@ impl Core {
         self.retention.next = next.map(|until| {
             let left = until.duration_since(moment.wall);
             moment.now + Duration::try_from(left).unwrap_or_default()
+        });
+    }
+
+    /// What the status of a pool says of the departed need not be remembered here.
+    fn forget_the_recorded(&mut self) {
+        if self.retention.unrecorded.is_empty() {
+            return;
+        }
+        let pools = self.model.sources.pools.values();
+        let records = pools.filter_map(|pool| pool.status.as_ref());
+        let recorded: HashSet<(IpAddr, &str, &str)> = records
+            .flat_map(|status| &status.retained)
+            .filter_map(|one| Some((one.address.parse().ok()?, &*one.namespace, &*one.name)))
+            .collect();
+        let Retention {
+            until, unrecorded, ..
+        } = &mut self.retention;
+        unrecorded.retain(|departed| {
+            let Departed { key, addresses, .. } = departed;
+            addresses.iter().any(|address| {
+                until.contains_key(&(*address, key.clone()))
+                    && !recorded.contains(&(*address, &*key.namespace, &*key.name))
+            })
         });
     }
 

@@ -7,7 +7,8 @@ use portolan_api::condition::Verdict;
 use portolan_api::view::Service;
 
 use super::patch::{
-    Annotations, PARTIALLY_ASSIGNED, STATUS_CONTESTED, USED_BY_NODE, Wanted, difference, texts,
+    Annotations, PARTIALLY_ASSIGNED, STATUS_CONTESTED, USED_BY_NODE, Wanted, difference, shows,
+    texts,
 };
 use super::standing::Lack;
 use super::{Core, Moment, vips};
@@ -70,12 +71,9 @@ impl Core {
         let request = Request::of(id, service, Some(labels));
         if self.standings.has_landed(id) {
             self.alloc.follow_edit(id, request.as_ref().ok(), &shown);
-            if !same(&shown, self.alloc.holding(id)) {
-                let found = service
-                    .vips()
-                    .iter()
-                    .map(IpAddr::to_string)
-                    .collect::<Vec<_>>();
+            if !shows(service, self.alloc.holding(id)) {
+                let entries = service.status.load_balancer.ingress.iter();
+                let found: Vec<&str> = entries.filter_map(|entry| entry.ip.as_deref()).collect();
                 self.contests.rewritten(id, &found.join(", "), moment.now);
             }
         }
@@ -256,9 +254,4 @@ impl Core {
             }
         }
     }
-}
-
-/// Whether the status shows exactly what a Service holds, in any order.
-fn same(shown: &[IpAddr], held: Holding) -> bool {
-    shown.len() == held.iter().count() && shown.iter().all(|address| held.contains(*address))
 }
