@@ -18,6 +18,7 @@ use kube::Client;
 use kube::api::Api;
 use kube::runtime::watcher::Config;
 use portolan_api::annotation::COMPONENT;
+use portolan_api::view::Service;
 use portolan_daemon::http::{self, Health};
 use portolan_daemon::watch::{watch, watch_guarded, watch_optional};
 use tokio::net::TcpListener;
@@ -182,8 +183,24 @@ struct Shell {
     writes: mpsc::Sender<Write>,
     /// The term that the core leads in.
     term: Option<u64>,
-    /// A reading of the cluster for the term of this number.
-    reading: Option<(u64, JoinHandle<Result<Snapshot, SnapshotError>>)>,
+    /// The reading of the cluster that the next term waits for.
+    reading: Option<Reading>,
+}
+
+/// A reading of the cluster.
+struct Reading {
+    /// The term that waits for it.
+    term: u64,
+    pages: mpsc::Receiver<Vec<Service>>,
+    task: JoinHandle<Result<Snapshot, SnapshotError>>,
+}
+
+/// What a reading brings.
+enum Read {
+    /// Some of the Services.
+    Page(Vec<Service>),
+    /// The rest, for the term of this number.
+    End(u64, Result<Snapshot, String>),
 }
 
 impl Shell {
@@ -209,7 +226,10 @@ impl Shell {
                         return;
                     }
                 }
-                read = reading(&mut self.reading) => self.begin(read),
+                read = reading(&mut self.reading) => match read {
+                    Read::Page(page) => self.observe(Event::Page(page)),
+                    Read::End(term, read) => self.begin(term, read),
+                },
                 _ = figures.tick() => self.metrics.show(&self.core.figures()),
                 () = sleep_until(wake) => {}
             }
@@ -254,10 +274,10 @@ impl Shell {
         let wanted = self
             .reading
             .as_ref()
-            .is_none_or(|(reading, _)| *reading != term);
+            .is_none_or(|reading| reading.term != term);
         if wanted && self.core.is_synced() {
-            if let Some((_, old)) = self.reading.take() {
-                old.abort();
+            if let Some(old) = self.reading.take() {
+                old.task.abort();
             }
             self.read(term, Duration::ZERO);
         }
@@ -266,18 +286,20 @@ impl Shell {
     fn read(&mut self, term: u64, after: Duration) {
         self.core.prepare_lead();
         let client = self.client.clone();
+        // One page is on its way while the next is fetched.
+        let (tx, pages) = mpsc::channel(1);
         let task = tokio::spawn(async move {
             tokio::time::sleep(after).await;
-            Box::pin(snapshot::read(&client)).await
+            Box::pin(snapshot::read(&client, tx)).await
         });
-        self.reading = Some((term, task));
+        self.reading = Some(Reading { term, pages, task });
     }
 
     /// The cluster has been read: the term begins.
-    fn begin(&mut self, (term, read): (u64, Result<Snapshot, String>)) {
+    fn begin(&mut self, term: u64, read: Result<Snapshot, String>) {
         match read {
             Ok(snapshot) => {
-                tracing::info!(services = snapshot.services.items.len(), "leading");
+                tracing::info!(term, "leading");
                 self.core.lead(snapshot, now());
                 self.term = Some(term);
                 self.metrics.leader.set(1);
@@ -312,20 +334,22 @@ impl Shell {
     }
 }
 
-/// Waits for the reading of the cluster, if one is going on.
-async fn reading(
-    slot: &mut Option<(u64, JoinHandle<Result<Snapshot, SnapshotError>>)>,
-) -> (u64, Result<Snapshot, String>) {
-    let Some((term, task)) = slot else {
+/// Waits for the next page of the reading of the cluster, or its end, if one is going on.
+async fn reading(slot: &mut Option<Reading>) -> Read {
+    let Some(reading) = slot else {
         return std::future::pending().await;
     };
-    let result = match task.await {
+    // The task holds the other end of the pages: it is over when they are.
+    if let Some(page) = reading.pages.recv().await {
+        return Read::Page(page);
+    }
+    let result = match (&mut reading.task).await {
         Ok(read) => read.map_err(|error| error.to_string()),
         Err(error) => Err(error.to_string()),
     };
-    let term = *term;
+    let term = reading.term;
     *slot = None;
-    (term, result)
+    Read::End(term, result)
 }
 
 async fn sleep_until(deadline: Option<Instant>) {
