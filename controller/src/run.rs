@@ -33,10 +33,10 @@ use crate::model::{Event, Snapshot, Watch};
 use crate::snapshot::{self, SnapshotError};
 use crate::write::{self, OUTSTANDING, Outcome, Write, Writer};
 
-/// Events between the watches and the core.
-const EVENTS: usize = 4096;
+/// Events between the watches and the core. Each may carry an object of some kilobytes.
+const EVENTS: usize = 1024;
 /// Events taken in before the next decision.
-const BATCH: usize = 1024;
+const BATCH: usize = 512;
 /// Time to the next attempt to read the cluster at the begin of a term.
 const SNAPSHOT_RETRY: Duration = Duration::from_millis(500);
 /// Time between two updates of the metrics that show the present state.
@@ -200,7 +200,7 @@ enum Read {
     /// Some of the Services.
     Page(Vec<Service>),
     /// The rest, for the term of this number.
-    End(u64, Result<Snapshot, String>),
+    End(u64, Result<Box<Snapshot>, String>),
 }
 
 impl Shell {
@@ -296,11 +296,11 @@ impl Shell {
     }
 
     /// The cluster has been read: the term begins.
-    fn begin(&mut self, term: u64, read: Result<Snapshot, String>) {
+    fn begin(&mut self, term: u64, read: Result<Box<Snapshot>, String>) {
         match read {
             Ok(snapshot) => {
                 tracing::info!(term, "leading");
-                self.core.lead(snapshot, now());
+                self.core.lead(*snapshot, now());
                 self.term = Some(term);
                 self.metrics.leader.set(1);
             }
@@ -344,7 +344,7 @@ async fn reading(slot: &mut Option<Reading>) -> Read {
         return Read::Page(page);
     }
     let result = match (&mut reading.task).await {
-        Ok(read) => read.map_err(|error| error.to_string()),
+        Ok(read) => read.map(Box::new).map_err(|error| error.to_string()),
         Err(error) => Err(error.to_string()),
     };
     let term = reading.term;

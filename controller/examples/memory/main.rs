@@ -9,7 +9,7 @@
 //! Counted are the bytes that were asked for; the allocator's own overhead and free blocks between used ones come on top
 //! (`cargo run -p portolan-tests --bin memory` measures those, from outside).
 
-#![expect(clippy::print_stdout, reason = "a table is what this is for")]
+#![expect(clippy::disallowed_macros, reason = "a table is what this is for")]
 
 use std::convert::Infallible;
 use std::fmt::Display;

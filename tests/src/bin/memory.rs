@@ -8,8 +8,6 @@
 //! For each number of Services: none, all created while it runs, and a start that finds them all. "Now" is when the
 //! next Service has been served, "later" ten seconds after, "peak" the most there ever was.
 
-#![expect(clippy::print_stdout, reason = "a table is what this is for")]
-
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::Stdio;
