@@ -1,5 +1,8 @@
 //! Names of annotations, labels and conditions on objects that are not ours.
 
+/// What all annotations begin with that we read or write.
+pub const PREFIX: &str = "portolan.dev/";
+
 /// Read on Services: allocate only from this pool.
 pub const ADDRESS_POOL: &str = "portolan.dev/address-pool";
 /// Read on Services: exactly these addresses, comma separated, at most one per family.

@@ -18,6 +18,7 @@ use kube::Client;
 use kube::api::Api;
 use kube::runtime::watcher::Config;
 use portolan_api::annotation::COMPONENT;
+use portolan_api::view::Service;
 use portolan_daemon::http::{self, Health};
 use portolan_daemon::watch::{watch, watch_guarded, watch_optional};
 use tokio::net::TcpListener;
@@ -32,10 +33,10 @@ use crate::model::{Event, Snapshot, Watch};
 use crate::snapshot::{self, SnapshotError};
 use crate::write::{self, OUTSTANDING, Outcome, Write, Writer};
 
-/// Events between the watches and the core.
-const EVENTS: usize = 4096;
+/// Events between the watches and the core. Each may carry an object of some kilobytes.
+const EVENTS: usize = 1024;
 /// Events taken in before the next decision.
-const BATCH: usize = 1024;
+const BATCH: usize = 512;
 /// Time to the next attempt to read the cluster at the begin of a term.
 const SNAPSHOT_RETRY: Duration = Duration::from_millis(500);
 /// Time between two updates of the metrics that show the present state.
@@ -182,8 +183,24 @@ struct Shell {
     writes: mpsc::Sender<Write>,
     /// The term that the core leads in.
     term: Option<u64>,
-    /// A reading of the cluster for the term of this number.
-    reading: Option<(u64, JoinHandle<Result<Snapshot, SnapshotError>>)>,
+    /// The reading of the cluster that the next term waits for.
+    reading: Option<Reading>,
+}
+
+/// A reading of the cluster.
+struct Reading {
+    /// The term that waits for it.
+    term: u64,
+    pages: mpsc::Receiver<Vec<Service>>,
+    task: JoinHandle<Result<Snapshot, SnapshotError>>,
+}
+
+/// What a reading brings.
+enum Read {
+    /// Some of the Services.
+    Page(Vec<Service>),
+    /// The rest, for the term of this number.
+    End(u64, Result<Box<Snapshot>, String>),
 }
 
 impl Shell {
@@ -209,7 +226,10 @@ impl Shell {
                         return;
                     }
                 }
-                read = reading(&mut self.reading) => self.begin(read),
+                read = reading(&mut self.reading) => match read {
+                    Read::Page(page) => self.observe(Event::Page(page)),
+                    Read::End(term, read) => self.begin(term, read),
+                },
                 _ = figures.tick() => self.metrics.show(&self.core.figures(now())),
                 () = sleep_until(wake) => {}
             }
@@ -254,10 +274,10 @@ impl Shell {
         let wanted = self
             .reading
             .as_ref()
-            .is_none_or(|(reading, _)| *reading != term);
+            .is_none_or(|reading| reading.term != term);
         if wanted && self.core.is_synced() {
-            if let Some((_, old)) = self.reading.take() {
-                old.abort();
+            if let Some(old) = self.reading.take() {
+                old.task.abort();
             }
             self.read(term, Duration::ZERO);
         }
@@ -266,19 +286,21 @@ impl Shell {
     fn read(&mut self, term: u64, after: Duration) {
         self.core.prepare_lead();
         let client = self.client.clone();
+        // One page is on its way while the next is fetched.
+        let (tx, pages) = mpsc::channel(1);
         let task = tokio::spawn(async move {
             tokio::time::sleep(after).await;
-            Box::pin(snapshot::read(&client)).await
+            Box::pin(snapshot::read(&client, tx)).await
         });
-        self.reading = Some((term, task));
+        self.reading = Some(Reading { term, pages, task });
     }
 
     /// The cluster has been read: the term begins.
-    fn begin(&mut self, (term, read): (u64, Result<Snapshot, String>)) {
+    fn begin(&mut self, term: u64, read: Result<Box<Snapshot>, String>) {
         match read {
             Ok(snapshot) => {
-                tracing::info!(services = snapshot.services.items.len(), "leading");
-                self.core.lead(snapshot, now());
+                tracing::info!(term, "leading");
+                self.core.lead(*snapshot, now());
                 self.term = Some(term);
                 self.metrics.leader.set(1);
             }
@@ -312,20 +334,22 @@ impl Shell {
     }
 }
 
-/// Waits for the reading of the cluster, if one is going on.
-async fn reading(
-    slot: &mut Option<(u64, JoinHandle<Result<Snapshot, SnapshotError>>)>,
-) -> (u64, Result<Snapshot, String>) {
-    let Some((term, task)) = slot else {
+/// Waits for the next page of the reading of the cluster, or its end, if one is going on.
+async fn reading(slot: &mut Option<Reading>) -> Read {
+    let Some(reading) = slot else {
         return std::future::pending().await;
     };
-    let result = match task.await {
-        Ok(read) => read.map_err(|error| error.to_string()),
+    // The task holds the other end of the pages: it is over when they are.
+    if let Some(page) = reading.pages.recv().await {
+        return Read::Page(page);
+    }
+    let result = match (&mut reading.task).await {
+        Ok(read) => read.map(Box::new).map_err(|error| error.to_string()),
         Err(error) => Err(error.to_string()),
     };
-    let term = *term;
+    let term = reading.term;
     *slot = None;
-    (term, result)
+    Read::End(term, result)
 }
 
 async fn sleep_until(deadline: Option<Instant>) {

@@ -3,6 +3,8 @@
 //! Watches may lag behind what the former leader wrote last; a decision on that would give an address twice. So a new
 //! leader reads everything that decisions about addresses depend on afresh, without `resourceVersion`: such a list is
 //! answered from the storage, not from a cache.
+//!
+//! Services come in pages that the model takes in one by one: of a large cluster there is never a second copy.
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -11,13 +13,15 @@ use kube::api::{Api, ListParams};
 use kube::core::DeserializeGuard;
 use kube::{Client, Resource};
 use portolan_api::SPEAKER_CONFIG;
+use portolan_api::view::Service;
 use portolan_daemon::watch::Change;
 use serde::de::DeserializeOwned;
+use tokio::sync::mpsc;
 
 use crate::model::{Listed, Snapshot};
 
 /// Objects in one page.
-const PAGE: u32 = 1000;
+const PAGE: u32 = 500;
 /// Longest time for the whole reading: a server that is slower than this is not one to lead on.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -30,13 +34,19 @@ pub enum SnapshotError {
     /// It took too long.
     #[error("listing took longer than {} s", TIMEOUT.as_secs())]
     TimedOut,
+    /// Nobody takes the pages.
+    #[error("the term is over")]
+    Unwanted,
 }
 
-/// Reads everything.
-pub async fn read(client: &Client) -> Result<Snapshot, SnapshotError> {
+/// Reads everything. Services go to `pages`; what is returned completes them.
+pub async fn read(
+    client: &Client,
+    pages: mpsc::Sender<Vec<Service>>,
+) -> Result<Snapshot, SnapshotError> {
     let all = async {
         let (services, namespaces, pools, l2, bgp, peers, communities, config) = futures::try_join!(
-            list(Api::all(client.clone())),
+            in_pages(Api::all(client.clone()), pages),
             list(Api::all(client.clone())),
             guarded(client),
             guarded(client),
@@ -71,16 +81,37 @@ async fn list<K>(api: Api<K>) -> Result<Listed<K>, SnapshotError>
 where
     K: Clone + DeserializeOwned + Debug,
 {
+    let (tx, mut pages) = mpsc::channel(1);
+    let mut items = Vec::new();
+    let collect = async {
+        while let Some(page) = pages.recv().await {
+            items.extend(page);
+        }
+        Ok(())
+    };
+    let (listed, ()) = futures::try_join!(in_pages(api, tx), collect)?;
+    Ok(Listed { items, ..listed })
+}
+
+/// Lists, and sends each page away. Returns the list without its items.
+async fn in_pages<K>(api: Api<K>, pages: mpsc::Sender<Vec<K>>) -> Result<Listed<K>, SnapshotError>
+where
+    K: Clone + DeserializeOwned + Debug,
+{
     let mut parameters = ListParams::default().limit(PAGE);
-    let mut listed = Listed::default();
     loop {
         let page = api.list(&parameters).await?;
-        listed.items.extend(page.items);
-        // All pages of one list describe the same moment.
-        listed.version = page.metadata.resource_version;
+        let sent = pages.send(page.items).await;
+        sent.map_err(|_| SnapshotError::Unwanted)?;
         match page.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => parameters.continue_token = Some(token),
-            None => return Ok(listed),
+            None => {
+                // All pages of one list describe the same moment.
+                return Ok(Listed {
+                    items: Vec::new(),
+                    version: page.metadata.resource_version,
+                });
+            }
         }
     }
 }

@@ -214,10 +214,23 @@ impl Backoff {
 /// Keys that the consumer has been told of.
 #[derive(Debug, Default)]
 struct Known {
-    told: HashSet<Key>,
+    told: HashSet<Packed>,
     /// Keys of the list that is being received.
-    listed: Option<HashSet<Key>>,
+    listed: Option<HashSet<Packed>>,
     synced: bool,
+}
+
+/// A key in one piece: with thousands of objects, two strings each are most of what a watch keeps.
+type Packed = Box<str>;
+
+/// Neither half can contain a slash.
+fn pack((namespace, name): &Key) -> Packed {
+    format!("{namespace}/{name}").into_boxed_str()
+}
+
+fn unpack(key: &str) -> Key {
+    let (namespace, name) = key.split_once('/').unwrap_or(("", key));
+    (namespace.to_owned(), name.to_owned())
 }
 
 impl Known {
@@ -230,14 +243,18 @@ impl Known {
             Event::InitApply(object) => {
                 let (key, change) = there(object);
                 if let Some(listed) = &mut self.listed {
-                    listed.insert(key.clone());
+                    listed.insert(pack(&key));
                 }
-                self.told.insert(key);
+                self.told.insert(pack(&key));
                 vec![change]
             }
             Event::InitDone => {
                 let listed = self.listed.take().unwrap_or_default();
-                let gone: Vec<Key> = self.told.difference(&listed).cloned().collect();
+                let gone: Vec<Key> = self
+                    .told
+                    .difference(&listed)
+                    .map(|key| unpack(key))
+                    .collect();
                 self.told = listed;
                 self.synced = true;
                 gone.into_iter()
@@ -247,12 +264,12 @@ impl Known {
             }
             Event::Apply(object) => {
                 let (key, change) = there(object);
-                self.told.insert(key);
+                self.told.insert(pack(&key));
                 vec![change]
             }
             Event::Delete(object) => {
                 let (Ok(key) | Err((key, _))) = object.map(|object| key_of(&object));
-                self.told.remove(&key);
+                self.told.remove(&pack(&key));
                 vec![Change::Delete(key)]
             }
         }

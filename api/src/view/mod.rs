@@ -18,7 +18,9 @@ pub use service::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use serde::{Deserialize, Deserializer};
 
-/// Reads metadata without `managedFields`, owners and finalizers, which are most of its bytes.
+use crate::annotation;
+
+/// Reads metadata without `managedFields`, owners, finalizers and what others annotate, which are most of its bytes.
 fn lean_metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
@@ -34,10 +36,10 @@ fn lean_metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMet
         annotations: Option<std::collections::BTreeMap<String, String>>,
     }
     let lean = Lean::deserialize(deserializer)?;
-    let annotations = lean.annotations.map(|mut annotations| {
-        // What kubectl keeps for itself: often larger than the object.
-        annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
-        annotations
+    // What kubectl keeps for itself is often larger than the object, and nobody's annotations but ours are read.
+    let annotations = lean.annotations.and_then(|mut annotations| {
+        annotations.retain(|name, _| name.starts_with(annotation::PREFIX));
+        (!annotations.is_empty()).then_some(annotations)
     });
     Ok(ObjectMeta {
         name: lean.name,

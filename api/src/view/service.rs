@@ -134,3 +134,24 @@ impl Service {
         self.metadata.labels.as_ref().unwrap_or(&NONE)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_annotations_only_ours_are_kept() {
+        let read = |annotations: &str| -> Service {
+            let json = format!(r#"{{"metadata":{{"name":"a","annotations":{annotations}}}}}"#);
+            serde_json::from_str(&json).unwrap()
+        };
+        let service = read(r#"{"portolan.dev/pool":"p","meta.helm.sh/release-name":"r"}"#);
+        assert_eq!(service.annotation("portolan.dev/pool"), Some("p"));
+        assert_eq!(service.annotation("meta.helm.sh/release-name"), None);
+        let without = read(r#"{"meta.helm.sh/release-name":"r"}"#);
+        assert_eq!(
+            without.metadata.annotations, None,
+            "an empty map costs nothing"
+        );
+    }
+}

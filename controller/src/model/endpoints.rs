@@ -1,47 +1,48 @@
 //! On which nodes each Service has endpoints that kube-proxy would send traffic to.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use portolan_api::ObjectKey;
 use portolan_api::view::{EndpointSlice, usable_nodes};
 
 /// Slices of one Service by name, each with the names of its nodes, sorted. Nearly always one slice and few nodes: lists,
 /// because the first entry of a tree costs half a kilobyte.
-type Slices = Vec<(String, Box<[String]>)>;
+type Slices = Vec<(Arc<ObjectKey>, Box<[Arc<str>]>)>;
 
-/// Nodes with usable endpoints, by Service and slice. The empty name stands for endpoints outside the cluster.
+/// Nodes with usable endpoints, by Service and slice. The empty name stands for endpoints outside the cluster. Names that
+/// stand in several places are shared: a cluster has about as many slices as Services.
 #[derive(Debug, Default)]
 pub struct Endpoints {
-    by_service: HashMap<ObjectKey, Slices>,
+    by_service: HashMap<Arc<ObjectKey>, Slices>,
     /// Which Service a slice belongs to: a deletion names only the slice.
-    owners: HashMap<ObjectKey, ObjectKey>,
+    owners: HashMap<Arc<ObjectKey>, Arc<ObjectKey>>,
+    nodes: HashSet<Arc<str>>,
 }
 
 impl Endpoints {
     /// Whether the Service has a usable endpoint anywhere.
     #[must_use]
     pub fn any(&self, service: &ObjectKey) -> bool {
-        self.by_service
-            .get(service)
-            .is_some_and(|slices| slices.iter().any(|(_, nodes)| !nodes.is_empty()))
+        self.of(service).any(|nodes| !nodes.is_empty())
     }
 
     /// Whether the Service has a usable endpoint on the node.
     #[must_use]
     pub fn on(&self, service: &ObjectKey, node: &str) -> bool {
-        self.by_service
-            .get(service)
-            .is_some_and(|slices| slices.iter().any(|(_, nodes)| is_among(node, nodes)))
+        self.of(service).any(|nodes| is_among(node, nodes))
     }
 
     /// Whether the Service has a usable endpoint on any node of the cluster.
     #[must_use]
     pub fn on_any_node(&self, service: &ObjectKey) -> bool {
-        let named =
-            |(_, nodes): &(String, Box<[String]>)| nodes.iter().any(|node| !node.is_empty());
-        self.by_service
-            .get(service)
-            .is_some_and(|slices| slices.iter().any(named))
+        self.of(service).flatten().any(|node| !node.is_empty())
+    }
+
+    /// The nodes of each slice of the Service.
+    fn of(&self, service: &ObjectKey) -> impl Iterator<Item = &[Arc<str>]> {
+        let slices = self.by_service.get(service).into_iter().flatten();
+        slices.map(|(_, nodes)| &**nodes)
     }
 
     /// Takes in a slice. Returns the Service if its nodes changed.
@@ -51,10 +52,17 @@ impl Endpoints {
             return self.delete(&key);
         };
         // In order, because they come out of a tree.
-        let nodes: Box<[String]> = usable_nodes(slice).into_iter().map(str::to_owned).collect();
-        self.owners.insert(key.clone(), service.clone());
-        let slices = self.by_service.entry(service.clone()).or_default();
-        let held = slices.iter_mut().find(|(name, _)| *name == key.name);
+        let nodes: Box<[Arc<str>]> = usable_nodes(slice)
+            .into_iter()
+            .map(|node| self.node(node))
+            .collect();
+        let held = self.by_service.get_key_value(&service);
+        let owner = held.map_or_else(|| Arc::new(service.clone()), |(held, _)| held.clone());
+        let held = self.owners.get_key_value(&key);
+        let key = held.map_or_else(|| Arc::new(key), |(held, _)| held.clone());
+        self.owners.insert(key.clone(), owner.clone());
+        let slices = self.by_service.entry(owner).or_default();
+        let held = slices.iter_mut().find(|(slice, _)| *slice == key);
         let changed = if let Some((_, held)) = held {
             let news = *held != nodes;
             *held = nodes;
@@ -62,7 +70,7 @@ impl Endpoints {
         } else {
             let news = !nodes.is_empty();
             slices.reserve_exact(1);
-            slices.push((key.name, nodes));
+            slices.push((key, nodes));
             news
         };
         changed.then_some(service)
@@ -72,16 +80,28 @@ impl Endpoints {
     pub(super) fn delete(&mut self, slice: &ObjectKey) -> Option<ObjectKey> {
         let service = self.owners.remove(slice)?;
         let slices = self.by_service.get_mut(&service)?;
-        slices.retain(|(name, _)| *name != slice.name);
+        slices.retain(|(key, _)| **key != *slice);
         if slices.is_empty() {
             self.by_service.remove(&service);
         }
-        Some(service)
+        Some(ObjectKey::clone(&service))
+    }
+
+    /// The one copy of a node's name.
+    fn node(&mut self, name: &str) -> Arc<str> {
+        if let Some(held) = self.nodes.get(name) {
+            return held.clone();
+        }
+        if self.nodes.len() == self.nodes.capacity() {
+            // Instead of growing: forget nodes that no slice names any more.
+            self.nodes.retain(|name| Arc::strong_count(name) > 1);
+        }
+        let name: Arc<str> = name.into();
+        self.nodes.insert(name.clone());
+        name
     }
 }
 
-fn is_among(node: &str, nodes: &[String]) -> bool {
-    nodes
-        .binary_search_by(|name| name.as_str().cmp(node))
-        .is_ok()
+fn is_among(node: &str, nodes: &[Arc<str>]) -> bool {
+    nodes.binary_search_by(|name| (**name).cmp(node)).is_ok()
 }

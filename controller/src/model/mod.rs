@@ -36,7 +36,7 @@ pub use speakers::Speakers;
 
 use crate::alloc::ServiceId;
 
-/// What the watches report.
+/// What the watches report, and the reading that a term waits for.
 #[derive(Debug)]
 #[expect(
     missing_docs,
@@ -56,6 +56,8 @@ pub enum Event {
     Node(Change<Node>),
     Slice(Change<EndpointSlice>),
     Lease(Change<Lease>),
+    /// A page of the Services that [`Snapshot::services`] completes.
+    Page(Vec<Service>),
 }
 
 /// The watches that must have reported everything before anything is decided.
@@ -167,6 +169,7 @@ impl<T> Listed<T> {
     reason = "each field is the list of the kind in its name"
 )]
 pub struct Snapshot {
+    /// Those that have not come as an [`Event::Page`] before.
     pub services: Listed<Service>,
     pub pools: Listed<Change<IPAddressPool>>,
     pub l2: Listed<Change<L2Advertisement>>,
@@ -232,6 +235,10 @@ impl Model {
             Event::Node(change) => self.node(change),
             Event::Slice(change) => self.slice(change),
             Event::Lease(change) => self.lease(change, now),
+            Event::Page(page) => {
+                self.read(page);
+                None
+            }
         }?;
         self.synced.insert(watch).then_some(watch)
     }
@@ -245,6 +252,15 @@ impl Model {
     /// A reading of the cluster begins: what is deleted from now on may still be in it.
     pub fn prepare_refresh(&mut self) {
         self.buried = Some(HashSet::new());
+        self.services.prepare_read();
+    }
+
+    /// Takes in some of the Services of the reading before the rest of it. What they lack says nothing yet.
+    fn read(&mut self, page: Vec<Service>) {
+        // A page without a preparation is one of a reading that was given up.
+        if let Some(buried) = &self.buried {
+            self.services.read(page, buried);
+        }
     }
 
     /// Remembers what was deleted, as long as somebody reads.

@@ -33,6 +33,8 @@ pub struct Entry {
     ahead: bool,
     /// A list of the watch lacked it while it was ahead.
     doubted: bool,
+    /// The list that is being read has one of this name.
+    read: bool,
 }
 
 impl Services {
@@ -69,6 +71,7 @@ impl Services {
         let key = ObjectKey::of(&service);
         let version = version(&service);
         let mut concerned = Vec::new();
+        let mut read = false;
         if let Some(&id) = self.ids.get(&key)
             && let Some(held) = self.entries.get_mut(&id)
         {
@@ -83,6 +86,7 @@ impl Services {
                 held.service = relevant(service);
                 return concerned;
             }
+            read = held.read;
             self.entries
                 .remove(&id)
                 .into_iter()
@@ -98,6 +102,7 @@ impl Services {
             service: relevant(service),
             ahead,
             doubted: false,
+            read,
         };
         self.entries.insert(id, entry);
         concerned.push(id);
@@ -128,22 +133,34 @@ impl Services {
         gone
     }
 
-    /// Takes in a complete list, see [`super::Model::refresh`].
-    pub(super) fn refresh(&mut self, mut listed: Listed<Service>, buried: &HashSet<String>) {
-        let items = std::mem::take(&mut listed.items);
-        let keys: HashSet<ObjectKey> = items.iter().map(ObjectKey::of).collect();
-        for service in items {
-            let uid = service.metadata.uid.as_ref();
-            if uid.is_some_and(|uid| buried.contains(uid)) {
-                continue;
-            }
-            let known = self
-                .id(&ObjectKey::of(&service))
-                .and_then(|id| self.get(id));
-            let ahead = known.is_none_or(|known| known.ahead || known.uid.as_ref() != uid);
-            self.insert(service, ahead);
+    /// A complete list begins, see [`super::Model::refresh`].
+    pub(super) fn prepare_read(&mut self) {
+        for entry in self.entries.values_mut() {
+            entry.read = false;
         }
-        self.remove(|entry| !keys.contains(&entry.key) && listed.proves_gone(entry.version));
+    }
+
+    /// Takes in a page of it.
+    pub(super) fn read(&mut self, page: Vec<Service>, buried: &HashSet<String>) {
+        for service in page {
+            let key = ObjectKey::of(&service);
+            let uid = service.metadata.uid.as_ref();
+            if uid.is_none_or(|uid| !buried.contains(uid)) {
+                let known = self.id(&key).and_then(|id| self.get(id));
+                let ahead = known.is_none_or(|known| known.ahead || known.uid.as_ref() != uid);
+                self.insert(service, ahead);
+            }
+            let entry = self.id(&key).and_then(|id| self.entries.get_mut(&id));
+            if let Some(entry) = entry {
+                entry.read = true;
+            }
+        }
+    }
+
+    /// The list is complete with these.
+    pub(super) fn refresh(&mut self, mut listed: Listed<Service>, buried: &HashSet<String>) {
+        self.read(std::mem::take(&mut listed.items), buried);
+        self.remove(|entry| !entry.read && listed.proves_gone(entry.version));
     }
 
     fn remove(&mut self, gone: impl Fn(&Entry) -> bool) -> Vec<ServiceId> {

@@ -294,3 +294,52 @@ fn a_list_does_not_undo_what_the_watch_has_told_of_a_namespace_since() {
     model.refresh(listed());
     assert!(model.namespaces.is_empty(), "deleted while it was read");
 }
+
+/// A Service that is called otherwise.
+fn mk_other(uid: &str, version: u64) -> Service {
+    let mut service = mk_service(uid, version, None);
+    service.metadata.name = Some("other".to_owned());
+    service
+}
+
+#[test]
+fn what_came_in_a_page_is_not_missed_by_the_end_of_the_reading() {
+    let mut model = mk_model();
+    see(&mut model, mk_service("1", 5, None));
+    see(&mut model, mk_other("2", 5));
+    model.prepare_refresh();
+    let page = vec![mk_service("1", 7, Some("10.0.0.1"))];
+    model.apply(Event::Page(page), mk_start());
+    assert_eq!(known(&model).unwrap().len(), 1, "a page counts at once");
+    let end = || Snapshot {
+        services: mk_list(9, Vec::new()),
+        ..Snapshot::default()
+    };
+    model.refresh(end());
+    assert!(model.services.id(&key()).is_some(), "the page had it");
+    let other = ObjectKey::new("shop", "other");
+    assert!(model.services.id(&other).is_none(), "no page had it");
+
+    // What a page of an earlier reading had says nothing about the next one.
+    model.prepare_refresh();
+    model.refresh(end());
+    assert!(model.services.id(&key()).is_none(), "gone since");
+}
+
+#[test]
+fn what_was_deleted_meanwhile_does_not_come_back_with_a_page() {
+    let mut model = mk_model();
+    see(&mut model, mk_service("1", 5, None));
+    model.prepare_refresh();
+    let gone = Change::Delete(("shop".to_owned(), "web".to_owned()));
+    model.apply(Event::Service(gone), mk_start());
+    let page = || Event::Page(vec![mk_service("1", 5, None)]);
+    model.apply(page(), mk_start());
+    assert!(model.services.id(&key()).is_none());
+    model.refresh(Snapshot::default());
+    model.apply(page(), mk_start());
+    assert!(
+        model.services.id(&key()).is_none(),
+        "nobody waits for this page"
+    );
+}

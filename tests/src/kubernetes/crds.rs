@@ -13,8 +13,8 @@ use crate::lab::retry_until;
 
 pub(super) const DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../manifests/crds");
 
-/// By name of file.
-pub(super) fn read() -> Result<Vec<CustomResourceDefinition>> {
+/// The definitions of `manifests/crds`, by name of file.
+pub fn read() -> Result<Vec<CustomResourceDefinition>> {
     let entries = fs::read_dir(DIRECTORY).with_context(|| format!("reading {DIRECTORY}"))?;
     let mut paths = entries
         .map(|entry| Ok(entry?.path()))

@@ -24,6 +24,7 @@ mod real;
 mod stand_in;
 
 pub use assets::{Binary, find};
+pub use crds::read as definitions;
 pub use objects::Endpoint;
 pub use proxy::ServiceProxy;
 pub use stand_in::StandIn;
