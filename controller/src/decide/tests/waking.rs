@@ -276,3 +276,21 @@ fn whoever_keeps_an_address_in_vain_gives_way_as_soon_as_that_helps() {
         ],
     );
 }
+
+#[test]
+fn three_services_that_want_each_others_addresses_all_get_them() {
+    let mut world = mk_world(&[("p", "10.0.0.0/24")]);
+    for name in ["a", "b", "c"] {
+        world.create(name);
+    }
+    world.settle();
+    for (name, address) in [("a", "10.0.0.1"), ("b", "10.0.0.2"), ("c", "10.0.0.0")] {
+        world.edit(name, ask(address));
+        world.settle();
+    }
+    let turned = [("a", "10.0.0.1"), ("b", "10.0.0.2"), ("c", "10.0.0.0")];
+    world.expect("turned", &turned);
+    world.restart();
+    world.settle();
+    world.expect("after a restart", &turned);
+}
