@@ -318,10 +318,11 @@ impl Core {
         self.soon = None;
         for _ in 0..ROUNDS {
             self.settle_waiting(moment, writes);
-            let mut woken = self.alloc.take_disturbed();
+            let mut woken = Vec::new();
             if self.alloc.take_freed() {
-                woken.extend(self.helped());
+                woken = self.helped();
             }
+            woken.extend(self.alloc.take_disturbed());
             if woken.is_empty() || self.ledger.room() == 0 {
                 self.wait(woken);
                 self.soon = self.contests.deadline(moment.now);

@@ -44,14 +44,6 @@ pub(super) struct Annotations {
     pub(super) nodes: Option<String>,
 }
 
-impl Wanted {
-    /// Whether the status shows the addresses already.
-    pub(super) fn is_shown_by(&self, service: &Service) -> bool {
-        self.addresses
-            .is_some_and(|addresses| shows(service, addresses))
-    }
-}
-
 /// The addresses as a user writes them.
 pub(super) fn texts(addresses: Holding) -> String {
     let texts: Vec<String> = addresses

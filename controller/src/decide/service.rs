@@ -42,7 +42,8 @@ impl Core {
             self.let_go(id)
         }?;
         let service = self.model.services.get(id)?.service.as_deref()?;
-        self.standings.land(id, wanted.is_shown_by(service));
+        let landed = wanted.addresses.filter(|all| shows(service, *all));
+        self.standings.land(id, landed);
         difference(&key, service, &wanted, moment.wall)
     }
 
@@ -59,7 +60,8 @@ impl Core {
         }
         let shown = vips(service);
         let mut notes = Vec::new();
-        if self.alloc.holding(id).is_empty() {
+        let landed = self.standings.landed(id);
+        if landed.is_none() && self.alloc.holding(id).is_empty() {
             for (address, owner) in self.alloc.adopt(id, &key.namespace, &shown) {
                 let owner = self.model.services.name(owner);
                 let why = format!(
@@ -69,7 +71,7 @@ impl Core {
             }
         }
         let request = Request::of(id, service, Some(labels));
-        if self.standings.has_landed(id) {
+        if landed.is_some_and(|landed| !shows(service, landed)) {
             self.alloc.follow_edit(id, request.as_ref().ok(), &shown);
             if !shows(service, self.alloc.holding(id)) {
                 let entries = service.status.load_balancer.ingress.iter();
@@ -211,6 +213,7 @@ impl Core {
         let obstacles = refusal
             .lacks()
             .zip(request)
+            .filter(|(_, request)| request.exact.is_empty() && request.pool.is_none())
             .map(|(family, request)| self.alloc.obstacles(request, family))
             .filter(|obstacles| !obstacles.is_empty());
         match obstacles {

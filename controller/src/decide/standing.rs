@@ -4,15 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use crate::alloc::{Refusal, ServiceId};
+use crate::alloc::{Holding, Refusal, ServiceId};
 
 /// How one decided Service stands.
 #[derive(Debug, Clone, Default)]
 struct Standing {
     /// Why it lacks something, if it does.
     lack: Option<Box<Lack>>,
-    /// Its status has shown what was decided. What differs from then on was written by somebody else.
-    landed: bool,
+    /// What was decided, since its status has shown that. What differs from it was written by somebody else.
+    landed: Option<Holding>,
 }
 
 /// Why a Service lacks something.
@@ -46,15 +46,16 @@ impl Standings {
         standing.lack = lack.map(Box::new);
     }
 
-    /// The status has, or has not yet, what was decided.
-    pub(super) fn land(&mut self, id: ServiceId, landed: bool) {
+    /// The status shows what was decided, or does not yet.
+    pub(super) fn land(&mut self, id: ServiceId, landed: Option<Holding>) {
         if let Some(standing) = self.all.get_mut(&id) {
             standing.landed = landed;
         }
     }
 
-    pub(super) fn has_landed(&self, id: ServiceId) -> bool {
-        self.all.get(&id).is_some_and(|standing| standing.landed)
+    /// What the status has shown since it was decided.
+    pub(super) fn landed(&self, id: ServiceId) -> Option<Holding> {
+        self.all.get(&id)?.landed
     }
 
     pub(super) fn remove(&mut self, id: ServiceId) {

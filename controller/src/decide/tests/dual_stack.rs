@@ -240,3 +240,22 @@ fn a_move_to_a_pool_with_one_family_costs_no_family() {
         assert!(ips.contains("2001:db8::"), "{policy}: {ips}");
     }
 }
+
+#[test]
+fn exact_addresses_may_be_of_two_pools_and_are_given_both_or_not_at_all() {
+    let mut world = mk_world(&[("four", "10.0.0.0/24"), ("six", "2001:db8::/64")]);
+    for (name, addresses) in [
+        ("both", "10.0.0.7,2001:db8::7"),
+        ("half", "10.0.0.8,2001:db8::7"),
+    ] {
+        world.edit(name, |service| {
+            dual("PreferDualStack")(service);
+            ask(addresses)(service);
+        });
+    }
+    world.settle();
+    world.expect(
+        "two pools",
+        &[("both", "10.0.0.7,2001:db8::7"), ("half", "AddressTaken")],
+    );
+}

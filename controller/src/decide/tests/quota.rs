@@ -166,3 +166,38 @@ fn a_move_inside_the_quota_needs_no_more_room_than_it_frees() {
     world.settle();
     world.expect("moved", &[("a", "10.0.0.9")]);
 }
+
+#[test]
+fn a_used_up_quota_is_told_together_with_what_the_other_pools_lack() {
+    let mut world = mk_world(&[("full", "10.1.0.0/32")]);
+    world.edit_pool("p", "10.0.0.0/24", quota(1));
+    for name in ["a", "b", "c"] {
+        world.create(name);
+    }
+    world.settle();
+    world.expect("all", &[("c", "QuotaReached")]);
+    let message = world.message("c");
+    for words in ["full is full", "p allows a namespace 1 addresses"] {
+        assert!(message.contains(words), "{message}");
+    }
+}
+
+#[test]
+fn a_reservation_does_not_lift_the_quota() {
+    let mut world = mk_world(&[]);
+    world.edit_pool("p", "10.0.0.0/24", |spec| {
+        quota(1)(spec);
+        spec.reservations = vec![portolan_api::crd::Reservation {
+            namespace: "shop".to_owned(),
+            name: "vip".to_owned(),
+            address: "10.0.0.9".to_owned(),
+        }];
+    });
+    world.create("a");
+    world.create("vip");
+    world.settle();
+    world.expect("used up", &[("a", "10.0.0.0"), ("vip", "QuotaReached")]);
+    world.delete("a");
+    world.settle();
+    world.expect("room", &[("vip", "10.0.0.9")]);
+}

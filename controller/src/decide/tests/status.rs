@@ -323,3 +323,60 @@ fn addresses_that_another_load_balancer_wrote_from_our_pools_are_adopted_with_no
     );
     assert_eq!(world.noted("a: AddressAssigned"), 0, "nothing changed");
 }
+
+#[test]
+fn what_a_service_gains_and_loses_itself_is_not_taken_for_the_work_of_another_program() {
+    let mut world = mk_world(&[("p", "10.0.0.0/32")]);
+    world.create("first");
+    world.create("second");
+    world.settle();
+    for (held, next) in [("10.0.0.0", "10.0.1.0"), ("10.0.1.0", "10.0.0.0")].repeat(3) {
+        world.now += Duration::from_secs(2);
+        world.edit("first", |s| s.spec.kind = Some("ClusterIP".to_owned()));
+        world.settle();
+        world.expect("gains", &[("second", held)]);
+        world.pool("p", &format!("{next}/32"));
+        world.edit("first", |s| s.spec.kind = Some("LoadBalancer".to_owned()));
+        world.settle();
+        world.expect("loses", &[("first", next), ("second", "Exhausted")]);
+    }
+    let mut world = mk_world(&[("p", "10.0.0.0/24")]);
+    world.edit("a", |s| mk_sharer(s, "k", 80));
+    world.edit("b", |s| mk_sharer(s, "k", 81));
+    world.settle();
+    for round in 0..5 {
+        world.now += Duration::from_secs(2);
+        world.edit("b", |s| mk_sharer(s, "k", 80));
+        world.settle();
+        world.expect(&format!("round {round}"), &[("b", "10.0.0.1")]);
+        world.edit("b", |service| {
+            mk_sharer(service, "k", 81);
+            ask("10.0.0.0")(service);
+        });
+        world.settle();
+        world.expect(&format!("round {round}"), &[("b", "10.0.0.0")]);
+        world.edit("b", |service| unannotate(service, LOAD_BALANCER_IPS));
+    }
+}
+
+#[test]
+fn whoever_waits_gets_nothing_by_hand_that_it_could_not_have_asked_for() {
+    let mut world = mk_world(&[]);
+    world.edit_pool("p", "10.0.0.0/31", |spec| {
+        spec.auto_assign = false;
+        spec.reservations = vec![portolan_api::crd::Reservation {
+            namespace: "shop".to_owned(),
+            name: "vip".to_owned(),
+            address: "10.0.0.0".to_owned(),
+        }];
+    });
+    world.create("web");
+    world.settle();
+    world.expect("waits", &[("web", "NoPool")]);
+    world.edit("web", |service| show(service, &["10.0.0.0"]));
+    world.settle();
+    world.expect("reserved for another", &[("web", "NoPool")]);
+    world.edit("web", |service| show(service, &["10.0.0.1"]));
+    world.settle();
+    world.expect("free, in a pool by name only", &[("web", "10.0.0.1")]);
+}

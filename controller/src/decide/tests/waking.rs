@@ -245,3 +245,52 @@ fn nobody_gives_way_to_a_service_that_would_not_get_the_address_all_the_same() {
         assert_eq!(world.ips(asking), "", "{row}");
     }
 }
+
+#[test]
+fn whoever_keeps_an_address_in_vain_gives_way_as_soon_as_that_helps() {
+    let mut world = mk_world(&[("p", "10.0.0.0/24"), ("six", "2001:db8::/64")]);
+    world.create("loose");
+    world.create("other");
+    world.edit("keeper", |service| {
+        service.spec.ip_families = vec!["IPv6".to_owned()];
+        ask("2001:db8::1")(service);
+    });
+    world.settle();
+    world.edit("loose", ask("10.0.0.1"));
+    world.edit("asking", |service| {
+        dual("RequireDualStack")(service);
+        ask("10.0.0.0,2001:db8::1")(service);
+    });
+    world.settle();
+    world.expect(
+        "in vain",
+        &[("loose", "10.0.0.0"), ("asking", "AddressTaken")],
+    );
+    world.edit("keeper", ask("2001:db8::2"));
+    world.settle();
+    world.expect(
+        "it helps",
+        &[
+            ("asking", "10.0.0.0,2001:db8::1"),
+            ("loose", "AddressTaken"),
+        ],
+    );
+}
+
+#[test]
+fn three_services_that_want_each_others_addresses_all_get_them() {
+    let mut world = mk_world(&[("p", "10.0.0.0/24")]);
+    for name in ["a", "b", "c"] {
+        world.create(name);
+    }
+    world.settle();
+    for (name, address) in [("a", "10.0.0.1"), ("b", "10.0.0.2"), ("c", "10.0.0.0")] {
+        world.edit(name, ask(address));
+        world.settle();
+    }
+    let turned = [("a", "10.0.0.1"), ("b", "10.0.0.2"), ("c", "10.0.0.0")];
+    world.expect("turned", &turned);
+    world.restart();
+    world.settle();
+    world.expect("after a restart", &turned);
+}
