@@ -23,7 +23,7 @@ use crate::{CONFIGURATION, controller};
 
 /// How long the server is watched while nothing runs: what it asks of itself.
 const IDLE: Duration = Duration::from_secs(5);
-/// Of the statuses, this part is written one after the other as well.
+/// One status in so many is written one after the other as well.
 const ONE_IN: usize = 10;
 
 /// Everything about allocation, with `services` Services and with twice as many.
@@ -105,13 +105,14 @@ async fn cold(sheet: &mut Sheet, world: &mut World, load: &Load, count: usize) -
         ),
     );
     let made = after.since(&before);
-    context("API requests without watches", made.without_watches());
-    context("Events among them", made.of("POST", "events"));
-    context("Events dropped", own("events_dropped_total"));
-    context("all of them", &made);
-    let seconds = IDLE.as_secs();
     context(
-        &format!("{seconds} s without a controller"),
+        &format!("API requests for {count} waiting, until rest"),
+        &made,
+    );
+    context("watches", made.watches());
+    context("Events dropped", own("events_dropped_total"));
+    context(
+        &format!("API requests in {} s without a controller", IDLE.as_secs()),
         before.since(&idle),
     );
     sheet.figure(
@@ -130,27 +131,35 @@ async fn plain_loop(world: &mut World, took: Duration) -> Result<()> {
     let mut statuses = Statuses::read(&world.cluster.client()).await?;
     let count = statuses.count();
     let some = count.div_ceil(ONE_IN);
-    // There and back: afterwards everything is as the controller left it.
-    for mark in [" (measured)", ""] {
-        let bound = statuses.write(count, CONCURRENCY, mark).await?;
-        context(
-            &format!("plain loop: {count} statuses, {CONCURRENCY} at a time"),
-            in_ms(bound),
-        );
-        context(
-            "controller start → last address, as a multiple of that",
-            format!("{:.2}", took.as_secs_f64() / bound.as_secs_f64()),
-        );
-    }
-    for mark in [" (measured)", ""] {
-        let alone = statuses.write(some, 1, mark).await?;
-        let all = alone.mul_f64(1.0 / fraction(some, count));
-        context(
-            &format!("plain loop: {some} statuses one by one, scaled to {count}"),
-            in_ms(all),
-        );
-    }
+    let all = plain_loops(&mut statuses, count, CONCURRENCY).await?;
+    let alone = plain_loops(&mut statuses, some, 1).await?;
+    let quantity = format!("plain loop: {count} statuses, {CONCURRENCY} at a time");
+    context(&quantity, span(&all));
+    context(
+        &format!("plain loop: {some} statuses, one by one"),
+        span(&alone),
+    );
+    let bound = all.percentile(0).as_secs_f64();
+    context(
+        "controller start → last address, in fastest plain loops",
+        format!("{:.2}", took.as_secs_f64() / bound),
+    );
     Ok(())
+}
+
+/// The loop several times, there and back: afterwards everything is as the controller left it.
+async fn plain_loops(statuses: &mut Statuses, count: usize, concurrency: usize) -> Result<Samples> {
+    let mut loops = Samples::default();
+    for mark in [" (measured)", "", " (measured)", ""] {
+        loops.push(statuses.write(count, concurrency, mark).await?);
+    }
+    Ok(loops)
+}
+
+/// The fastest and the slowest.
+fn span(samples: &Samples) -> String {
+    let [fastest, slowest] = [0, 100].map(|percent| in_ms(samples.percentile(percent)));
+    format!("{fastest} to {slowest}")
 }
 
 /// Of two controllers the one that leads is killed, again and again.
@@ -181,9 +190,4 @@ async fn leader_killed(world: &mut World, load: &Load, kills: usize) -> Result<(
 
 fn names(count: usize) -> Vec<String> {
     (0..count).map(|number| format!("many-{number}")).collect()
-}
-
-#[expect(clippy::cast_precision_loss, reason = "for humans")]
-fn fraction(part: usize, whole: usize) -> f64 {
-    part as f64 / whole.max(1) as f64
 }

@@ -55,25 +55,18 @@ impl Requests {
         Self(more.filter(|(_, count)| *count > 0).collect())
     }
 
-    /// All but watches.
-    pub(crate) fn without_watches(&self) -> u64 {
-        let counted = self.0.iter().filter(|((verb, _), _)| verb != "WATCH");
-        counted.map(|(_, count)| count).sum()
-    }
-
-    /// Those of one verb and resource.
-    pub(crate) fn of(&self, verb: &str, resource: &str) -> u64 {
-        let what = (verb.to_owned(), resource.to_owned());
-        self.0.get(&what).copied().unwrap_or_default()
+    /// Watches that were begun.
+    pub(crate) fn watches(&self) -> u64 {
+        self.count(|verb, _| verb == "WATCH")
     }
 
     fn writes(&self) -> u64 {
-        let reads = ["GET", "LIST", "WATCH"];
-        let writes = self
-            .0
-            .iter()
-            .filter(|((verb, resource), _)| !reads.contains(&&**verb) && resource != "leases");
-        writes.map(|(_, count)| count).sum()
+        self.count(|verb, what| !matches!(verb, "GET" | "LIST" | "WATCH") && what != "leases")
+    }
+
+    fn count(&self, counts: impl Fn(&str, &str) -> bool) -> u64 {
+        let counted = self.0.iter().filter(|((verb, what), _)| counts(verb, what));
+        counted.map(|(_, count)| count).sum()
     }
 
     fn read(text: &str) -> Self {
@@ -113,14 +106,20 @@ impl Requests {
     }
 }
 
+/// All but watches.
 impl fmt::Display for Requests {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut between = "";
-        for ((verb, resource), count) in &self.0 {
-            write!(f, "{between}{verb} {resource} {count}")?;
-            between = ", ";
-        }
-        Ok(())
+        let all = self.count(|verb, _| verb != "WATCH");
+        let statuses = self.count(|verb, what| (verb, what) == ("PATCH", "services/status"));
+        let events = self.count(|verb, what| (verb, what) == ("POST", "events"));
+        let leases = self.count(|verb, what| verb != "WATCH" && what == "leases");
+        let lists = self.count(|verb, what| verb == "LIST" && what != "leases");
+        let others = all - statuses - events - leases - lists;
+        write!(
+            f,
+            "{all}: statuses of Services {statuses}, Events {events}, "
+        )?;
+        write!(f, "Leases {leases}, lists {lists}, others {others}")
     }
 }
 
@@ -137,20 +136,16 @@ apiserver_request_total{code="409",group="",resource="services",scope="resource"
 apiserver_request_total{code="200",group="",resource="",scope="",subresource="/readyz",verb="GET",version=""} 9
 apiserver_request_total{code="200",group="",resource="services",scope="cluster",subresource="",verb="WATCH",version="v1"} 1
 apiserver_longrunning_requests{group="",resource="services",scope="cluster",subresource="",verb="WATCH",version="v1"} 2
+apiserver_request_total{code="200",group="coordination.k8s.io",resource="leases",scope="resource",subresource="",verb="PUT",version="v1"} 4
+apiserver_request_total{code="200",group="",resource="nodes",scope="cluster",subresource="",verb="LIST",version="v1"} 2
+apiserver_request_total{code="201",group="",resource="services",scope="resource",subresource="",verb="POST",version="v1"} 1
 apiserver_request_duration_seconds_sum{resource="services",verb="PATCH"} 3
 "#;
         let requests = Requests::read(text);
-        for (verb, resource, count) in [
-            ("PATCH", "services/status", 1205),
-            ("WATCH", "services", 3),
-            ("PATCH", "services", 0),
-        ] {
-            assert_eq!(requests.of(verb, resource), count, "{verb} {resource}");
-        }
-        assert_eq!(requests.without_watches(), 1205);
+        assert_eq!(requests.watches(), 3);
         assert_eq!(
-            requests.since(&Requests::default()).to_string(),
-            "PATCH services/status 1205, WATCH services 3"
+            requests.to_string(),
+            "1212: statuses of Services 1205, Events 0, Leases 4, lists 2, others 1"
         );
         assert_eq!(requests.since(&requests), Requests::default());
     }

@@ -71,7 +71,8 @@ impl Metrics {
         let series = self.0.lines().filter_map(|line| {
             let rest = line.strip_prefix(metric)?;
             let value = rest.rsplit(' ').next()?;
-            rest.starts_with(['{', ' ']).then(|| value.parse::<f64>().ok())?
+            rest.starts_with(['{', ' '])
+                .then(|| value.parse::<f64>().ok())?
         });
         series.sum::<f64>()
     }
