@@ -18,13 +18,15 @@ use crate::bound::Statuses;
 use crate::load::{CONCURRENCY, Load, now};
 use crate::requests::Requests;
 use crate::sheet::{Samples, Sheet, context, in_mib, in_ms};
-use crate::usage::{self, listens};
+use crate::usage::{self, Metrics, listens};
 use crate::{CONFIGURATION, controller};
 
 /// How long the server is watched while nothing runs: what it asks of itself.
 const IDLE: Duration = Duration::from_secs(5);
 /// One status in so many is written one after the other as well.
 const ONE_IN: usize = 10;
+/// What each plain loop adds to the words of a condition: there and back, so that afterwards everything is as it was.
+const MARKS: [&str; 4] = [" (measured)", "", " (measured)", ""];
 
 /// Everything about allocation, with `services` Services and with twice as many.
 pub(crate) async fn measure(sheet: &mut Sheet, services: usize, kills: usize) -> Result<()> {
@@ -79,42 +81,33 @@ async fn cold(sheet: &mut Sheet, world: &mut World, load: &Load, count: usize) -
     let idle = Requests::at_rest(&client).await?;
     tokio::time::sleep(IDLE).await;
     let before = Requests::so_far(&client).await?;
+    context("load of the machine in the last minute", usage::load()?);
+    let own = usage::processor_time(std::process::id())?;
     let begin = now();
     let controller = world.start_controller(0)?;
     let ready = usage::ready(listens(world, 0)).await?;
     let last = load.all_addresses(&names).await?;
     let used = usage::processor_time(controller.pid())?;
-    let after = Requests::at_rest(&client).await?;
-    let metrics = usage::metrics(listens(world, 0)).await?;
-    let own = |metric: &str| metrics.sum(&format!("portolan_controller_{metric}"));
-    let peak = usage::peak_memory(controller.pid())?;
+    let watching = usage::processor_time(std::process::id())?.saturating_sub(own);
+    let pid = controller.pid();
     world.controllers.push(controller);
 
+    let start = format!("{count} waiting, controller start");
+    context(&format!("{start} → ready"), in_ms(ready - begin));
     let first = load.first_address()?;
-    let cold = format!("{count} waiting, controller start");
-    context(&format!("{cold} → ready"), in_ms(ready - begin));
-    context(&format!("{cold} → first address"), in_ms(first - begin));
-    context(&format!("{cold} → last address"), in_ms(last - begin));
+    context(&format!("{start} → first address"), in_ms(first - begin));
+    context(&format!("{start} → last address"), in_ms(last - begin));
     context("processor time of the controller until then", in_ms(used));
-    context(
-        "time in decisions",
-        format!(
-            "{:.0} ms in {} decisions",
-            own("decide_seconds_sum") * 1000.0,
-            own("decide_seconds_count")
-        ),
-    );
-    let made = after.since(&before);
-    context(
-        &format!("API requests for {count} waiting, until rest"),
-        &made,
-    );
+    context("processor time of the watch that looks on", in_ms(watching));
+    let made = Requests::at_rest(&client).await?.since(&before);
+    context("API requests, watches apart", &made);
     context("watches", made.watches());
-    context("Events dropped", own("events_dropped_total"));
     context(
-        &format!("API requests in {} s without a controller", IDLE.as_secs()),
+        &format!("API requests in {} s before that", IDLE.as_secs()),
         before.since(&idle),
     );
+    told(&usage::metrics(listens(world, 0)).await?);
+    let peak = usage::peak_memory(pid)?;
     sheet.figure(
         &format!("controller peak memory, {count} waiting"),
         "≤ 64 MB",
@@ -124,17 +117,39 @@ async fn cold(sheet: &mut Sheet, world: &mut World, load: &Load, count: usize) -
     Ok(last - begin)
 }
 
+/// What the controller tells of itself.
+fn told(metrics: &Metrics) {
+    let own = |metric: &str| metrics.sum(&format!("portolan_controller_{metric}"));
+    let seconds = own("decide_seconds_sum");
+    let decisions = own("decide_seconds_count");
+    context(
+        "time in decisions that led to writes",
+        format!("{:.0} ms in {decisions}", seconds * 1000.0),
+    );
+    context("Events dropped", own("events_dropped_total"));
+}
+
 /// What no controller can go below, on the same Services; `took` is what ours needed, its start included.
 async fn plain_loop(world: &mut World, took: Duration) -> Result<()> {
     let controller = world.controllers.first_mut();
     controller.context("no controller runs")?.kill()?;
     let mut statuses = Statuses::read(&world.cluster.client()).await?;
     let count = statuses.count();
-    let some = count.div_ceil(ONE_IN);
+    context("load of the machine in the last minute", usage::load()?);
+    let own = usage::processor_time(std::process::id())?;
     let all = plain_loops(&mut statuses, count, CONCURRENCY).await?;
+    let used = usage::processor_time(std::process::id())?.saturating_sub(own);
+    let loops = u32::try_from(MARKS.len()).context("the number of loops")?;
+    let some = count.div_ceil(ONE_IN);
     let alone = plain_loops(&mut statuses, some, 1).await?;
-    let quantity = format!("plain loop: {count} statuses, {CONCURRENCY} at a time");
-    context(&quantity, span(&all));
+    context(
+        &format!("plain loop: {count} statuses, {CONCURRENCY} at a time"),
+        span(&all),
+    );
+    context(
+        "processor time of one loop and the watch that looks on",
+        in_ms(used / loops),
+    );
     context(
         &format!("plain loop: {some} statuses, one by one"),
         span(&alone),
@@ -147,10 +162,10 @@ async fn plain_loop(world: &mut World, took: Duration) -> Result<()> {
     Ok(())
 }
 
-/// The loop several times, there and back: afterwards everything is as the controller left it.
+/// The loop several times.
 async fn plain_loops(statuses: &mut Statuses, count: usize, concurrency: usize) -> Result<Samples> {
     let mut loops = Samples::default();
-    for mark in [" (measured)", "", " (measured)", ""] {
+    for mark in MARKS {
         loops.push(statuses.write(count, concurrency, mark).await?);
     }
     Ok(loops)
@@ -183,7 +198,7 @@ async fn leader_killed(world: &mut World, load: &Load, kills: usize) -> Result<(
     }
     context(
         "leader killed, stand-by ready → next Service served",
-        waited,
+        span(&waited),
     );
     Ok(())
 }

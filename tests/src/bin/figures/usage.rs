@@ -40,6 +40,14 @@ pub(crate) fn peak_memory(pid: u32) -> Result<u64> {
     Ok(kib * 1024)
 }
 
+/// How many threads wanted to run, on average over the last minute (proc(5), loadavg): with more than there are processors,
+/// times say as much about the other programs as about ours.
+pub(crate) fn load() -> Result<String> {
+    let text = fs::read_to_string("/proc/loadavg").context("reading /proc/loadavg")?;
+    let minute = text.split(' ').next();
+    Ok(minute.context("an empty /proc/loadavg")?.to_owned())
+}
+
 /// Where a controller of [`World::start_controller`] serves its metrics.
 pub(crate) fn listens(world: &World, number: u8) -> SocketAddr {
     SocketAddr::new(world.lab.management().into(), 7472 + u16::from(number))
