@@ -2,18 +2,19 @@
 //!
 //! ```text
 //! Core ──► Write ──(bounded)──► 16 in flight, each within the leader's time ──► Outcome ──► Core
-//!                                          └── on success: Notes ──(bounded, may drop)──► Events
+//!                                          └── on success: Notes ──► outbox ──(few, may drop)──► Events
 //! ```
 //!
 //! Each write carries the `resourceVersion` that it was decided on, so a stale decision fails (409) instead of undoing
 //! somebody's change. Nothing is retried here: an outcome goes back, and the core decides again on what it knows then.
+
+mod outbox;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::api::{Api, Patch, PatchParams, PostParams};
-use kube::runtime::events::{self, EventType, Recorder, Reporter};
 use kube::{Client, Resource};
 use portolan_api::ObjectKey;
 use portolan_api::compile::Kind;
@@ -25,7 +26,7 @@ use portolan_daemon::watch::Change;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::complaint::Log;
@@ -41,10 +42,6 @@ pub const OUTSTANDING: usize = 256;
 pub const TIMEOUT: Duration = Duration::from_secs(2);
 /// A write that has less time than this left to its leader is not begun.
 const SHORTEST: Duration = Duration::from_millis(50);
-/// Kubernetes Events waiting to be sent.
-const NOTES: usize = 256;
-/// Longest time for one Kubernetes Event.
-const NOTE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Name of this controller in Events and managed fields.
 const CONTROLLER: &str = "portolan-controller";
 
@@ -147,6 +144,15 @@ pub struct Outcome {
     pub result: Result<Event, Failure>,
 }
 
+/// What is left to do after a write.
+struct Ended {
+    target: Target,
+    /// Why it did not happen.
+    failure: Option<Failure>,
+    /// What the user is told.
+    notes: Vec<Note>,
+}
+
 /// The task that writes.
 pub struct Writer {
     /// Client to write with.
@@ -163,46 +169,48 @@ impl Writer {
     /// Runs until `stop`, or until no more writes can come. What is waiting then is dropped, what is on its way is waited
     /// for. Returns whether it is certain that no write of ours can happen any more.
     pub async fn run(self, mut writes: mpsc::Receiver<Write>, stop: CancellationToken) -> bool {
-        let (notes, queue) = mpsc::channel(NOTES);
-        tokio::spawn(publish(self.client.clone(), queue, self.metrics.clone()));
+        let (mut outbox, waiting) = outbox::open();
+        let events = outbox::publish(self.client.clone(), waiting, self.metrics.clone());
+        tokio::spawn(events);
+        let dropped = self.metrics.events_dropped.clone();
         let shared = Arc::new(self);
         // When this future is dropped, so is all that is on its way.
         let mut in_flight = JoinSet::new();
         let mut log = Log::default();
+        let mut end = |ended: Result<Ended, JoinError>| {
+            let ended = ended.map(|ended| {
+                for note in ended.notes {
+                    if !outbox.post(note, now()) {
+                        dropped.inc();
+                    }
+                }
+                (ended.target, ended.failure)
+            });
+            log.note(ended, now());
+        };
         loop {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                Some(ended) = in_flight.join_next() => log.note(ended, now()),
+                Some(ended) = in_flight.join_next() => end(ended),
                 write = writes.recv(), if in_flight.len() < IN_FLIGHT => {
                     let Some(write) = write else { break };
-                    in_flight.spawn(Arc::clone(&shared).one(write, notes.clone()));
+                    in_flight.spawn(Arc::clone(&shared).one(write));
                 }
             }
         }
         while let Some(ended) = in_flight.join_next().await {
-            log.note(ended, now());
+            end(ended);
         }
         log.is_certain(now())
     }
 
-    /// One write. Returns its target, and why it failed if it did.
-    async fn one(
-        self: Arc<Self>,
-        write: Write,
-        notes: mpsc::Sender<Note>,
-    ) -> (Target, Option<Failure>) {
+    /// One write, whose outcome goes to the core.
+    async fn one(self: Arc<Self>, write: Write) -> Ended {
         let result = self.within_term(&write).await;
         let failure = result.as_ref().err().cloned();
         let kind = failure.as_ref().map_or("ok", Failure::kind);
         self.metrics.write(&write.target, kind);
-        if failure.is_none() {
-            for note in write.notes {
-                if notes.try_send(note).is_err() {
-                    self.metrics.events_dropped.inc();
-                }
-            }
-        }
         let target = write.target;
         let outcome = Outcome {
             target: target.clone(),
@@ -210,7 +218,16 @@ impl Writer {
         };
         // The receiver is gone only when the process ends.
         self.outcomes.send(outcome).await.ok();
-        (target, failure)
+        let notes = if failure.is_none() {
+            write.notes
+        } else {
+            Vec::new()
+        };
+        Ended {
+            target,
+            failure,
+            notes,
+        }
     }
 
     /// Writes, and gives up before our time as the leader ends.
@@ -299,61 +316,4 @@ where
     };
     api.patch_status(name, &parameters, &Patch::Merge(patch))
         .await
-}
-
-/// Sends Kubernetes Events one by one: they are the least important thing that we write.
-async fn publish(client: Client, mut notes: mpsc::Receiver<Note>, metrics: Metrics) {
-    let reporter = Reporter {
-        controller: CONTROLLER.to_owned(),
-        instance: None,
-    };
-    let recorder = Recorder::new(client, reporter);
-    while let Some(note) = notes.recv().await {
-        let event = events::Event {
-            type_: if note.warning {
-                EventType::Warning
-            } else {
-                EventType::Normal
-            },
-            reason: note.reason.to_owned(),
-            note: Some(truncated(note.message)),
-            action: "Allocate".to_owned(),
-            secondary: None,
-        };
-        let sent = recorder.publish(&event, &note.regarding);
-        match tokio::time::timeout(NOTE_TIMEOUT, sent).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => {
-                metrics.events_dropped.inc();
-                tracing::debug!(%error, "an Event could not be sent");
-            }
-            Err(_) => drop(metrics.events_dropped.inc()),
-        }
-    }
-}
-
-/// The API server takes notes of at most 1024 bytes.
-fn truncated(mut text: String) -> String {
-    const LONGEST: usize = 1000;
-    if text.len() > LONGEST {
-        let end = text
-            .char_indices()
-            .map(|(at, _)| at)
-            .take_while(|at| *at <= LONGEST)
-            .last();
-        text.truncate(end.unwrap_or(0));
-        text.push('…');
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn long_words_are_cut_between_characters() {
-        let cut = truncated("ä".repeat(2000));
-        assert!(cut.len() <= 1024 && cut.ends_with('…'), "{}", cut.len());
-    }
 }

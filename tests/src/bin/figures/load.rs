@@ -17,8 +17,8 @@ use serde_json::json;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-/// Requests on their way at the same time when many objects are made.
-const CONCURRENCY: usize = 16;
+/// Requests on their way at the same time when many objects are made or written: as many as the controller's.
+pub(crate) const CONCURRENCY: usize = 16;
 /// Longest time for anything that is measured in seconds.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -174,6 +174,13 @@ impl Load {
             last = last.max(Some(self.address(name).await?.1));
         }
         last.context("no Service to wait for")
+    }
+
+    /// When the watch saw the first address of all.
+    pub(crate) fn first_address(&self) -> Result<Instant> {
+        let addresses = self.addresses.borrow();
+        let first = addresses.values().map(|(_, at)| *at).min();
+        first.context("no Service has an address")
     }
 
     /// The `resourceVersion` of every Service: what has not been written keeps it.

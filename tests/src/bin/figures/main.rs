@@ -3,19 +3,27 @@
 //! ```text
 //! main        flags, what runs, in which order
 //! controller  Service ─► address
+//! allocation  the same with thousands of Services and nothing else
 //! speaker     address, endpoint, start ─► UPDATE
 //! load        Services and endpoints, and a watch that notes when each got its address
 //! peer        a BGP router that notes when it heard what
+//! bound       the plain loop that no controller can be faster than
+//! requests    what the API server was asked for
+//! usage       memory, processor time and metrics of a program
 //! sheet       one line per figure, budget beside it
 //! ```
 //!
 //! `cargo bench` measures what needs no cluster: the allocator and the speaker's way from event to message.
 
+mod allocation;
+mod bound;
 mod controller;
 mod load;
 mod peer;
+mod requests;
 mod sheet;
 mod speaker;
+mod usage;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -56,7 +64,11 @@ struct Flags {
     #[arg(long)]
     quick: bool,
 
-    /// Services that are created at once
+    /// Instead of everything else: allocation alone, without speakers and routers
+    #[arg(long)]
+    allocation: bool,
+
+    /// Services that are created at once; with --allocation also twice as many
     #[arg(long, value_name = "COUNT", default_value_t = 5000)]
     services: usize,
 }
@@ -80,7 +92,12 @@ async fn run(flags: &Flags) -> Result<()> {
     };
     let mut sheet = Sheet::begin();
     sizes(&mut sheet)?;
-    measure(&mut sheet, services, samples).await?;
+    if flags.allocation {
+        let kills = if flags.quick { 1 } else { 4 };
+        allocation::measure(&mut sheet, services, kills).await?;
+    } else {
+        measure(&mut sheet, services, samples).await?;
+    }
     sheet.end();
     Ok(())
 }
@@ -124,9 +141,12 @@ async fn measure(sheet: &mut Sheet, services: usize, samples: usize) -> Result<(
         .map(|number| format!("many-{number}"))
         .collect();
     load.give_endpoints(&names).await?;
-    controller::at_once(sheet, &load, &peer, &names).await?;
+    let assigned = controller::at_once(sheet, &load, &names).await?;
+    controller::routes_of_all(&peer, services, assigned).await?;
     controller::one_at_a_time(sheet, &load, &peer, samples, services).await?;
     speaker::endpoints(sheet, &load, &peer, samples, services).await?;
+    let held = load.versions().await?.len();
+    controller::memory(sheet, &world, held, "before that start")?;
     controller::restart(sheet, &load, &mut world).await?;
     speaker::restart(sheet, &mut world, &peer, &frr, &bird).await
 }

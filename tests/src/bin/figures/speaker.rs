@@ -1,6 +1,5 @@
 //! What the speaker is measured by: how soon routers know, how much it says and needs to say it.
 
-use std::fs;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
@@ -11,9 +10,7 @@ use portolan_tests::world::World;
 use crate::load::{Load, PATIENCE, now};
 use crate::peer::Peer;
 use crate::sheet::{Samples, Sheet, context, in_mib, in_ms};
-
-/// The kernel counts the time of processes in these (`USER_HZ`, 100 on every architecture of ours).
-const TICK: Duration = Duration::from_millis(10);
+use crate::usage::processor_time;
 
 /// An endpoint of a Service with policy Local becomes ready and unready in turn.
 pub(crate) async fn endpoints(
@@ -187,15 +184,4 @@ fn routes_of_bird(bird: &Bird) -> Result<usize> {
     count
         .parse()
         .with_context(|| format!("BIRD answered {text}"))
-}
-
-/// Processor time of a process since it began, in the kernel and outside (proc(5), fields 14 and 15).
-fn processor_time(pid: u32) -> Result<Duration> {
-    let path = format!("/proc/{pid}/stat");
-    let text = fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
-    // The name in field 2 may hold blanks; what follows its bracket does not.
-    let (_, rest) = text.rsplit_once(')').context("a line of proc(5)")?;
-    let ticks = rest.split_whitespace().skip(11).take(2);
-    let ticks = ticks.map(str::parse::<u32>).sum::<Result<u32, _>>();
-    Ok(TICK * ticks.context("a line of proc(5)")?)
 }
