@@ -140,7 +140,9 @@ impl Refusal {
     #[must_use]
     pub fn lacks(&self) -> Option<Family> {
         match self {
-            Self::NoPool(family) | Self::Exhausted(family) => Some(*family),
+            Self::NoPool(family) | Self::Exhausted(family) | Self::Quota { family, .. } => {
+                Some(*family)
+            }
             _ => None,
         }
     }
