@@ -7,8 +7,8 @@ use portolan_tests::world::{SOON, World};
 use serde_json::json;
 
 use super::{
-    LOAD_BALANCER_IPS, ask, edit_pool, has, mk_asking, mk_pool, mk_ranges, mk_service, mk_world,
-    pool_says, put, refused, remove, remove_pool, served, verdict,
+    LOAD_BALANCER_IPS, ask, edit_pool, events, has, mk_asking, mk_namespace, mk_pool, mk_ranges,
+    mk_service, mk_world, pool_says, put, refused, remove, remove_pool, served, verdict,
 };
 
 /// Balanced fills ranges alike, FirstFit one after the other.
@@ -76,7 +76,7 @@ async fn addresses_of_nodes_are_never_given(face: Face) -> Result<()> {
     .await?;
     has(&world, "auto", &[&next(0)]).await?;
     put(&world, &[mk_service("waits", &json!({}))]).await?;
-    refused(&world, "waits", "Exhausted", &[]).await?;
+    refused(&world, "waits", "QuotaReached", &[]).await?;
     world
         .cluster
         .create_node_at("late", &["198.51.100.1".parse()?], &[])
@@ -160,7 +160,92 @@ async fn a_shadowed_pool_says_by_which(face: Face) -> Result<()> {
         .map(drop)
 }
 
+/// Whoever is not served hears of every pool what it lacks, by condition and by event, and is served by any remedy.
+async fn a_refusal_says_of_each_pool_what_it_lacks(face: Face) -> Result<()> {
+    let world = mk_world(face, 1).await?;
+    put(
+        &world,
+        &[
+            mk_namespace("others", &json!({})),
+            mk_ranges("full", &["192.0.2.0/32"]),
+            mk_pool("manual", &json!({ "addresses": ["192.0.2.1/32"], "autoAssign": false })),
+            mk_pool("limited", &json!({
+                "addresses": ["198.51.100.0/28"], "quota": { "addressesPerNamespace": 1 },
+            })),
+            mk_pool("private", &json!({
+                "addresses": ["192.0.2.2/32"], "serviceAllocation": { "namespaces": ["others"] },
+            })),
+            mk_pool("reserved", &json!({
+                "addresses": ["192.0.2.3/32"],
+                "reservations": [{ "namespace": "others", "name": "web", "address": "192.0.2.3" }],
+            })),
+            mk_ranges("v6", &["2001:db8::/120"]),
+        ],
+    )
+    .await?;
+    for (name, address) in [("one", "192.0.2.0"), ("two", "198.51.100.0")] {
+        put(&world, &[mk_service(name, &json!({}))]).await?;
+        has(&world, name, &[address]).await?;
+    }
+    put(&world, &[mk_service("waits", &json!({}))]).await?;
+    let words = [
+        "full is full",
+        "manual serves only who names it",
+        "limited allows a namespace 1 addresses",
+        "private is restricted",
+        "reserved has nothing left",
+    ];
+    let said = refused(&world, "waits", "QuotaReached", &words).await?;
+    ensure!(
+        !said.contains("v6"),
+        "what no IPv4 address is in is no obstacle: {said}"
+    );
+    retry_until(SOON, "an event with the same words", async || {
+        let told = events(&world, "waits", "AllocationFailed").await?;
+        ensure!(
+            told.iter().any(|(note, _)| *note == said),
+            "there are {told:?}"
+        );
+        Ok(())
+    })
+    .await?;
+    let remedies = [
+        (
+            "full",
+            json!({ "addresses": ["192.0.2.0/32", "203.0.113.0/32"] }),
+            "203.0.113.0",
+        ),
+        (
+            "limited",
+            json!({ "quota": { "addressesPerNamespace": 2 } }),
+            "198.51.100.1",
+        ),
+        ("manual", json!({ "autoAssign": true }), "192.0.2.1"),
+        (
+            "private",
+            json!({ "serviceAllocation": { "namespaces": ["default"] } }),
+            "192.0.2.2",
+        ),
+        ("reserved", json!({ "reservations": [] }), "192.0.2.3"),
+    ];
+    for (pool, remedy, address) in remedies {
+        edit_pool(&world, pool, &remedy).await?;
+        has(&world, "waits", &[address]).await.context(pool)?;
+        // Taken by another one, so that the next remedy is needed.
+        let heir = mk_asking(&format!("heir-of-{pool}"), LOAD_BALANCER_IPS, address);
+        put(&world, &[heir]).await?;
+        remove(&world, "waits").await?;
+        has(&world, &format!("heir-of-{pool}"), &[address]).await?;
+        put(&world, &[mk_service("waits", &json!({}))]).await?;
+        refused(&world, "waits", "QuotaReached", &[])
+            .await
+            .context(pool)?;
+    }
+    Ok(())
+}
+
 on_both_faces!(
+    a_refusal_says_of_each_pool_what_it_lacks,
     strategies_choose_between_ranges,
     addresses_of_nodes_are_never_given,
     a_pool_says_how_full_it_is,
