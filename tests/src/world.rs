@@ -138,6 +138,14 @@ impl World {
 
     /// Starts a controller. Each number is an identity and a port of its own.
     pub fn start_controller(&self, number: u8) -> Result<Process> {
+        self.start_controller_with(number, &[])
+    }
+
+    /// As [`Self::start_controller`], with more flags.
+    ///
+    /// # Errors
+    /// When the program is not built or can not be started.
+    pub fn start_controller_with(&self, number: u8, flags: &[&str]) -> Result<Process> {
         let name = format!("controller-{number}");
         let listen = SocketAddr::new(self.lab.management().into(), 7472 + u16::from(number));
         let program = Program::new(binary("portolan-controller")?)
@@ -147,7 +155,8 @@ impl World {
             .arg(listen.to_string())
             .arg("--kubeconfig")
             .arg(self.cluster.kubeconfig())
-            .args(["--log", &log_filter()]);
+            .args(["--log", &log_filter()])
+            .args(flags);
         self.lab.outside.spawn(program)
     }
 

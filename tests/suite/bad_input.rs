@@ -68,7 +68,10 @@ async fn each_bad_object_is_refused_alone(face: Face) -> Result<()> {
     let table = [
         ("IPAddressPool", "reversed", pool("reversed", "{ addresses: [10.0.0.9-10.0.0.1] }"), "Invalid", vec!["spec.addresses", "10.0.0.9-10.0.0.1", "smaller address first"]),
         ("IPAddressPool", "overlapping", pool("overlapping", "{ addresses: [192.0.2.128/25] }"), "Conflict", vec!["spec.addresses", "192.0.2.128", "IPAddressPool pool"]),
-        ("IPAddressPool", "quota", pool("quota", "{ addresses: [10.1.0.0/24], quota: { addressesPerNamespace: 3 } }"), "NotImplemented", vec!["spec.quota", "remove it"]),
+("IPAddressPool", "quota", pool("quota", "{ addresses: [10.1.0.0/24], retain: 10m, quota: { addressesPerNamespace: 3 }, reservations: [{ namespace: a, name: b, address: 10.2.0.1 }] }"), "Invalid", vec!["spec.reservations[0].address", "10.2.0.1", "spec.addresses"]),
+        ("IPAddressPool", "twice", pool("twice", "{ addresses: [10.1.0.0/24], reservations: [{ namespace: a, name: b, address: 10.1.0.1 }, { namespace: a, name: b, address: 10.1.0.2 }] }"), "Invalid", vec!["spec.reservations", "a/b", "one address of each"]),
+        ("IPAddressPool", "kept-back", pool("kept-back", "{ addresses: [10.1.0.0/24], excludedAddresses: [10.1.0.1/32], reservations: [{ namespace: a, name: b, address: 10.1.0.1 }] }"), "Invalid", vec!["spec.reservations[0].address", "10.1.0.1", "spec.excludedAddresses"]),
+        ("IPAddressPool", "no-address", pool("no-address", "{ addresses: [10.1.0.0/24], reservations: [{ namespace: a, name: b, address: 10.1.0.256 }] }"), "Invalid", vec!["spec.reservations[0].address", "10.1.0.256"]),
         ("BGPPeer", "bfd", "apiVersion: portolan.dev/v1alpha1\nkind: BGPPeer\nmetadata: { name: bfd }\nspec: { myASN: 65000, peerASN: 65001, peerAddress: 10.0.0.1, bfdProfile: fast }\n".to_owned(), "NotImplemented", vec!["spec.bfdProfile"]),
         ("BGPPeer", "hold", "apiVersion: portolan.dev/v1alpha1\nkind: BGPPeer\nmetadata: { name: hold }\nspec: { myASN: 65000, peerASN: 65001, peerAddress: 10.0.0.1, holdTime: 2s }\n".to_owned(), "Invalid", vec!["spec.holdTime", "3s"]),
         ("BGPAdvertisement", "community", "apiVersion: portolan.dev/v1alpha1\nkind: BGPAdvertisement\nmetadata: { name: community }\nspec: { communities: [nobody-knows] }\n".to_owned(), "Invalid", vec!["spec.communities", "nobody-knows", "create it"]),
@@ -105,12 +108,16 @@ async fn what_the_schema_knows_is_refused_at_once(face: Face) -> Result<()> {
         ("AS 0", peer("{ myASN: 0, peerASN: 65001, peerAddress: 10.0.0.1 }"), "spec.myASN"),
         ("AS too large", peer("{ myASN: 65000, peerASN: 4294967296, peerAddress: 10.0.0.1 }"), "spec.peerASN"),
         ("no addresses", pool("bad", "{ addresses: [] }"), "spec.addresses"),
+        ("a quota of nothing", pool("bad", "{ addresses: [10.0.0.0/24], quota: { addressesPerNamespace: 0 } }"), "spec.quota.addressesPerNamespace"),
+        ("unknown strategy", pool("bad", "{ addresses: [10.0.0.0/24], strategy: BestFit }"), "spec.strategy"),
+        ("a reservation for nobody", pool("bad", "{ addresses: [10.0.0.0/24], reservations: [{ namespace: a, address: 10.0.0.1 }] }"), "spec.reservations[0].name"),
         ("wrong type", pool("bad", "{ addresses: 10.0.0.0/24 }"), "spec.addresses"),
         ("unknown route", "apiVersion: portolan.dev/v1alpha1\nkind: BGPAdvertisement\nmetadata: { name: bad }\nspec: { routes: [Everything] }\n".to_owned(), "spec.routes"),
     ];
     // Rules in CEL.
     table.extend([
             ("malformed range", pool("bad", "{ addresses: [10.0.0.300-10.0.0.301] }"), "192.0.2.10-192.0.2.20"),
+            ("retention of no unit", pool("bad", "{ addresses: [10.0.0.0/24], retain: '600' }"), "must be a duration such as 90s, 10m or 1h30m"),
             ("no peer AS", peer("{ myASN: 65000, peerAddress: 10.0.0.1 }"), "exactly one of peerASN and dynamicASN"),
             ("two keys", peer("{ myASN: 65000, peerASN: 65001, peerAddress: 10.0.0.1, password: x, passwordSecret: { name: y } }"), "at most one of"),
             ("address", peer("{ myASN: 65000, peerASN: 65001, peerAddress: router }"), "must be an IPv4 or IPv6 address"),
@@ -146,11 +153,6 @@ async fn a_service_that_asks_for_the_impossible_says_so(face: Face) -> Result<()
             "malformed",
             service("malformed", "portolan.dev/loadBalancerIPs: 203.0.113.999"),
             vec!["203.0.113.999", "loadBalancerIPs"],
-        ),
-        (
-            "shares",
-            service("shares", "portolan.dev/allow-shared-ip: key"),
-            vec!["allow-shared-ip", "not implemented"],
         ),
     ];
     for (name, yaml, words) in table {

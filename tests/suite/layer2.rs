@@ -72,7 +72,7 @@ fn padded(mac: &str) -> String {
 }
 
 /// Waits until exactly the `eth0` of one node answers for the address, and returns the node's index.
-async fn sole_answerer(world: &World, vip: IpAddr) -> Result<usize> {
+pub(crate) async fn sole_answerer(world: &World, vip: IpAddr) -> Result<usize> {
     let macs = world
         .lab
         .nodes

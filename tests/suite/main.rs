@@ -25,6 +25,7 @@ macro_rules! on_both_faces {
     };
 }
 
+mod allocation;
 mod bad_input;
 mod bgp;
 mod kubernetes_smoke;

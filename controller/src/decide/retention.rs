@@ -198,8 +198,9 @@ impl Core {
                 self.let_go_of(first);
             }
         }
-        // The record has seconds.
-        let until = Timestamp::from_second(until.as_second()).unwrap_or(until);
+        // The record has seconds; a retention never ends before its time.
+        let whole = until.as_second() + i64::from(until.subsec_nanosecond() > 0);
+        let until = Timestamp::from_second(whole).unwrap_or(until);
         let known = self.retention.until.insert((address, key.clone()), until);
         if known.is_none() {
             self.alloc.retain(address, &key.namespace, &key.name);

@@ -213,6 +213,7 @@ impl Core {
         let obstacles = refusal
             .lacks()
             .zip(request)
+            // Whoever names an address or a pool has no use for the others.
             .filter(|(_, request)| request.exact.is_empty() && request.pool.is_none())
             .map(|(family, request)| self.alloc.obstacles(request, family))
             .filter(|obstacles| !obstacles.is_empty());

@@ -38,6 +38,26 @@ fn the_address_of_a_deleted_service_is_kept_for_its_name_and_given_back() {
 }
 
 #[test]
+fn a_retention_never_ends_before_its_time_though_its_record_has_seconds_only() {
+    let mut world = mk_world(&[]);
+    world.edit_pool("p", "10.0.0.0/32", |spec| {
+        spec.retain = Some("4s".to_owned());
+    });
+    world.create("goes");
+    world.settle();
+    world.now += Duration::from_millis(900);
+    world.delete("goes");
+    world.create("waits");
+    world.settle();
+    world.now += Duration::from_millis(3900);
+    world.settle();
+    assert_eq!(world.ips("waits"), "", "3.9 s after the deletion");
+    world.now += Duration::from_secs(1);
+    world.settle();
+    assert_eq!(world.ips("waits"), "10.0.0.0", "4.9 s after the deletion");
+}
+
+#[test]
 fn a_leader_that_saw_the_deletion_as_a_follower_retains_the_address() {
     let mut world = mk_world(&[]);
     world.edit_pool("p", "10.0.0.0/31", |spec| {
