@@ -33,6 +33,8 @@ const SPEAKER: &str = "portolan-speaker";
 const OURS: &str = "portolan.dev";
 const WATCH: &[&str] = &["get", "list", "watch"];
 const PATCH: &[&str] = &["patch"];
+/// Events are told once and not counted up.
+const CREATE: &[&str] = &["create"];
 /// A compare-and-swap writer: the election and the SpeakerConfig.
 const REPLACE: &[&str] = &["get", "list", "watch", "create", "update"];
 /// A server-side apply writer.
@@ -100,7 +102,13 @@ const USED: &[Use] = &[
         PATCH,
     ),
     (CONTROLLER, Reach::Cluster, OURS, "speakerconfigs", REPLACE),
-    (CONTROLLER, Reach::Cluster, "events.k8s.io", "events", APPLY),
+    (
+        CONTROLLER,
+        Reach::Cluster,
+        "events.k8s.io",
+        "events",
+        CREATE,
+    ),
     (
         CONTROLLER,
         Reach::Namespace,

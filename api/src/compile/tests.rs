@@ -107,12 +107,12 @@ fn a_malformed_pool_is_refused_alone_and_says_which_entry_and_what_to_write() {
 
 #[test]
 fn a_pool_that_promises_what_it_can_not_keep_is_refused_with_field_and_remedy() {
+    type Row = (&'static str, fn(&mut IPAddressPoolSpec), &'static str);
     let reservation = |name: &str, address: &str| Reservation {
         namespace: "shop".into(),
         name: name.into(),
         address: address.into(),
     };
-    type Row = (&'static str, fn(&mut IPAddressPoolSpec), &'static str);
     let rows: [Row; 4] = [
         (
             "retain",
