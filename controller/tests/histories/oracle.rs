@@ -1,0 +1,230 @@
+//! Judges each write of a controller: is what it gives lawful, and is what it takes away forced by a user?
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use portolan_api::ObjectKey;
+use portolan_api::range::Family;
+use portolan_api::view::Service;
+
+use super::rules;
+use super::server::{Author, Kind, Object, Server, State};
+
+/// What a Service was given in a term.
+#[derive(Debug, Default, Clone)]
+struct Given {
+    term: u64,
+    /// Each address with the version since which it is promised.
+    addresses: BTreeMap<IpAddr, u64>,
+}
+
+/// What controllers have promised by writing it.
+#[derive(Debug, Default)]
+pub(crate) struct Promises {
+    /// By UID.
+    given: BTreeMap<String, Given>,
+    /// Version at which the present term began.
+    begun: u64,
+}
+
+impl Promises {
+    pub(crate) fn begin(&mut self, _term: u64, server: &Server) {
+        self.begun = server.head();
+    }
+
+    /// A controller's write turned `before` into `after`.
+    pub(crate) fn judge(
+        &mut self,
+        server: &Server,
+        term: u64,
+        before: &Service,
+        after: &Service,
+    ) -> Result<(), String> {
+        let key = ObjectKey::of(after);
+        let uid = after.metadata.uid.clone().unwrap();
+        let mut held = self.given.remove(&uid).unwrap_or_default();
+        if held.term != term {
+            held = Given::default();
+        }
+        for address in before.vips() {
+            let since = since(server, &uid, address).map_or(0, |(version, _)| version);
+            held.addresses.entry(address).or_insert(since);
+        }
+        let now = after.vips();
+        for address in &now {
+            if !before.vips().contains(address) {
+                let known = held.addresses.contains_key(address);
+                self.may_give(server, &key, after, *address, known)?;
+            }
+        }
+        for (address, since) in &held.addresses {
+            if !now.contains(address) && !may_take(server, *since, before, after, *address) {
+                return Err(format!(
+                    "{key} loses {address}, which it had since version {since}, and no user forced that"
+                ));
+            }
+        }
+        let kept = now.iter().map(|address| {
+            let since = held.addresses.get(address).copied();
+            (*address, since.unwrap_or(server.head()))
+        });
+        let addresses = kept.collect();
+        self.given.insert(uid, Given { term, addresses });
+        Ok(())
+    }
+
+    /// Whether the Service may be given the address.
+    fn may_give(
+        &self,
+        server: &Server,
+        key: &ObjectKey,
+        service: &Service,
+        address: IpAddr,
+        known: bool,
+    ) -> Result<(), String> {
+        for (other, theirs) in rules::services(&server.state) {
+            if other == key || !theirs.vips().contains(&address) {
+                continue;
+            }
+            let uid = theirs.metadata.uid.clone().unwrap();
+            let by_hand = since(server, &uid, address).is_none_or(|(_, by)| by == Author::User);
+            if !by_hand && !could_share(server, service, other, &uid, address) {
+                return Err(format!("{address} is given to {key}, and {other} has it"));
+            }
+        }
+        let throughout = |holds: &dyn Fn(&State) -> bool| {
+            let mut all = true;
+            replay(server, self.begun, |state| all &= holds(state));
+            all
+        };
+        let closed = |state: &State| {
+            let written = rules::written(state);
+            !rules::is_open(state, &written, service, address)
+                && !rules::is_open(state, &rules::in_force(state), service, address)
+        };
+        if throughout(&closed) {
+            return Err(format!(
+                "{address} is given to {key}, and no pool has it for that one"
+            ));
+        }
+        let of_a_node = |state: &State| rules::is_of_a_node(state, address);
+        if !known && throughout(&of_a_node) {
+            return Err(format!("{address} is given to {key}, and a node uses it"));
+        }
+        let reserved = |state: &State| {
+            let of = |pools: &[_]| rules::is_reserved_for_others(pools, key, address);
+            of(&rules::written(state)) && of(&rules::in_force(state))
+        };
+        if rules::RESERVATIONS && !known && throughout(&reserved) {
+            return Err(format!(
+                "{address} is given to {key}, and it is reserved for others"
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Calls `look` with each state since a version.
+fn replay(server: &Server, since: u64, mut look: impl FnMut(&State)) {
+    let mut state = server.at(since);
+    look(&state);
+    for entry in server.log.iter().filter(|entry| entry.version > since) {
+        let key = (entry.kind, entry.key.clone());
+        match &entry.object {
+            Some(object) => drop(state.insert(key, object.clone())),
+            None => drop(state.remove(&key)),
+        }
+        look(&state);
+    }
+}
+
+/// Since when, and by whom, the Service has shown the address without a break, up to the last version that showed it.
+fn since(server: &Server, uid: &str, address: IpAddr) -> Option<(u64, Author)> {
+    let mut found = None;
+    for entry in server.log.iter().rev() {
+        let Some(Object::Service(service)) = &entry.object else {
+            continue;
+        };
+        if service.metadata.uid.as_deref() != Some(uid) {
+            continue;
+        }
+        if service.vips().contains(&address) {
+            found = Some((entry.version, entry.author));
+        } else if found.is_some() {
+            break;
+        }
+    }
+    found
+}
+
+/// Whether the two could share the address as the other one's specification stood at any time.
+fn could_share(
+    server: &Server,
+    service: &Service,
+    other: &ObjectKey,
+    uid: &str,
+    address: IpAddr,
+) -> bool {
+    let mut crosses = false;
+    replay(server, 0, |state| {
+        crosses |= rules::crosses(&rules::written(state), address);
+    });
+    let versions = server.log.iter().filter(|entry| entry.key == *other);
+    let mut versions = versions.filter_map(|entry| match &entry.object {
+        Some(Object::Service(theirs)) if entry.kind == Kind::Service => Some(theirs),
+        _ => None,
+    });
+    versions.any(|theirs| {
+        theirs.metadata.uid.as_deref() == Some(uid) && rules::may_share(service, theirs, crosses)
+    })
+}
+
+/// Whether something that a user did since a version forces the Service off the address.
+fn may_take(
+    server: &Server,
+    version: u64,
+    before: &Service,
+    after: &Service,
+    address: IpAddr,
+) -> bool {
+    let uid = before.metadata.uid.clone().unwrap();
+    let family = Family::of(address);
+    let of_family = |service: &Service| {
+        let vips = service.vips().into_iter();
+        vips.filter(|a| Family::of(*a) == family)
+            .collect::<Vec<_>>()
+    };
+    let by_hand =
+        |address: IpAddr| since(server, &uid, address).is_some_and(|(_, by)| by == Author::User);
+    let replaced = of_family(after).first().copied();
+    // Somebody wrote too many, or this one, or another one that is adopted.
+    if of_family(before).len() > 1 || by_hand(address) || replaced.is_some_and(by_hand) {
+        return true;
+    }
+    let mut forced = false;
+    let mut asked = false;
+    let mut is_asked_for = false;
+    replay(server, version, |state| {
+        let key = ObjectKey::of(before);
+        let Some(service) = rules::service(state, &key) else {
+            return;
+        };
+        if service.metadata.uid != before.metadata.uid {
+            return;
+        }
+        let written = rules::written(state);
+        let open = rules::is_open(state, &written, service, address);
+        let collides = rules::services(state).any(|(other, theirs)| {
+            *other != key
+                && theirs.vips().contains(&address)
+                && !rules::may_share(service, theirs, rules::crosses(&written, address))
+        });
+        let wanted = rules::families(service).contains(&family);
+        forced |= !rules::is_ours(service) || !wanted || !open || collides;
+        asked |= !rules::is_asked(&written, service, address);
+        is_asked_for |= rules::services(state).any(|(other, theirs)| {
+            *other != key && rules::exact(theirs).is_ok_and(|exact| exact.contains(&address))
+        });
+    });
+    forced || (asked && (replaced.is_some() || is_asked_for || !rules::KEEPS))
+}
