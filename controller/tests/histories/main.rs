@@ -30,6 +30,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
 
 use step::Step;
+use user::User;
 use world::World;
 
 /// Steps of the longest history.
@@ -84,6 +85,43 @@ fn play(steps: &[Step]) -> (Vec<String>, Result<(), String>) {
         .try_for_each(|step| world.step(step))
         .and_then(|()| world.end());
     (world.journal, result)
+}
+
+/// Whatever comes in whatever order: who held an address when things began still holds it when they are over.
+fn play_harmless(before: &[Step], after: &[Step]) -> (Vec<String>, Result<(), String>) {
+    let mut world = World::new();
+    let mut all = || {
+        before.iter().try_for_each(|step| world.step(step))?;
+        // Numbers 4 and 5 are those who come later.
+        for newcomer in [4, 5] {
+            world.step(&Step::User(User::Delete(newcomer)))?;
+        }
+        world.rest()?;
+        let held = world.content_holders();
+        after.iter().try_for_each(|step| world.step(step))?;
+        world.end()?;
+        let now = world.content_holders();
+        for (key, addresses) in held {
+            let shown = now.get(&key).cloned().unwrap_or_default();
+            if !addresses.iter().all(|address| shown.contains(address)) {
+                return Err(format!("{key} held {addresses:?}, and has {shown:?} now"));
+            }
+        }
+        Ok(())
+    };
+    let result = all();
+    (world.journal, result)
+}
+
+#[test]
+fn holders_keep_their_addresses_through_whatever_does_not_concern_them() {
+    let histories = (
+        prop::collection::vec(step::any_step(), 1..LONGEST / 2),
+        prop::collection::vec(step::any_harmless_step(), 1..LONGEST / 2),
+    );
+    run(200, &histories, |(before, after)| {
+        play_harmless(before, after)
+    });
 }
 
 #[test]

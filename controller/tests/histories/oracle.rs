@@ -1,14 +1,17 @@
 //! Judges each write of a controller: is what it gives lawful, and is what it takes away forced by a user?
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use jiff::Timestamp;
 use portolan_api::ObjectKey;
+use portolan_api::crd::IPAddressPoolSpec;
 use portolan_api::range::Family;
 use portolan_api::view::Service;
 
 use super::rules;
 use super::server::{Author, Kind, Object, Server, State};
+use super::user::POOLS;
 
 /// What a Service was given in a term.
 #[derive(Debug, Default, Clone)]
@@ -37,6 +40,7 @@ impl Promises {
         &mut self,
         server: &Server,
         term: u64,
+        wall: Timestamp,
         before: &Service,
         after: &Service,
     ) -> Result<(), String> {
@@ -54,7 +58,7 @@ impl Promises {
         for address in &now {
             if !before.vips().contains(address) {
                 let known = held.addresses.contains_key(address);
-                self.may_give(server, &key, after, *address, known)?;
+                self.may_give(server, wall, &key, after, *address, known)?;
             }
         }
         for (address, since) in &held.addresses {
@@ -77,6 +81,7 @@ impl Promises {
     fn may_give(
         &self,
         server: &Server,
+        wall: Timestamp,
         key: &ObjectKey,
         service: &Service,
         address: IpAddr,
@@ -119,6 +124,51 @@ impl Promises {
             return Err(format!(
                 "{address} is given to {key}, and it is reserved for others"
             ));
+        }
+        let retained = |state: &State| {
+            rules::keeps_at_all(state, address)
+                && rules::is_retained_for_others(state, wall, key, address)
+        };
+        if !known && throughout(&retained) {
+            return Err(format!(
+                "{address} is given to {key}, and it is retained for another one"
+            ));
+        }
+        self.gets_its_own(server, wall, key, service, address)
+    }
+
+    /// What is kept for its name goes before anything else.
+    fn gets_its_own(
+        &self,
+        server: &Server,
+        wall: Timestamp,
+        key: &ObjectKey,
+        service: &Service,
+        address: IpAddr,
+    ) -> Result<(), String> {
+        let state = &server.state;
+        let pools = rules::in_force(state);
+        let asks = rules::exact(service) != Ok(Vec::new()) || rules::named_pool(service).is_some();
+        let young = service.metadata.resource_version.as_ref() == Some(&server.head().to_string());
+        if asks || !young {
+            return Ok(());
+        }
+        for own in rules::kept_for(state, wall, key) {
+            let mut always = Family::of(own) == Family::of(address);
+            replay(server, self.begun, |state| {
+                let (written, force) = (rules::written(state), rules::in_force(state));
+                always &= rules::kept_for(state, wall, key).contains(&own)
+                    && rules::is_open(state, &written, service, own)
+                    && rules::is_open(state, &force, service, own)
+                    && rules::has_all_room(&written, own)
+                    && !rules::is_of_a_node(state, own)
+                    && rules::services(state)
+                        .all(|(other, theirs)| other == key || !theirs.vips().contains(&own));
+            });
+            let of_it = rules::kept_for(state, wall, key).contains(&address);
+            if always && !of_it && own != address && rules::is_open(state, &pools, service, own) {
+                return Err(format!("{key} gets {address}, and {own} is kept for it"));
+            }
         }
         Ok(())
     }
@@ -202,6 +252,8 @@ fn may_take(
         return true;
     }
     let mut forced = false;
+    // Pools that had the address on duty, and pools that users closed to it.
+    let (mut homes, mut closed) = (BTreeSet::new(), BTreeSet::new());
     let mut asked = false;
     let mut is_asked_for = false;
     replay(server, version, |state| {
@@ -213,18 +265,30 @@ fn may_take(
             return;
         }
         let written = rules::written(state);
-        let open = rules::is_open(state, &written, service, address);
+        let open_to_it = |(_, spec): &(&str, &IPAddressPoolSpec)| {
+            rules::offers(spec, address) && rules::admits(state, spec, service)
+        };
+        let open: BTreeSet<&str> = written
+            .iter()
+            .filter(|pool| open_to_it(pool))
+            .map(|(name, _)| *name)
+            .collect();
+        let on_duty = rules::in_force(state).into_iter();
+        homes.extend(on_duty.filter(open_to_it).map(|(name, _)| name.to_owned()));
+        closed.extend(POOLS.into_iter().filter(|name| !open.contains(name)));
         let collides = rules::services(state).any(|(other, theirs)| {
             *other != key
                 && theirs.vips().contains(&address)
                 && !rules::may_share(service, theirs, rules::crosses(&written, address))
         });
         let wanted = rules::families(service).contains(&family);
-        forced |= !rules::is_ours(service) || !wanted || !open || collides;
-        asked |= !rules::is_asked(&written, service, address);
+        forced |= !rules::is_ours(service) || !wanted || open.is_empty() || collides;
+        asked |= !rules::is_asked(&written, service, address)
+            || !rules::is_asked(&rules::in_force(state), service, address);
         is_asked_for |= rules::services(state).any(|(other, theirs)| {
             *other != key && rules::exact(theirs).is_ok_and(|exact| exact.contains(&address))
         });
     });
+    forced |= homes.iter().any(|home| closed.contains(home.as_str()));
     forced || (asked && (replaced.is_some() || is_asked_for || !rules::KEEPS))
 }

@@ -1,19 +1,21 @@
 //! What holds when nothing moves any more.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use portolan_api::ObjectKey;
 use portolan_api::annotation::{ASSIGNED, POOL};
+use portolan_api::compile;
 use portolan_api::crd::IPAddressPoolSpec;
 use portolan_api::range::Family;
 use portolan_api::view::Service;
 
 use super::rules;
-use super::server::{Object, State};
-use super::user::ADDRESSES;
-use super::world::World;
+use super::server::{Author, Entry, Kind, Object, State};
+use super::user::{ADDRESSES, NAMESPACES};
+use super::world::{Usage, World};
 
 /// Whatever is due later than this does not keep a cluster from rest.
 const SOON: Duration = Duration::from_secs(15);
@@ -105,6 +107,8 @@ impl World {
         let state = &self.server.state;
         let pools = rules::in_force(state);
         agree(state, &pools)?;
+        self.look_at_retention(&pools)?;
+        let usage = self.look_at_quotas(&pools)?;
         for (key, service) in rules::services(state) {
             let seen = if rules::is_ours(service) {
                 self.look_at(&pools, key, service)
@@ -121,6 +125,7 @@ impl World {
                 )
             })?;
         }
+        self.rested = Some((self.server.head(), self.term, usage));
         Ok(())
     }
 
@@ -171,16 +176,192 @@ impl World {
         if content && missing.is_empty() {
             return Ok(());
         }
-        let free = |address: &IpAddr| is_free(state, pools, key, service, *address);
+        let free = |address: &IpAddr| is_free(state, self.wall, pools, key, service, *address);
         if !exact.is_empty() {
             let rest = exact.iter().filter(|a| !shown.contains(*a));
             let all = exact.iter().all(|a| rules::is_asked(pools, service, *a));
-            return match all && rest.clone().all(|a| free(a)) {
+            let room = |(_, spec): &(&str, &IPAddressPoolSpec)| has_room(state, spec, key, 2);
+            return match all && pools.iter().all(room) && rest.clone().all(|a| free(a)) {
                 true => Err(format!("{exact:?} could be given")),
                 false => Ok(()),
             };
         }
         self.could_be_served(pools, key, service, &missing)
+    }
+
+    /// What is retained is retained for somebody who is gone, and not beyond its time; and nothing is forgotten.
+    fn look_at_retention(&self, pools: &Pools<'_>) -> Result<(), String> {
+        if !rules::RETENTION {
+            return Ok(());
+        }
+        let state = &self.server.state;
+        let retained = rules::retained(state);
+        for (address, owner, until) in &retained {
+            let home = pools.iter().find(|(_, spec)| in_ranges(spec, *address));
+            let Some(kept) = home.and_then(|(_, spec)| compile::retention(spec)) else {
+                return Err(format!("{address} is retained for {owner} by no pool"));
+            };
+            if *until <= self.wall {
+                return Err(format!("{address} is retained for {owner} beyond {until}"));
+            }
+            let longest = Duration::from_hours(1).max(kept);
+            let left = Duration::try_from(until.duration_since(self.wall)).unwrap_or_default();
+            if left > longest {
+                return Err(format!("{address} is retained for {owner} for {left:?}"));
+            }
+            let back = rules::service(state, owner);
+            if back
+                .is_some_and(|service| rules::is_ours(service) && service.vips().contains(address))
+            {
+                return Err(format!(
+                    "{owner} has {address} again, and it is still retained"
+                ));
+            }
+        }
+        let deletions = self
+            .server
+            .log
+            .iter()
+            .filter(|entry| entry.kind == Kind::Service && entry.object.is_none());
+        for gone in deletions {
+            self.is_remembered(gone, &retained)?;
+        }
+        Ok(())
+    }
+
+    /// What a Service held that was deleted in quiet times is retained.
+    fn is_remembered(
+        &self,
+        gone: &Entry,
+        retained: &[(IpAddr, ObjectKey, Timestamp)],
+    ) -> Result<(), String> {
+        let of_it = |entry: &&Entry| entry.kind == Kind::Service && entry.key == gone.key;
+        let since = self
+            .server
+            .log
+            .iter()
+            .filter(|entry| entry.version > gone.version);
+        let before = self
+            .server
+            .log
+            .iter()
+            .filter(|entry| entry.version < gone.version);
+        let Some(last) = before.filter(of_it).last() else {
+            return Ok(());
+        };
+        let Some(Object::Service(service)) = &last.object else {
+            return Ok(());
+        };
+        let content = rules::is_ours(service)
+            && last.author == Author::Controller
+            && verdict(service).is_some_and(|(assigned, _)| assigned);
+        if !content || self.upset >= last.version || since.clone().any(|entry| of_it(&entry)) {
+            return Ok(());
+        }
+        for address in service.vips() {
+            let kept_by = |state: &State| {
+                let pools = rules::in_force(state);
+                let home = pools.iter().find(|(_, spec)| rules::offers(spec, address));
+                let written = rules::written(state);
+                let same = |(name, spec): &&(&str, &IPAddressPoolSpec)| {
+                    written
+                        .iter()
+                        .any(|(other, theirs)| other == name && theirs == spec)
+                };
+                home.filter(same)
+                    .and_then(|(_, spec)| compile::retention(spec))
+            };
+            let mut shortest = kept_by(&self.server.at(last.version));
+            for entry in self
+                .server
+                .log
+                .iter()
+                .filter(|entry| entry.version > last.version)
+            {
+                shortest = shortest.min(kept_by(&self.server.at(entry.version)));
+            }
+            let Some(kept) = shortest else { continue };
+            // The record has seconds.
+            let passed = Duration::try_from(self.wall.duration_since(gone.at)).unwrap_or_default();
+            let due = passed + Duration::from_secs(1) < kept;
+            let found = retained
+                .iter()
+                .any(|(at, owner, _)| *at == address && *owner == gone.key);
+            if due && !found {
+                return Err(format!("{address} of {} is not retained", gone.key));
+            }
+        }
+        Ok(())
+    }
+
+    /// Between two rests without a change of pools, of leaders, or by hand, nobody goes beyond a quota.
+    fn look_at_quotas(&self, pools: &Pools<'_>) -> Result<Usage, String> {
+        let mut usage = Usage::new();
+        for (name, spec) in pools {
+            for namespace in NAMESPACES {
+                let key = ObjectKey::new(namespace, "");
+                let taken = taken(&self.server.state, spec, &key).len();
+                usage.insert(((*name).to_owned(), namespace.to_owned()), taken);
+            }
+        }
+        if let Some((version, term, before)) = &self.rested
+            && *term == self.term
+            && !self.is_upset_since(*version)
+        {
+            for (name, spec) in pools.iter().filter(|(_, spec)| spec.quota.is_some()) {
+                let limit = spec.quota.as_ref().map_or(0, |q| q.addresses_per_namespace);
+                for namespace in NAMESPACES {
+                    let index = ((*name).to_owned(), namespace.to_owned());
+                    let (old, new) = (before.get(&index).copied().unwrap_or(0), usage[&index]);
+                    if rules::QUOTA && new > old && i64::try_from(new).unwrap() > limit {
+                        return Err(format!(
+                            "{namespace} has {new} addresses of pool {name} now, {limit} are allowed"
+                        ));
+                    }
+                }
+            }
+        }
+        Ok(usage)
+    }
+
+    /// Whether pools changed, or a status by hand.
+    fn is_upset_since(&self, version: u64) -> bool {
+        let mut state = self.server.at(version);
+        self.server
+            .log
+            .iter()
+            .filter(|entry| entry.version > version)
+            .any(|entry| {
+                let key = (entry.kind, entry.key.clone());
+                let held = state.remove(&key);
+                if let Some(object) = &entry.object {
+                    state.insert(key, object.clone());
+                }
+                match (held, &entry.object) {
+                    (Some(Object::Service(held)), Some(Object::Service(now))) => {
+                        entry.author == Author::User && held.status != now.status
+                    }
+                    (Some(Object::Pool(held)), Some(Object::Pool(now))) => held.spec != now.spec,
+                    _ => matches!(entry.kind, Kind::Pool | Kind::Config),
+                }
+            })
+    }
+
+    /// Services of ours that have what they want, with their addresses.
+    pub(crate) fn content_holders(&self) -> BTreeMap<ObjectKey, Vec<IpAddr>> {
+        let pools = rules::in_force(&self.server.state);
+        let content = rules::services(&self.server.state).filter(|(_, service)| {
+            let asked = service
+                .vips()
+                .iter()
+                .all(|a| rules::is_asked(&pools, service, *a));
+            rules::is_ours(service)
+                && asked
+                && verdict(service).is_some_and(|(assigned, _)| assigned)
+        });
+        content
+            .map(|(key, service)| (key.clone(), service.vips()))
+            .collect()
     }
 
     /// Whether the naive search finds what the Service lacks.
@@ -202,7 +383,7 @@ impl World {
         let find = |family: Family| {
             let all = ADDRESSES.iter().map(|text| text.parse::<IpAddr>().unwrap());
             let mut of_family = all.filter(|a| Family::of(*a) == family);
-            of_family.find(|a| is_free(state, &candidates, key, service, *a))
+            of_family.find(|a| is_free(state, self.wall, &candidates, key, service, *a))
         };
         let found: Vec<IpAddr> = missing.iter().filter_map(|family| find(*family)).collect();
         let served = if rules::one_will_do(service) {
@@ -278,6 +459,7 @@ fn lawful(
 /// Whether the Service may have the address now, beside those who have it.
 fn is_free(
     state: &State,
+    wall: Timestamp,
     pools: &Pools<'_>,
     key: &ObjectKey,
     service: &Service,
@@ -288,16 +470,11 @@ fn is_free(
     rules::is_open(state, pools, service, address)
         && !rules::is_of_a_node(state, address)
         && !rules::is_reserved_for_others(pools, key, address)
-        && !is_retained_for_others(state, key, address)
+        && !rules::is_retained_for_others(state, wall, key, address)
         && others.all(|(_, theirs)| {
             !theirs.vips().contains(&address)
                 || (rules::is_ours(theirs) && rules::may_share(service, theirs, crosses))
         })
-}
-
-fn is_retained_for_others(state: &State, key: &ObjectKey, address: IpAddr) -> bool {
-    let mut retained = rules::retained(state).into_iter();
-    retained.any(|(at, owner)| at == address && owner != *key)
 }
 
 /// Whether the namespace of the Service may take more addresses of the pool.
@@ -305,20 +482,31 @@ fn has_room(state: &State, spec: &IPAddressPoolSpec, key: &ObjectKey, more: i64)
     let Some(quota) = &spec.quota else {
         return true;
     };
-    let mates = rules::services(state).filter(|(other, _)| other.namespace == key.namespace);
+    let taken = taken(state, spec, key).len();
+    i64::try_from(taken).unwrap() + more <= quota.addresses_per_namespace
+}
+
+/// Addresses of the pool that count against the quota of a namespace.
+fn taken(state: &State, spec: &IPAddressPoolSpec, key: &ObjectKey) -> BTreeSet<IpAddr> {
+    let mates = rules::services(state)
+        .filter(|(other, theirs)| other.namespace == key.namespace && rules::is_ours(theirs));
     let shown = mates.flat_map(|(_, service)| service.vips());
     let retained = rules::retained(state).into_iter();
-    let retained = retained.filter(|(_, owner)| owner.namespace == key.namespace);
-    let all = shown.chain(retained.map(|(at, _)| at));
-    let taken: BTreeSet<IpAddr> = all.filter(|a| rules::offers(spec, *a)).collect();
-    i64::try_from(taken.len()).unwrap() + more <= quota.addresses_per_namespace
+    let retained = retained.filter(|(_, owner, _)| owner.namespace == key.namespace);
+    let all = shown.chain(retained.map(|(at, ..)| at));
+    all.filter(|a| rules::offers(spec, *a)).collect()
+}
+
+fn in_ranges(spec: &IPAddressPoolSpec, address: IpAddr) -> bool {
+    let ranges = compile::ranges(spec).unwrap_or_default();
+    ranges.iter().any(|range| range.contains(address))
 }
 
 /// The pools in force are those that users wrote, as far as they make sense and do not overlap.
 fn agree(state: &State, pools: &Pools<'_>) -> Result<(), String> {
     let addresses: Vec<IpAddr> = ADDRESSES.iter().map(|a| a.parse().unwrap()).collect();
     let of = |spec: &IPAddressPoolSpec| -> BTreeSet<IpAddr> {
-        let ranges = portolan_api::compile::ranges(spec).unwrap_or_default();
+        let ranges = compile::ranges(spec).unwrap_or_default();
         let has = |a: &IpAddr| ranges.iter().any(|range| range.contains(*a));
         addresses.iter().copied().filter(has).collect()
     };
@@ -356,11 +544,11 @@ fn agree(state: &State, pools: &Pools<'_>) -> Result<(), String> {
 
 /// Whether a pool can be in force as it is written.
 fn makes_sense(spec: &IPAddressPoolSpec) -> bool {
-    let Ok(ranges) = portolan_api::compile::ranges(spec) else {
+    let Ok(ranges) = compile::ranges(spec) else {
         return false;
     };
     let mut seen = BTreeSet::new();
-    let reservations = portolan_api::compile::reservations(spec).all(|(address, one)| {
+    let reservations = compile::reservations(spec).all(|(address, one)| {
         let name = (&one.namespace, &one.name, Family::of(address));
         rules::offers(spec, address) && seen.insert(name)
     });

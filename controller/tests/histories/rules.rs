@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use jiff::Timestamp;
 use portolan_api::ObjectKey;
 use portolan_api::annotation::{ADDRESS_POOL, ALLOW_SHARED_IP, LOAD_BALANCER_IPS};
 use portolan_api::compile;
@@ -226,15 +227,65 @@ pub(crate) fn is_reserved_for_others(
     !of_it.is_empty() && !of_it.iter().any(mine)
 }
 
-/// What is kept for Services that were deleted, as the pools in force say.
-pub(crate) fn retained(state: &State) -> Vec<(IpAddr, ObjectKey)> {
+/// What is kept for Services that were deleted: address, for whom, until when.
+pub(crate) fn retained(state: &State) -> Vec<(IpAddr, ObjectKey, Timestamp)> {
     let mut all = Vec::new();
     for object in state.values() {
         let Object::Pool(pool) = object else { continue };
         for one in pool.status.iter().flat_map(|status| &status.retained) {
             let key = ObjectKey::new(&one.namespace, &one.name);
-            all.push((one.address.parse().unwrap(), key));
+            all.push((one.address.parse().unwrap(), key, one.until.0));
         }
     }
     all
+}
+
+pub(crate) fn is_retained_for_others(
+    state: &State,
+    wall: Timestamp,
+    key: &ObjectKey,
+    address: IpAddr,
+) -> bool {
+    let all = retained(state).into_iter();
+    let of_it: Vec<_> = all
+        .filter(|(at, _, until)| *at == address && *until > wall)
+        .collect();
+    !of_it.is_empty() && !of_it.iter().any(|(_, owner, _)| owner == key)
+}
+
+/// Whether a pool retains the address, as it is written and in force.
+pub(crate) fn keeps_at_all(state: &State, address: IpAddr) -> bool {
+    let keeps = |pools: &[(&str, &IPAddressPoolSpec)]| {
+        let mut homes = pools.iter().filter(|(_, spec)| offers(spec, address));
+        homes.any(|(_, spec)| compile::retention(spec).is_some())
+    };
+    keeps(&written(state)) && keeps(&in_force(state))
+}
+
+/// Addresses that are reserved or retained for the name.
+pub(crate) fn kept_for(state: &State, wall: Timestamp, key: &ObjectKey) -> Vec<IpAddr> {
+    let retained = retained(state).into_iter();
+    let mine = retained
+        .filter(|(at, owner, until)| owner == key && *until > wall && keeps_at_all(state, *at));
+    let mut all: Vec<IpAddr> = mine.map(|(at, ..)| at).collect();
+    let reserved = |pools: &[(&str, &IPAddressPoolSpec)]| -> Vec<IpAddr> {
+        let all = pools
+            .iter()
+            .flat_map(|(_, spec)| compile::reservations(spec));
+        let mine = all.filter(|(_, one)| one.namespace == key.namespace && one.name == key.name);
+        mine.map(|(at, _)| at).collect()
+    };
+    let written = reserved(&written(state));
+    all.extend(
+        reserved(&in_force(state))
+            .into_iter()
+            .filter(|at| written.contains(at)),
+    );
+    all
+}
+
+/// Whether no quota can stand in the way of the address.
+pub(crate) fn has_all_room(pools: &[(&str, &IPAddressPoolSpec)], address: IpAddr) -> bool {
+    let mut homes = pools.iter().filter(|(_, spec)| offers(spec, address));
+    homes.all(|(_, spec)| spec.quota.is_none())
 }

@@ -129,6 +129,7 @@ pub(crate) enum Author {
 pub(crate) struct Entry {
     pub(crate) version: u64,
     pub(crate) author: Author,
+    pub(crate) at: Timestamp,
     pub(crate) kind: Kind,
     pub(crate) key: ObjectKey,
     /// `None`: deleted.
@@ -174,18 +175,25 @@ impl Server {
         self.log.push(Entry {
             version,
             author,
+            at: wall,
             kind,
             key,
             object,
         });
     }
 
-    pub(crate) fn delete(&mut self, kind: Kind, key: &ObjectKey) -> Option<Object> {
+    pub(crate) fn delete(
+        &mut self,
+        kind: Kind,
+        key: &ObjectKey,
+        wall: Timestamp,
+    ) -> Option<Object> {
         let object = self.state.remove(&(kind, key.clone()))?;
         self.version += 1;
         self.log.push(Entry {
             version: self.version,
             author: Author::User,
+            at: wall,
             kind,
             key: key.clone(),
             object: None,

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::user::{User, any_user};
+use super::user::{User, any_harmless, any_user};
 
 /// Something that happens. Numbers are taken modulo what there is.
 #[derive(Debug, Clone)]
@@ -49,12 +49,29 @@ pub(crate) enum Step {
     Rest,
 }
 
+/// Anything that can happen.
 pub(crate) fn any_step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        24 => any_user().prop_map(Step::User),
+        71 => any_surroundings(),
+        4 => Just(Step::Rest),
+    ]
+}
+
+/// What forces nobody off an address.
+pub(crate) fn any_harmless_step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        24 => any_harmless().prop_map(Step::User),
+        71 => any_surroundings(),
+    ]
+}
+
+/// What happens to the controllers.
+fn any_surroundings() -> impl Strategy<Value = Step> {
     let byte = || 0_u8..8;
     let who = || 0_u8..2;
     let kind = || 0_u8..5;
     prop_oneof![
-        24 => any_user().prop_map(Step::User),
         6 => (who(), kind(), 1_u8..4).prop_map(|(to, kind, count)| Step::Deliver { to, kind, count }),
         6 => who().prop_map(|to| Step::CatchUp { to }),
         2 => (who(), kind(), byte()).prop_map(|(to, kind, lag)| Step::Relist { to, kind, lag }),
@@ -73,6 +90,5 @@ pub(crate) fn any_step() -> impl Strategy<Value = Step> {
         2 => who().prop_map(|who| Step::Start { who }),
         4 => (0_u8..6).prop_map(|how_long| Step::Wait { how_long }),
         10 => Just(Step::Work),
-        2 => Just(Step::Rest),
     ]
 }

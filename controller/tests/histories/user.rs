@@ -16,7 +16,7 @@ use super::server::{Author, Kind, Object, Server};
 
 pub(crate) const NAMESPACES: [&str; 2] = ["red", "blue"];
 const SERVICES: [&str; 3] = ["s0", "s1", "s2"];
-const POOLS: [&str; 3] = ["a", "b", "c"];
+pub(crate) const POOLS: [&str; 3] = ["a", "b", "c"];
 const NODES: [&str; 2] = ["n0", "n1"];
 /// Every address that any pool can have.
 pub(crate) const ADDRESSES: [&str; 10] = [
@@ -130,6 +130,30 @@ pub(crate) fn any_user() -> impl Generator<Value = User> {
     ]
 }
 
+/// Changes that force nobody off an address: all that concerns Services that are not there yet (4 and 5), and the rules for
+/// newcomers.
+pub(crate) fn any_harmless() -> impl Generator<Value = User> {
+    let newcomer = || 4_u8..6;
+    let pool = || 0_u8..3;
+    let rule = prop_oneof![
+        Just(PoolEdit::Invalid),
+        any::<bool>().prop_map(PoolEdit::Auto),
+        any::<bool>().prop_map(PoolEdit::Across),
+        prop::option::of(1_u8..3).prop_map(PoolEdit::Quota),
+        prop::option::of(0_u8..3).prop_map(PoolEdit::Retain),
+        prop::collection::vec((0_u8..6, 0_u8..10), 0..3).prop_map(PoolEdit::Reserve),
+        any::<bool>().prop_map(PoolEdit::Balanced),
+    ];
+    prop_oneof![
+        4 => (newcomer(), prop::collection::vec(any_edit(), 0..3)).prop_map(|(s, e)| User::Create(s, e)),
+        3 => (newcomer(), any_edit()).prop_map(|(s, e)| User::Change(s, e)),
+        1 => newcomer().prop_map(User::Delete),
+        1 => (pool(), prop::collection::vec(any_pool_edit(), 0..3)).prop_map(|(p, e)| User::CreatePool(p, e)),
+        3 => (pool(), rule).prop_map(|(p, e)| User::ChangePool(p, e)),
+        2 => (0_u8..2, prop::option::of(0_u8..10)).prop_map(|(n, a)| User::NodeAddress(n, a)),
+    ]
+}
+
 fn any_edit() -> impl Generator<Value = Edit> {
     let maybe = |n: u8| prop::option::of(0..n);
     prop_oneof![
@@ -234,10 +258,12 @@ impl User {
         match self {
             Self::Create(index, edits) => create(server, *index, edits, wall),
             Self::Change(index, edit) => change(server, *index, wall, |s| edit.apply(s)),
-            Self::Delete(index) => server.delete(Kind::Service, &service_key(*index)).is_some(),
+            Self::Delete(index) => server
+                .delete(Kind::Service, &service_key(*index), wall)
+                .is_some(),
             Self::Recreate(index) => {
                 let key = service_key(*index);
-                let Some(Object::Service(old)) = server.delete(Kind::Service, &key) else {
+                let Some(Object::Service(old)) = server.delete(Kind::Service, &key, wall) else {
                     return false;
                 };
                 let mut service = mk_service(&key);
@@ -323,12 +349,12 @@ impl User {
                 server.put(Object::Pool(pool), Author::User, wall);
                 true
             }
-            Self::DeletePool(index) => server.delete(Kind::Pool, &key(index)).is_some(),
+            Self::DeletePool(index) => server.delete(Kind::Pool, &key(index), wall).is_some(),
             Self::RenamePool(from, to) => {
                 if held(server, to).is_some() {
                     return false;
                 }
-                let Some(Object::Pool(old)) = server.delete(Kind::Pool, &key(from)) else {
+                let Some(Object::Pool(old)) = server.delete(Kind::Pool, &key(from), wall) else {
                     return false;
                 };
                 let pool = IPAddressPool::new(nth(&POOLS, *to), old.spec);

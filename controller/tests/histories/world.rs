@@ -1,5 +1,6 @@
 //! The cluster in motion: applies steps, and has each write of a controller judged.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
@@ -20,6 +21,9 @@ struct Flight {
     write: Write,
 }
 
+/// How many addresses each namespace has of each pool.
+pub(crate) type Usage = BTreeMap<(String, String), usize>;
+
 /// See the module.
 pub(crate) struct World {
     pub(crate) server: Server,
@@ -34,6 +38,10 @@ pub(crate) struct World {
     pub(crate) now: Instant,
     pub(crate) wall: Timestamp,
     pub(crate) promises: Promises,
+    /// Version at which a controller was last started, elected, killed, or made to list: deletions may be lost then.
+    pub(crate) upset: u64,
+    /// Version and addresses per pool and namespace when everything rested last.
+    pub(crate) rested: Option<(u64, u64, Usage)>,
     /// What happened, a line each.
     pub(crate) journal: Vec<String>,
 }
@@ -50,6 +58,8 @@ impl World {
             now: tokio::time::Instant::now().into_std(),
             wall: Timestamp::from_second(1_800_000_000).unwrap(),
             promises: Promises::default(),
+            upset: 0,
+            rested: None,
             journal: Vec::new(),
         };
         user::begin(&mut world.server, world.wall);
@@ -64,6 +74,11 @@ impl World {
     }
 
     pub(crate) fn step(&mut self, step: &Step) -> Result<(), String> {
+        if let Step::Relist { .. } | Step::Elect { .. } | Step::Kill { .. } | Step::Start { .. } =
+            step
+        {
+            self.upset = self.server.head();
+        }
         match step {
             Step::User(change) => {
                 if change.act(&mut self.server, self.wall) {
@@ -211,6 +226,7 @@ impl World {
             return Ok(());
         }
         self.leader = Some(who);
+        self.upset = self.server.head();
         self.term += 1;
         self.say(format!("c{who} is elected   (term {})", self.term));
         let late: Vec<_> = std::mem::take(&mut self.flights);
@@ -409,7 +425,8 @@ impl World {
         }
         match (before, self.server.get(kind, &key).cloned()) {
             (Some(Object::Service(before)), Some(Object::Service(after))) => {
-                self.promises.judge(&self.server, term, &before, &after)
+                self.promises
+                    .judge(&self.server, term, self.wall, &before, &after)
             }
             _ => Ok(()),
         }
