@@ -157,6 +157,9 @@ impl World {
         let content = shown.iter().all(|a| rules::is_asked(pools, service, *a));
         let partly = rules::one_will_do(service) && exact.is_empty() && !shown.is_empty();
         let expected = match (missing.is_empty(), content) {
+            (true, true) if shown.iter().any(|a| rules::is_of_a_node(state, *a)) => {
+                (true, "AddressUsedByNode")
+            }
             (true, true) => (true, "Assigned"),
             (false, true) if partly => (true, "PartiallyAssigned"),
             _ => (false, reason),
@@ -413,6 +416,14 @@ fn verdict(service: &Service) -> Option<(bool, &str)> {
     Some((ours.status == "True", ours.reason.as_str()))
 }
 
+/// Whether the status of the Service is somebody else's business.
+fn is_left_alone(service: &Service) -> bool {
+    verdict(service).is_some_and(|(_, reason)| {
+        reason == "StatusContested"
+            || (reason == "AddressOutsidePools" && service.annotation(POOL).is_none())
+    })
+}
+
 fn homes<'a>(pools: &'a Pools<'a>, addresses: &'a [IpAddr]) -> impl Iterator<Item = &'a str> {
     let of =
         |(_, spec): &&(&str, &IPAddressPoolSpec)| addresses.iter().any(|a| rules::offers(spec, *a));
@@ -444,11 +455,9 @@ fn lawful(
         if !rules::families(service).contains(&Family::of(*address)) {
             return Err(format!("nobody wants {address}"));
         }
-        let crosses = rules::crosses(pools, *address);
         for (other, theirs) in rules::services(state).filter(|(other, _)| *other != key) {
             let both = rules::is_ours(theirs) && theirs.vips().contains(address);
-            let contested = verdict(theirs).is_some_and(|(_, reason)| reason == "StatusContested");
-            if both && !contested && !rules::may_share(service, theirs, crosses) {
+            if both && !is_left_alone(theirs) && !rules::may_share(service, theirs, true) {
                 return Err(format!("{other} has {address} too"));
             }
         }

@@ -15,14 +15,14 @@ use super::controller::CLASS;
 use super::server::{Kind, Object, State};
 
 /// What the controller can do at present.
-pub(crate) const SHARING: bool = false;
-pub(crate) const QUOTA: bool = false;
-pub(crate) const RETENTION: bool = false;
-pub(crate) const RESERVATIONS: bool = false;
-pub(crate) const NODES: bool = false;
-pub(crate) const HAND_EDITS: bool = false;
+pub(crate) const SHARING: bool = true;
+pub(crate) const QUOTA: bool = true;
+pub(crate) const RETENTION: bool = true;
+pub(crate) const RESERVATIONS: bool = true;
+pub(crate) const NODES: bool = true;
+pub(crate) const HAND_EDITS: bool = true;
 /// A Service that asks for something else keeps what it has until it gets it.
-pub(crate) const KEEPS: bool = false;
+pub(crate) const KEEPS: bool = true;
 
 pub(crate) fn services(state: &State) -> impl Iterator<Item = (&ObjectKey, &Service)> {
     state.iter().filter_map(|((_, key), object)| match object {
