@@ -85,7 +85,10 @@ impl Core {
             Err(refusal) => (self.alloc.keep(id), Some(refusal.clone())),
         };
         let content = request.as_ref().is_ok_and(|request| {
-            matches!(request.families, Families::Prefer(..)) && request.exact.is_empty()
+            let fits = |a| request.pool.is_none() || request.pool == self.alloc.pool_of(a);
+            matches!(request.families, Families::Prefer(..))
+                && request.exact.is_empty()
+                && addresses.iter().all(fits)
         });
         let words = refusal
             .as_ref()
