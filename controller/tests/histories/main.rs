@@ -30,7 +30,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
 
 use step::Step;
-use user::User;
+use user::{PoolEdit, User, any_first_pool};
 use world::World;
 
 /// Steps of the longest history.
@@ -78,8 +78,8 @@ where
 }
 
 /// Plays the steps and lets the cluster come to rest.
-fn play(steps: &[Step]) -> (Vec<String>, Result<(), String>) {
-    let mut world = World::new();
+fn play(first: &[PoolEdit], steps: &[Step]) -> (Vec<String>, Result<(), String>) {
+    let mut world = World::new(first);
     let result = steps
         .iter()
         .try_for_each(|step| world.step(step))
@@ -88,8 +88,12 @@ fn play(steps: &[Step]) -> (Vec<String>, Result<(), String>) {
 }
 
 /// Whatever comes in whatever order: who held an address when things began still holds it when they are over.
-fn play_harmless(before: &[Step], after: &[Step]) -> (Vec<String>, Result<(), String>) {
-    let mut world = World::new();
+fn play_harmless(
+    first: &[PoolEdit],
+    before: &[Step],
+    after: &[Step],
+) -> (Vec<String>, Result<(), String>) {
+    let mut world = World::new(first);
     let mut all = || {
         before.iter().try_for_each(|step| world.step(step))?;
         // Numbers 4 and 5 are those who come later.
@@ -116,16 +120,20 @@ fn play_harmless(before: &[Step], after: &[Step]) -> (Vec<String>, Result<(), St
 #[test]
 fn holders_keep_their_addresses_through_whatever_does_not_concern_them() {
     let histories = (
+        any_first_pool(),
         prop::collection::vec(step::any_step(), 1..LONGEST / 2),
         prop::collection::vec(step::any_harmless_step(), 1..LONGEST / 2),
     );
-    run(200, &histories, |(before, after)| {
-        play_harmless(before, after)
+    run(200, &histories, |(first, before, after)| {
+        play_harmless(first, before, after)
     });
 }
 
 #[test]
 fn no_history_breaks_a_promise() {
-    let histories = prop::collection::vec(step::any_step(), 1..LONGEST);
-    run(400, &histories, |steps| play(steps));
+    let histories = (
+        any_first_pool(),
+        prop::collection::vec(step::any_step(), 1..LONGEST),
+    );
+    run(400, &histories, |(first, steps)| play(first, steps));
 }

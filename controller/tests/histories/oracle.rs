@@ -120,7 +120,7 @@ impl Promises {
             let of = |pools: &[_]| rules::is_reserved_for_others(pools, key, address);
             of(&rules::written(state)) && of(&rules::in_force(state))
         };
-        if rules::RESERVATIONS && !known && throughout(&reserved) {
+        if !known && throughout(&reserved) {
             return Err(format!(
                 "{address} is given to {key}, and it is reserved for others"
             ));
@@ -290,5 +290,5 @@ fn may_take(
         });
     });
     forced |= homes.iter().any(|home| closed.contains(home.as_str()));
-    forced || (asked && (replaced.is_some() || is_asked_for || !rules::KEEPS))
+    forced || (asked && (replaced.is_some() || is_asked_for))
 }

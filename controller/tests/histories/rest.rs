@@ -76,6 +76,13 @@ impl World {
         self.look()
     }
 
+    #[expect(clippy::print_stderr, reason = "stat")]
+    fn seen(&self, what: &str) {
+        if std::env::var("PORTOLAN_STAT").is_ok() {
+            std::eprintln!("STAT {what}");
+        }
+    }
+
     fn calm(&mut self) -> Result<(), String> {
         self.lose_stragglers();
         self.land_all()?;
@@ -135,6 +142,11 @@ impl World {
         let Some((assigned, reason)) = verdict(service) else {
             return Err("it says nothing".to_owned());
         };
+        self.seen(&format!(
+            "{reason} shared={}",
+            rules::services(state)
+                .any(|(o, t)| o != key && t.vips().iter().any(|a| service.vips().contains(a)))
+        ));
         if reason == "StatusContested" {
             return Ok(());
         }
@@ -194,12 +206,10 @@ impl World {
 
     /// What is retained is retained for somebody who is gone, and not beyond its time; and nothing is forgotten.
     fn look_at_retention(&self, pools: &Pools<'_>) -> Result<(), String> {
-        if !rules::RETENTION {
-            return Ok(());
-        }
         let state = &self.server.state;
         let retained = rules::retained(state);
         for (address, owner, until) in &retained {
+            self.seen("retained");
             let home = pools.iter().find(|(_, spec)| in_ranges(spec, *address));
             let Some(kept) = home.and_then(|(_, spec)| compile::retention(spec)) else {
                 return Err(format!("{address} is retained for {owner} by no pool"));
@@ -316,7 +326,7 @@ impl World {
                 for namespace in NAMESPACES {
                     let index = ((*name).to_owned(), namespace.to_owned());
                     let (old, new) = (before.get(&index).copied().unwrap_or(0), usage[&index]);
-                    if rules::QUOTA && new > old && i64::try_from(new).unwrap() > limit {
+                    if new > old && i64::try_from(new).unwrap() > limit {
                         return Err(format!(
                             "{namespace} has {new} addresses of pool {name} now, {limit} are allowed"
                         ));

@@ -14,16 +14,6 @@ use portolan_api::view::{Service, TrafficPolicy};
 use super::controller::CLASS;
 use super::server::{Kind, Object, State};
 
-/// What the controller can do at present.
-pub(crate) const SHARING: bool = true;
-pub(crate) const QUOTA: bool = true;
-pub(crate) const RETENTION: bool = true;
-pub(crate) const RESERVATIONS: bool = true;
-pub(crate) const NODES: bool = true;
-pub(crate) const HAND_EDITS: bool = true;
-/// A Service that asks for something else keeps what it has until it gets it.
-pub(crate) const KEEPS: bool = true;
-
 pub(crate) fn services(state: &State) -> impl Iterator<Item = (&ObjectKey, &Service)> {
     state.iter().filter_map(|((_, key), object)| match object {
         Object::Service(service) => Some((key, service)),
@@ -67,15 +57,14 @@ fn labels_of(state: &State, namespace: &str) -> BTreeMap<String, String> {
 
 /// Whether a node uses the address.
 pub(crate) fn is_of_a_node(state: &State, address: IpAddr) -> bool {
-    NODES
-        && state.values().any(|object| match object {
-            Object::Node(node) => {
-                let own = node.status.addresses.iter();
-                let mut own = own.map(|own| own.address.parse::<IpAddr>());
-                own.any(|own| own == Ok(address))
-            }
-            _ => false,
-        })
+    state.values().any(|object| match object {
+        Object::Node(node) => {
+            let own = node.status.addresses.iter();
+            let mut own = own.map(|own| own.address.parse::<IpAddr>());
+            own.any(|own| own == Ok(address))
+        }
+        _ => false,
+    })
 }
 
 /// Whether the pool has the address and gives it out.

@@ -47,6 +47,8 @@ pub(crate) enum Step {
     Work,
     /// Everything comes to rest.
     Rest,
+    /// Another program writes addresses into the status of a Service, whatever the controller does.
+    Fight { over: u8, addresses: Vec<u8> },
 }
 
 /// Anything that can happen.
@@ -55,6 +57,8 @@ pub(crate) fn any_step() -> impl Strategy<Value = Step> {
         24 => any_user().prop_map(Step::User),
         71 => any_surroundings(),
         4 => Just(Step::Rest),
+        2 => (0_u8..6, prop::collection::vec(0_u8..11, 1..3))
+            .prop_map(|(over, addresses)| Step::Fight { over, addresses }),
     ]
 }
 

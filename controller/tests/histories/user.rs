@@ -52,7 +52,8 @@ const RETENTIONS: [&str; 3] = ["5s", "20s", "1h"];
 /// A user's change.
 #[derive(Debug, Clone)]
 pub(crate) enum User {
-    Create(u8, Vec<Edit>),
+    /// With a sharing key and a port of its own, or as plain as can be.
+    Create(u8, Option<u8>, Vec<Edit>),
     Change(u8, Edit),
     Delete(u8),
     /// Deleted and created again before anybody looks.
@@ -114,7 +115,7 @@ pub(crate) fn any_user() -> impl Generator<Value = User> {
     let service = || 0_u8..6;
     let pool = || 0_u8..3;
     prop_oneof![
-        12 => (service(), prop::collection::vec(any_edit(), 0..3)).prop_map(|(s, e)| User::Create(s, e)),
+        12 => any_creation(service()),
         12 => (service(), any_edit()).prop_map(|(s, e)| User::Change(s, e)),
         4 => service().prop_map(User::Delete),
         1 => service().prop_map(User::Recreate),
@@ -145,13 +146,22 @@ pub(crate) fn any_harmless() -> impl Generator<Value = User> {
         any::<bool>().prop_map(PoolEdit::Balanced),
     ];
     prop_oneof![
-        4 => (newcomer(), prop::collection::vec(any_edit(), 0..3)).prop_map(|(s, e)| User::Create(s, e)),
+        4 => any_creation(newcomer()),
         3 => (newcomer(), any_edit()).prop_map(|(s, e)| User::Change(s, e)),
         1 => newcomer().prop_map(User::Delete),
         1 => (pool(), prop::collection::vec(any_pool_edit(), 0..3)).prop_map(|(p, e)| User::CreatePool(p, e)),
         3 => (pool(), rule).prop_map(|(p, e)| User::ChangePool(p, e)),
         2 => (0_u8..2, prop::option::of(0_u8..10)).prop_map(|(n, a)| User::NodeAddress(n, a)),
     ]
+}
+
+fn any_creation(service: impl Generator<Value = u8>) -> impl Generator<Value = User> {
+    let key = prop::option::of(0_u8..2);
+    let edits = prop_oneof![
+        2 => Just(Vec::new()),
+        3 => prop::collection::vec(any_edit(), 1..3),
+    ];
+    (service, key, edits).prop_map(|(service, key, edits)| User::Create(service, key, edits))
 }
 
 fn any_edit() -> impl Generator<Value = Edit> {
@@ -214,8 +224,31 @@ fn cluster_key(name: &str) -> ObjectKey {
     ObjectKey::new("", name)
 }
 
+/// The first pool: enough for some, and rules that matter from the beginning.
+pub(crate) fn any_first_pool() -> impl Generator<Value = Vec<PoolEdit>> {
+    let ranges = prop_oneof![
+        Just(vec![3_u8, 8]),
+        Just(vec![0, 6]),
+        prop::collection::vec(0_u8..10, 1..4),
+    ];
+    let retain = prop_oneof![Just(None), (0_u8..3).prop_map(Some)];
+    let quota = prop_oneof![2 => Just(None), 1 => (1_u8..4).prop_map(Some)];
+    let reserve = prop_oneof![2 => Just(Vec::new()), 1 => Just(vec![(1, 0), (4, 1)])];
+    (ranges, retain, quota, any::<bool>(), reserve).prop_map(
+        |(ranges, retain, quota, across, reserve)| {
+            vec![
+                PoolEdit::Ranges(ranges),
+                PoolEdit::Retain(retain),
+                PoolEdit::Quota(quota),
+                PoolEdit::Across(across),
+                PoolEdit::Reserve(reserve),
+            ]
+        },
+    )
+}
+
 /// The cluster at the beginning: two namespaces, two nodes, one pool.
-pub(crate) fn begin(server: &mut Server, wall: Timestamp) {
+pub(crate) fn begin(server: &mut Server, first: &[PoolEdit], wall: Timestamp) {
     for name in NAMESPACES {
         let mut namespace = Namespace::default();
         namespace.metadata.name = Some(name.to_owned());
@@ -226,7 +259,9 @@ pub(crate) fn begin(server: &mut Server, wall: Timestamp) {
         node.metadata.name = Some(name.to_owned());
         server.put(Object::Node(node), Author::User, wall);
     }
-    server.put(Object::Pool(mk_pool("a")), Author::User, wall);
+    let mut pool = mk_pool("a");
+    first.iter().for_each(|edit| edit.apply(&mut pool.spec));
+    server.put(Object::Pool(pool), Author::User, wall);
 }
 
 fn mk_pool(name: &str) -> IPAddressPool {
@@ -252,11 +287,14 @@ fn mk_service(key: &ObjectKey) -> Service {
 impl User {
     /// Makes the change. Returns `false` if there is nothing to change.
     pub(crate) fn act(&self, server: &mut Server, wall: Timestamp) -> bool {
-        if !self.is_possible() {
-            return false;
-        }
         match self {
-            Self::Create(index, edits) => create(server, *index, edits, wall),
+            Self::Create(index, key, edits) => {
+                // Of the three of a namespace each has another port.
+                let shares = [Edit::Key(*key), Edit::Ports(1 << (index % 3))];
+                let shares = shares.into_iter().filter(|_| key.is_some());
+                let edits: Vec<Edit> = shares.chain(edits.iter().cloned()).collect();
+                create(server, *index, &edits, wall)
+            }
             Self::Change(index, edit) => change(server, *index, wall, |s| edit.apply(s)),
             Self::Delete(index) => server
                 .delete(Kind::Service, &service_key(*index), wall)
@@ -300,28 +338,6 @@ impl User {
             | Self::DeletePool(_)
             | Self::RenamePool(..)
             | Self::SplitPool(..) => self.act_on_pools(server, wall),
-        }
-    }
-
-    /// Whether the controller can do what this is about.
-    fn is_possible(&self) -> bool {
-        use super::rules::{HAND_EDITS, NODES, QUOTA, RESERVATIONS, RETENTION, SHARING};
-        let edit = |edit: &Edit| SHARING || !matches!(edit, Edit::Key(_));
-        let pool = |edit: &PoolEdit| match edit {
-            PoolEdit::Across(_) => SHARING,
-            PoolEdit::Quota(_) => QUOTA,
-            PoolEdit::Retain(_) => RETENTION,
-            PoolEdit::Reserve(_) => RESERVATIONS,
-            _ => true,
-        };
-        match self {
-            Self::Create(_, edits) => edits.iter().all(edit),
-            Self::Change(_, one) => edit(one),
-            Self::CreatePool(_, edits) => edits.iter().all(pool),
-            Self::ChangePool(_, one) => pool(one),
-            Self::NodeAddress(..) => NODES,
-            Self::Show(..) | Self::Wipe(_) => HAND_EDITS,
-            _ => true,
         }
     }
 

@@ -11,7 +11,7 @@ use super::controller::{self, Controller};
 use super::oracle::Promises;
 use super::server::{self, Kind, Object, Server};
 use super::step::Step;
-use super::user;
+use super::user::{self, PoolEdit, User};
 
 /// A write on its way.
 struct Flight {
@@ -47,7 +47,7 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(first: &[PoolEdit]) -> Self {
         let mut world = Self {
             server: Server::default(),
             controllers: Default::default(),
@@ -62,7 +62,8 @@ impl World {
             rested: None,
             journal: Vec::new(),
         };
-        user::begin(&mut world.server, world.wall);
+        user::begin(&mut world.server, first, world.wall);
+        world.say(format!("pool a         {first:?}"));
         for who in 0..2 {
             world.controllers[who].start(who, world.now);
         }
@@ -89,6 +90,13 @@ impl World {
             }
             Step::Work => self.work(),
             Step::Rest => self.rest(),
+            Step::Fight { over, addresses } => {
+                for _ in 0..3 {
+                    self.work()?;
+                    self.step(&Step::User(User::Show(*over, addresses.clone())))?;
+                }
+                self.work()
+            }
             Step::Wait { how_long } => {
                 let lengths = [50, 150, 1_000, 4_000, 11_000, 61_000];
                 self.wait(Duration::from_millis(
