@@ -42,6 +42,22 @@ fn an_edit_of_the_status_by_hand_is_followed_when_lawful_and_undone_when_not() {
 }
 
 #[test]
+fn an_edit_by_hand_is_followed_even_if_nothing_was_decided_since_our_write() {
+    let mut world = mk_world(&[("p", "10.0.0.0/24")]);
+    world.create("web");
+    let moment = Moment {
+        now: world.now,
+        wall: Timestamp::UNIX_EPOCH,
+    };
+    for write in world.core.decide(moment) {
+        world.land(&write);
+    }
+    world.edit("web", |service| show(service, &["10.0.0.9"]));
+    world.settle();
+    assert_eq!(world.ips("web"), "10.0.0.9");
+}
+
+#[test]
 fn a_program_that_rewrites_the_status_is_told_and_not_fought() {
     let mut world = mk_world(&[("p", "10.0.0.0/24")]);
     world.create("web");
