@@ -26,6 +26,9 @@ mod step;
 mod user;
 mod world;
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
 
@@ -41,8 +44,12 @@ fn number(name: &str, otherwise: u64) -> u64 {
     text.map_or(otherwise, |text| text.parse().expect("a number"))
 }
 
-/// Runs histories until one violates something, and shrinks that one.
-fn run<S>(cases: u64, histories: &S, play: impl Fn(&S::Value) -> (Vec<String>, Result<(), String>))
+/// Runs histories until one violates something, and shrinks that one. Returns what all of them together came to.
+fn run<S>(
+    cases: u64,
+    histories: &S,
+    play: impl Fn(&S::Value) -> (World, Result<(), String>),
+) -> BTreeSet<String>
 where
     S: Strategy,
 {
@@ -58,19 +65,22 @@ where
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
     let cases = config.cases;
     let mut runner = TestRunner::new_with_rng(config, rng);
+    let seen = RefCell::new(BTreeSet::new());
     let outcome = runner.run(histories, |history| {
-        play(&history).1.map_err(TestCaseError::fail)
+        let (world, result) = play(&history);
+        seen.borrow_mut().extend(world.seen);
+        result.map_err(TestCaseError::fail)
     });
     match outcome {
-        Ok(()) => {}
+        Ok(()) => seen.into_inner(),
         Err(TestError::Fail(_, history)) => {
-            let (journal, result) = play(&history);
+            let (world, result) = play(&history);
             let why = result.err().unwrap_or_else(|| {
                 "(it does not fail again: something is not a function of the history)".to_owned()
             });
             panic!(
                 "PORTOLAN_SEED={seed} PORTOLAN_CASES={cases}\n{}\nviolated: {why}",
-                journal.join("\n")
+                world.journal.join("\n")
             );
         }
         Err(TestError::Abort(why)) => panic!("{why}"),
@@ -78,13 +88,13 @@ where
 }
 
 /// Plays the steps and lets the cluster come to rest.
-fn play(first: &[PoolEdit], steps: &[Step]) -> (Vec<String>, Result<(), String>) {
+fn play(first: &[PoolEdit], steps: &[Step]) -> (World, Result<(), String>) {
     let mut world = World::new(first);
     let result = steps
         .iter()
         .try_for_each(|step| world.step(step))
         .and_then(|()| world.end());
-    (world.journal, result)
+    (world, result)
 }
 
 /// Whatever comes in whatever order: who held an address when things began still holds it when they are over.
@@ -92,7 +102,7 @@ fn play_harmless(
     first: &[PoolEdit],
     before: &[Step],
     after: &[Step],
-) -> (Vec<String>, Result<(), String>) {
+) -> (World, Result<(), String>) {
     let mut world = World::new(first);
     let mut all = || {
         before.iter().try_for_each(|step| world.step(step))?;
@@ -114,7 +124,7 @@ fn play_harmless(
         Ok(())
     };
     let result = all();
-    (world.journal, result)
+    (world, result)
 }
 
 #[test]
@@ -135,5 +145,17 @@ fn no_history_breaks_a_promise() {
         any_first_pool(),
         prop::collection::vec(step::any_step(), 1..LONGEST),
     );
-    run(400, &histories, |(first, steps)| play(first, steps));
+    let seen = run(400, &histories, |(first, steps)| play(first, steps));
+    for what in [
+        "shared",
+        "retained",
+        "Assigned",
+        "PartiallyAssigned",
+        "QuotaReached",
+        "AddressReserved",
+        "Exhausted",
+        "StatusContested",
+    ] {
+        assert!(seen.contains(what), "no history came to {what}: {seen:?}");
+    }
 }

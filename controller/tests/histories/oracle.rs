@@ -35,6 +35,15 @@ impl Promises {
         self.begun = server.head();
     }
 
+    /// What was given to the Service, whatever its status says now.
+    pub(crate) fn of(&self, service: &Service) -> Vec<IpAddr> {
+        let uid = service.metadata.uid.as_deref().unwrap_or_default();
+        let given = self.given.get(uid).into_iter();
+        given
+            .flat_map(|given| given.addresses.keys().copied())
+            .collect()
+    }
+
     /// A controller's write turned `before` into `after`.
     pub(crate) fn judge(
         &mut self,
@@ -57,9 +66,25 @@ impl Promises {
         let now = after.vips();
         for address in &now {
             if !before.vips().contains(address) {
-                let known = held.addresses.contains_key(address);
+                let mut known = held.addresses.contains_key(address);
+                // What it had when the term began or since is its own, whatever its status said in between.
+                replay(server, self.begun, |state| {
+                    known |= rules::service(state, &key).is_some_and(|held| {
+                        held.metadata.uid == after.metadata.uid
+                            && held.metadata.resource_version != after.metadata.resource_version
+                            && held.vips().contains(address)
+                    });
+                });
                 self.may_give(server, wall, &key, after, *address, known)?;
             }
+        }
+        if now == before.vips()
+            && rules::verdict(after).is_some_and(|(_, r)| r == "StatusContested")
+        {
+            // The status is another program's, for a while. What was promised before is still kept.
+            held.term = term;
+            self.given.insert(uid, held);
+            return Ok(());
         }
         for (address, since) in &held.addresses {
             if !now.contains(address) && !may_take(server, *since, before, after, *address) {
@@ -254,6 +279,8 @@ fn may_take(
     let mut forced = false;
     // Pools that had the address on duty, and pools that users closed to it.
     let (mut homes, mut closed) = (BTreeSet::new(), BTreeSet::new());
+    // How it stood, and how those stood who had the address with it: a controller may know of one change without the other.
+    let (mut own, mut others) = (Vec::new(), Vec::new());
     let mut asked = false;
     let mut is_asked_for = false;
     replay(server, version, |state| {
@@ -276,19 +303,28 @@ fn may_take(
         let on_duty = rules::in_force(state).into_iter();
         homes.extend(on_duty.filter(open_to_it).map(|(name, _)| name.to_owned()));
         closed.extend(POOLS.into_iter().filter(|name| !open.contains(name)));
-        let collides = rules::services(state).any(|(other, theirs)| {
-            *other != key
-                && theirs.vips().contains(&address)
-                && !rules::may_share(service, theirs, rules::crosses(&written, address))
-        });
+        if own.last().is_none_or(|last: &Service| {
+            last.spec != service.spec || last.metadata.annotations != service.metadata.annotations
+        }) {
+            own.push(service.clone());
+        }
+        let beside = rules::services(state).filter(|(other, _)| **other != key);
+        let beside = beside.filter(|(_, theirs)| theirs.vips().contains(&address));
+        others.extend(beside.map(|(_, theirs)| theirs.clone()));
         let wanted = rules::families(service).contains(&family);
-        forced |= !rules::is_ours(service) || !wanted || open.is_empty() || collides;
+        forced |= !rules::is_ours(service) || !wanted || open.is_empty();
         asked |= !rules::is_asked(&written, service, address)
             || !rules::is_asked(&rules::in_force(state), service, address);
         is_asked_for |= rules::services(state).any(|(other, theirs)| {
             *other != key && rules::exact(theirs).is_ok_and(|exact| exact.contains(&address))
         });
     });
+    let collide = |one: &Service| {
+        others
+            .iter()
+            .any(|other| !rules::may_share(one, other, true))
+    };
+    forced |= own.iter().any(collide);
     forced |= homes.iter().any(|home| closed.contains(home.as_str()));
     forced || (asked && (replaced.is_some() || is_asked_for))
 }

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use portolan_api::ObjectKey;
-use portolan_api::annotation::{ASSIGNED, POOL};
+use portolan_api::annotation::POOL;
 use portolan_api::compile;
 use portolan_api::crd::IPAddressPoolSpec;
 use portolan_api::range::Family;
 use portolan_api::view::Service;
 
-use super::rules;
+use super::rules::{self, verdict};
 use super::server::{Author, Entry, Kind, Object, State};
 use super::user::{ADDRESSES, NAMESPACES};
 use super::world::{Usage, World};
@@ -76,13 +76,6 @@ impl World {
         self.look()
     }
 
-    #[expect(clippy::print_stderr, reason = "stat")]
-    fn seen(&self, what: &str) {
-        if std::env::var("PORTOLAN_STAT").is_ok() {
-            std::eprintln!("STAT {what}");
-        }
-    }
-
     fn calm(&mut self) -> Result<(), String> {
         self.lose_stragglers();
         self.land_all()?;
@@ -132,6 +125,8 @@ impl World {
                 )
             })?;
         }
+        let seen = self.seen_at_rest();
+        self.seen.extend(seen);
         self.rested = Some((self.server.head(), self.term, usage));
         Ok(())
     }
@@ -142,11 +137,6 @@ impl World {
         let Some((assigned, reason)) = verdict(service) else {
             return Err("it says nothing".to_owned());
         };
-        self.seen(&format!(
-            "{reason} shared={}",
-            rules::services(state)
-                .any(|(o, t)| o != key && t.vips().iter().any(|a| service.vips().contains(a)))
-        ));
         if reason == "StatusContested" {
             return Ok(());
         }
@@ -191,11 +181,11 @@ impl World {
         if content && missing.is_empty() {
             return Ok(());
         }
-        let free = |address: &IpAddr| is_free(state, self.wall, pools, key, service, *address);
+        let free = |address: &IpAddr| self.is_free(pools, key, service, *address);
         if !exact.is_empty() {
             let rest = exact.iter().filter(|a| !shown.contains(*a));
             let all = exact.iter().all(|a| rules::is_asked(pools, service, *a));
-            let room = |(_, spec): &(&str, &IPAddressPoolSpec)| has_room(state, spec, key, 2);
+            let room = |(_, spec): &(&str, &IPAddressPoolSpec)| self.has_room(spec, key, 2);
             return match all && pools.iter().all(room) && rest.clone().all(|a| free(a)) {
                 true => Err(format!("{exact:?} could be given")),
                 false => Ok(()),
@@ -204,12 +194,59 @@ impl World {
         self.could_be_served(pools, key, service, &missing)
     }
 
+    /// Whether the Service may have the address now, beside those who have it.
+    fn is_free(
+        &self,
+        pools: &Pools<'_>,
+        key: &ObjectKey,
+        service: &Service,
+        address: IpAddr,
+    ) -> bool {
+        let state = &self.server.state;
+        let crosses = rules::crosses(pools, address);
+        let mut others = rules::services(state).filter(|(other, _)| *other != key);
+        rules::is_open(state, pools, service, address)
+            && !rules::is_of_a_node(state, address)
+            && !rules::is_reserved_for_others(pools, key, address)
+            && !rules::is_retained_for_others(state, self.wall, key, address)
+            && others.all(|(_, theirs)| {
+                // What another program has overwritten is theirs all the same.
+                let kept = is_left_alone(theirs) && self.promises.of(theirs).contains(&address);
+                let shown = theirs.vips().contains(&address);
+                (!shown && !kept)
+                    || (rules::is_ours(theirs) && rules::may_share(service, theirs, crosses))
+            })
+    }
+
+    /// Whether the namespace of the Service may take more addresses of the pool.
+    fn has_room(&self, spec: &IPAddressPoolSpec, key: &ObjectKey, more: i64) -> bool {
+        let Some(quota) = &spec.quota else {
+            return true;
+        };
+        let taken = self.taken(spec, key).len();
+        i64::try_from(taken).unwrap() + more <= quota.addresses_per_namespace
+    }
+
+    /// Addresses of the pool that count against the quota of a namespace.
+    fn taken(&self, spec: &IPAddressPoolSpec, key: &ObjectKey) -> BTreeSet<IpAddr> {
+        let state = &self.server.state;
+        let mates = rules::services(state)
+            .filter(|(other, theirs)| other.namespace == key.namespace && rules::is_ours(theirs));
+        let held = mates.flat_map(|(_, service)| {
+            let kept = is_left_alone(service).then(|| self.promises.of(service));
+            service.vips().into_iter().chain(kept.into_iter().flatten())
+        });
+        let retained = rules::retained(state).into_iter();
+        let retained = retained.filter(|(_, owner, _)| owner.namespace == key.namespace);
+        let all = held.chain(retained.map(|(at, ..)| at));
+        all.filter(|a| rules::offers(spec, *a)).collect()
+    }
+
     /// What is retained is retained for somebody who is gone, and not beyond its time; and nothing is forgotten.
     fn look_at_retention(&self, pools: &Pools<'_>) -> Result<(), String> {
         let state = &self.server.state;
         let retained = rules::retained(state);
         for (address, owner, until) in &retained {
-            self.seen("retained");
             let home = pools.iter().find(|(_, spec)| in_ranges(spec, *address));
             let Some(kept) = home.and_then(|(_, spec)| compile::retention(spec)) else {
                 return Err(format!("{address} is retained for {owner} by no pool"));
@@ -313,7 +350,7 @@ impl World {
         for (name, spec) in pools {
             for namespace in NAMESPACES {
                 let key = ObjectKey::new(namespace, "");
-                let taken = taken(&self.server.state, spec, &key).len();
+                let taken = self.taken(spec, &key).len();
                 usage.insert(((*name).to_owned(), namespace.to_owned()), taken);
             }
         }
@@ -360,6 +397,24 @@ impl World {
             })
     }
 
+    /// What there is to be seen now, for the proof that histories come to it.
+    fn seen_at_rest(&self) -> BTreeSet<String> {
+        let state = &self.server.state;
+        let reasons = rules::services(state).filter_map(|(_, service)| verdict(service));
+        let mut seen: BTreeSet<String> = reasons.map(|(_, reason)| reason.to_owned()).collect();
+        if !rules::retained(state).is_empty() {
+            seen.insert("retained".to_owned());
+        }
+        let assigned = |s: &Service| rules::is_ours(s) && verdict(s).is_some_and(|(yes, _)| yes);
+        let holders = rules::services(state).filter(|(_, service)| assigned(service));
+        let shown: Vec<IpAddr> = holders.flat_map(|(_, service)| service.vips()).collect();
+        let distinct: BTreeSet<&IpAddr> = shown.iter().collect();
+        if distinct.len() < shown.len() {
+            seen.insert("shared".to_owned());
+        }
+        seen
+    }
+
     /// Services of ours that have what they want, with their addresses.
     pub(crate) fn content_holders(&self) -> BTreeMap<ObjectKey, Vec<IpAddr>> {
         let pools = rules::in_force(&self.server.state);
@@ -385,18 +440,17 @@ impl World {
         service: &Service,
         missing: &[Family],
     ) -> Result<(), String> {
-        let state = &self.server.state;
         // Of a pool with a quota, both addresses at once need room for two.
         let both = missing.len() > 1 && !rules::one_will_do(service);
         let usable = |(name, spec): &&(&str, &IPAddressPoolSpec)| {
             let open = rules::named_pool(service).map_or(spec.auto_assign, |named| named == *name);
-            open && has_room(state, spec, key, if both { 2 } else { 1 })
+            open && self.has_room(spec, key, if both { 2 } else { 1 })
         };
         let candidates: Vec<_> = pools.iter().filter(usable).copied().collect();
         let find = |family: Family| {
             let all = ADDRESSES.iter().map(|text| text.parse::<IpAddr>().unwrap());
             let mut of_family = all.filter(|a| Family::of(*a) == family);
-            of_family.find(|a| is_free(state, self.wall, &candidates, key, service, *a))
+            of_family.find(|a| self.is_free(&candidates, key, service, *a))
         };
         let found: Vec<IpAddr> = missing.iter().filter_map(|family| find(*family)).collect();
         let served = if rules::one_will_do(service) {
@@ -414,16 +468,6 @@ impl World {
         }
         Ok(())
     }
-}
-
-/// Our condition of a Service: whether it holds, and the reason.
-fn verdict(service: &Service) -> Option<(bool, &str)> {
-    let ours = service
-        .status
-        .conditions
-        .iter()
-        .find(|c| c.type_ == ASSIGNED)?;
-    Some((ours.status == "True", ours.reason.as_str()))
 }
 
 /// Whether the status of the Service is somebody else's business.
@@ -473,47 +517,6 @@ fn lawful(
         }
     }
     Ok(())
-}
-
-/// Whether the Service may have the address now, beside those who have it.
-fn is_free(
-    state: &State,
-    wall: Timestamp,
-    pools: &Pools<'_>,
-    key: &ObjectKey,
-    service: &Service,
-    address: IpAddr,
-) -> bool {
-    let crosses = rules::crosses(pools, address);
-    let mut others = rules::services(state).filter(|(other, _)| *other != key);
-    rules::is_open(state, pools, service, address)
-        && !rules::is_of_a_node(state, address)
-        && !rules::is_reserved_for_others(pools, key, address)
-        && !rules::is_retained_for_others(state, wall, key, address)
-        && others.all(|(_, theirs)| {
-            !theirs.vips().contains(&address)
-                || (rules::is_ours(theirs) && rules::may_share(service, theirs, crosses))
-        })
-}
-
-/// Whether the namespace of the Service may take more addresses of the pool.
-fn has_room(state: &State, spec: &IPAddressPoolSpec, key: &ObjectKey, more: i64) -> bool {
-    let Some(quota) = &spec.quota else {
-        return true;
-    };
-    let taken = taken(state, spec, key).len();
-    i64::try_from(taken).unwrap() + more <= quota.addresses_per_namespace
-}
-
-/// Addresses of the pool that count against the quota of a namespace.
-fn taken(state: &State, spec: &IPAddressPoolSpec, key: &ObjectKey) -> BTreeSet<IpAddr> {
-    let mates = rules::services(state)
-        .filter(|(other, theirs)| other.namespace == key.namespace && rules::is_ours(theirs));
-    let shown = mates.flat_map(|(_, service)| service.vips());
-    let retained = rules::retained(state).into_iter();
-    let retained = retained.filter(|(_, owner, _)| owner.namespace == key.namespace);
-    let all = shown.chain(retained.map(|(at, ..)| at));
-    all.filter(|a| rules::offers(spec, *a)).collect()
 }
 
 fn in_ranges(spec: &IPAddressPoolSpec, address: IpAddr) -> bool {

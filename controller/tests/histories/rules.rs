@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use jiff::Timestamp;
 use portolan_api::ObjectKey;
-use portolan_api::annotation::{ADDRESS_POOL, ALLOW_SHARED_IP, LOAD_BALANCER_IPS};
+use portolan_api::annotation::{ADDRESS_POOL, ALLOW_SHARED_IP, ASSIGNED, LOAD_BALANCER_IPS};
 use portolan_api::compile;
 use portolan_api::crd::IPAddressPoolSpec;
 use portolan_api::range::Family;
@@ -277,4 +277,14 @@ pub(crate) fn kept_for(state: &State, wall: Timestamp, key: &ObjectKey) -> Vec<I
 pub(crate) fn has_all_room(pools: &[(&str, &IPAddressPoolSpec)], address: IpAddr) -> bool {
     let mut homes = pools.iter().filter(|(_, spec)| offers(spec, address));
     homes.all(|(_, spec)| spec.quota.is_none())
+}
+
+/// Our condition of a Service: whether it holds, and the reason.
+pub(crate) fn verdict(service: &Service) -> Option<(bool, &str)> {
+    let ours = service
+        .status
+        .conditions
+        .iter()
+        .find(|c| c.type_ == ASSIGNED)?;
+    Some((ours.status == "True", ours.reason.as_str()))
 }

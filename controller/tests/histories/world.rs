@@ -1,6 +1,6 @@
 //! The cluster in motion: applies steps, and has each write of a controller judged.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
@@ -42,6 +42,8 @@ pub(crate) struct World {
     pub(crate) upset: u64,
     /// Version and addresses per pool and namespace when everything rested last.
     pub(crate) rested: Option<(u64, u64, Usage)>,
+    /// What was seen at rest: reasons of conditions, and whether anything was shared or retained.
+    pub(crate) seen: BTreeSet<String>,
     /// What happened, a line each.
     pub(crate) journal: Vec<String>,
 }
@@ -60,6 +62,7 @@ impl World {
             promises: Promises::default(),
             upset: 0,
             rested: None,
+            seen: BTreeSet::new(),
             journal: Vec::new(),
         };
         user::begin(&mut world.server, first, world.wall);
@@ -458,6 +461,9 @@ impl World {
         let who = self.take_office()?;
         self.catch_up(who);
         self.answer(who);
+        self.decide(who);
+        self.land_all()?;
+        // As every answer makes it do.
         self.decide(who);
         self.land_all()
     }
