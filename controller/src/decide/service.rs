@@ -59,7 +59,9 @@ impl Core {
         }
         let shown = vips(service);
         let mut notes = Vec::new();
-        if self.alloc.holding(id).is_empty() {
+        // What another program writes there is not ours to adopt.
+        let contested = self.contests.yields(id, moment.now).is_some();
+        if self.alloc.holding(id).is_empty() && !contested {
             for (address, owner) in self.alloc.adopt(id, &key.namespace, &shown) {
                 let owner = self.model.services.name(owner);
                 let why = format!(
