@@ -145,7 +145,7 @@ fn no_history_breaks_a_promise() {
         any_first_pool(),
         prop::collection::vec(step::any_step(), 1..LONGEST),
     );
-    let seen = run(400, &histories, |(first, steps)| play(first, steps));
+    let seen = run(1000, &histories, |(first, steps)| play(first, steps));
     for what in [
         "shared",
         "retained",
