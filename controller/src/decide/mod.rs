@@ -143,7 +143,10 @@ impl Core {
         let Outcome { target, result } = outcome;
         self.ledger.end(&target, result.as_ref().err(), now);
         match result {
-            Ok(event) => drop(self.observe(event, now)),
+            Ok(event) => {
+                self.observe(event, now);
+                self.landed(&target);
+            }
             // Its deletion comes with the watch.
             Err(Failure::Gone) => {}
             // Not the leader included: a term that was about to end may have been renewed since, and goes on.
@@ -389,6 +392,21 @@ impl Core {
         self.standings.remove(id);
         self.contests.forget(id);
         self.unplace(id);
+    }
+
+    /// A write has happened: what differs from it from now on was written by somebody else, even if that is told before
+    /// anything is decided again.
+    fn landed(&mut self, target: &Target) {
+        let Target::Service(key) = target else { return };
+        let Some(id) = self.model.services.id(key) else {
+            return;
+        };
+        let service = self.model.services.get(id);
+        let service = service.and_then(|entry| entry.service.as_deref());
+        let held = self.alloc.holding(id);
+        if service.is_some_and(|service| patch::shows(service, held)) {
+            self.standings.land(id, Some(held));
+        }
     }
 
     /// A write failed: look at its target again.

@@ -61,7 +61,9 @@ impl Core {
         let shown = vips(service);
         let mut notes = Vec::new();
         let landed = self.standings.landed(id);
-        if landed.is_none() && self.alloc.holding(id).is_empty() {
+        // What another program writes there is not ours to adopt.
+        let contested = self.contests.yields(id, moment.now).is_some();
+        if landed.is_none() && self.alloc.holding(id).is_empty() && !contested {
             for (address, owner) in self.alloc.adopt(id, &key.namespace, &shown) {
                 let owner = self.model.services.name(owner);
                 let why = format!(
@@ -87,7 +89,10 @@ impl Core {
             Err(refusal) => (self.alloc.keep(id), Some(refusal.clone())),
         };
         let content = request.as_ref().is_ok_and(|request| {
-            matches!(request.families, Families::Prefer(..)) && request.exact.is_empty()
+            let fits = |a| request.pool.is_none() || request.pool == self.alloc.pool_of(a);
+            matches!(request.families, Families::Prefer(..))
+                && request.exact.is_empty()
+                && addresses.iter().all(fits)
         });
         let words = refusal
             .as_ref()

@@ -42,6 +42,38 @@ fn an_edit_of_the_status_by_hand_is_followed_when_lawful_and_undone_when_not() {
 }
 
 #[test]
+fn a_contested_service_that_may_not_keep_its_address_wakes_nobody() {
+    let mut world = mk_world(&[("p", "10.0.0.0/24 2001:db8::/64")]);
+    world.create("web");
+    world.settle();
+    for _ in 0..3 {
+        world.edit("web", |service| show(service, &["2001:db8::6"]));
+        world.settle();
+    }
+    assert_eq!(world.verdict("web").1, "StatusContested");
+    world.pool("p", "2001:db8::/64");
+    world.settle();
+    let due = world.core.deadline().unwrap();
+    assert!(due > world.now, "decided over and over");
+}
+
+#[test]
+fn an_edit_by_hand_is_followed_even_if_nothing_was_decided_since_our_write() {
+    let mut world = mk_world(&[("p", "10.0.0.0/24")]);
+    world.create("web");
+    let moment = Moment {
+        now: world.now,
+        wall: Timestamp::UNIX_EPOCH,
+    };
+    for write in world.core.decide(moment) {
+        world.land(&write);
+    }
+    world.edit("web", |service| show(service, &["10.0.0.9"]));
+    world.settle();
+    assert_eq!(world.ips("web"), "10.0.0.9");
+}
+
+#[test]
 fn a_program_that_rewrites_the_status_is_told_and_not_fought() {
     let mut world = mk_world(&[("p", "10.0.0.0/24")]);
     world.create("web");
