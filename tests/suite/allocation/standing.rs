@@ -76,7 +76,7 @@ async fn addresses_of_nodes_are_never_given(face: Face) -> Result<()> {
     .await?;
     has(&world, "auto", &[&next(0)]).await?;
     put(&world, &[mk_service("waits", &json!({}))]).await?;
-    refused(&world, "waits", "QuotaReached", &[]).await?;
+    refused(&world, "waits", "Exhausted", &[]).await?;
     world
         .cluster
         .create_node_at("late", &["198.51.100.1".parse()?], &[])
