@@ -18,6 +18,7 @@
 )]
 
 mod controller;
+mod generate;
 mod oracle;
 mod rest;
 mod rules;
@@ -32,8 +33,9 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
 
+use generate::any_first_pool;
 use step::Step;
-use user::{PoolEdit, User, any_first_pool};
+use user::{PoolEdit, User};
 use world::World;
 
 /// Steps of the longest history.

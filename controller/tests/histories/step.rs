@@ -2,7 +2,8 @@
 
 use proptest::prelude::*;
 
-use super::user::{User, any_harmless, any_user};
+use super::generate::{any_harmless, any_user};
+use super::user::User;
 
 /// Something that happens. Numbers are taken modulo what there is.
 #[derive(Debug, Clone)]

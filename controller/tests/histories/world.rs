@@ -177,7 +177,7 @@ impl World {
             }
             _ => None,
         };
-        for line in line {
+        if let Some(line) = line {
             self.say(line);
         }
     }
