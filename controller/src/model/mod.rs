@@ -19,6 +19,7 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use k8s_openapi::api::coordination::v1::Lease;
@@ -298,7 +299,10 @@ impl Model {
     fn service(&mut self, change: Change<view::Service>) -> Option<Watch> {
         match change {
             Change::Apply(service) => {
-                let id = self.services.apply(service);
+                let key = ObjectKey::of(&service);
+                let shared = self.endpoints.key(&key);
+                let key = shared.unwrap_or_else(|| Arc::new(key));
+                let id = self.services.apply(key, service);
                 self.dirty.services.extend(id);
             }
             Change::Delete(key) => {
@@ -410,7 +414,11 @@ impl Model {
 
     fn slice(&mut self, change: Change<EndpointSlice>) -> Option<Watch> {
         let changed = match change {
-            Change::Apply(slice) => self.endpoints.apply(&slice),
+            Change::Apply(slice) => {
+                let service = slice.service();
+                let service = service.and_then(|service| self.services.key(&service));
+                self.endpoints.apply(&slice, service)
+            }
             Change::Delete(key) => self.endpoints.delete(&object_key(key)),
             Change::Unreadable(..) => None,
             Change::Synced => return Some(Watch::EndpointSlices),

@@ -89,6 +89,12 @@ impl Services {
         self.ids.get(key).copied()
     }
 
+    /// The one copy of the key of a Service.
+    pub(super) fn key(&self, key: &ObjectKey) -> Option<Arc<ObjectKey>> {
+        let (key, _) = self.ids.get_key_value(key)?;
+        Some(Arc::clone(key))
+    }
+
     /// A Service, if it still exists.
     #[must_use]
     pub fn get(&self, id: ServiceId) -> Option<&Entry> {
@@ -108,12 +114,16 @@ impl Services {
     }
 
     /// Takes in a Service. Returns the ids that are concerned: its own, and that of a predecessor of the same name.
-    pub(super) fn apply(&mut self, service: view::Service) -> Vec<ServiceId> {
-        self.insert(service, false)
+    pub(super) fn apply(&mut self, key: Arc<ObjectKey>, service: view::Service) -> Vec<ServiceId> {
+        self.insert(key, service, false)
     }
 
-    fn insert(&mut self, service: view::Service, ahead: bool) -> Vec<ServiceId> {
-        let key = ObjectKey::of(&service);
+    fn insert(
+        &mut self,
+        key: Arc<ObjectKey>,
+        service: view::Service,
+        ahead: bool,
+    ) -> Vec<ServiceId> {
         let version = Version::of(&service);
         let mut concerned = Vec::new();
         let mut read = false;
@@ -142,7 +152,6 @@ impl Services {
         }
         let id = ServiceId(self.next);
         self.next = self.next.wrapping_add(1);
-        let key = Arc::new(key);
         self.ids.insert(Arc::clone(&key), id);
         let entry = Entry {
             uid: service.metadata.uid.as_deref().map(Into::into),
@@ -192,12 +201,12 @@ impl Services {
     /// Takes in a page of it.
     pub(super) fn read(&mut self, page: Vec<view::Service>, buried: &HashSet<String>) {
         for service in page {
-            let key = ObjectKey::of(&service);
+            let key = Arc::new(ObjectKey::of(&service));
             let uid = service.metadata.uid.as_deref();
             if uid.is_none_or(|uid| !buried.contains(uid)) {
                 let known = self.id(&key).and_then(|id| self.get(id));
                 let ahead = known.is_none_or(|known| known.ahead || known.uid() != uid);
-                self.insert(service, ahead);
+                self.insert(Arc::clone(&key), service, ahead);
             }
             let entry = self.id(&key).and_then(|id| self.entries.get_mut(&id));
             if let Some(entry) = entry {
