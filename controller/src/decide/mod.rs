@@ -266,8 +266,10 @@ impl Core {
             if service.wants(self.class.as_deref()) {
                 ours.push((service.created, &entry.key, id, service));
                 let placement = placement::written(service);
-                self.load.add(&placement);
-                self.placements.insert(id, placement);
+                if !placement.is_empty() {
+                    self.load.add(&placement);
+                    self.placements.insert(id, placement);
+                }
             }
         }
         ours.sort_unstable_by(|a, b| (a.0, a.1).cmp(&(b.0, b.1)));
