@@ -5,6 +5,18 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// The labels of an object, however they are kept.
+pub trait Labels: std::fmt::Debug {
+    /// The value of a label, if the object has it.
+    fn value(&self, key: &str) -> Option<&str>;
+}
+
+impl Labels for BTreeMap<String, String> {
+    fn value(&self, key: &str) -> Option<&str> {
+        self.get(key).map(String::as_str)
+    }
+}
+
 /// A label selector as in every Kubernetes manifest: all of `matchLabels` and all of `matchExpressions` must hold. An
 /// empty selector matches everything.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -71,10 +83,10 @@ impl LabelSelector {
 
     /// Whether the labels satisfy every part of the selector.
     #[must_use]
-    pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
+    pub fn matches(&self, labels: &(impl Labels + ?Sized)) -> bool {
         self.match_labels
             .iter()
-            .all(|(key, value)| labels.get(key) == Some(value))
+            .all(|(key, value)| labels.value(key) == Some(value))
             && self
                 .match_expressions
                 .iter()
@@ -83,11 +95,12 @@ impl LabelSelector {
 }
 
 impl Requirement {
-    fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
-        let held = labels.get(&self.key);
+    fn matches(&self, labels: &(impl Labels + ?Sized)) -> bool {
+        let held = labels.value(&self.key);
+        let is_listed = |value| self.values.iter().any(|one| one == value);
         match self.operator {
-            Operator::In => held.is_some_and(|value| self.values.contains(value)),
-            Operator::NotIn => held.is_none_or(|value| !self.values.contains(value)),
+            Operator::In => held.is_some_and(is_listed),
+            Operator::NotIn => !held.is_some_and(is_listed),
             Operator::Exists => held.is_some(),
             Operator::DoesNotExist => held.is_none(),
         }
@@ -96,7 +109,7 @@ impl Requirement {
 
 /// A list of selectors as advertisements and peers carry it: one match is enough, and an empty list matches everything.
 #[must_use]
-pub fn any_or_empty(selectors: &[LabelSelector], labels: &BTreeMap<String, String>) -> bool {
+pub fn any_or_empty(selectors: &[LabelSelector], labels: &(impl Labels + ?Sized)) -> bool {
     selectors.is_empty() || selectors.iter().any(|selector| selector.matches(labels))
 }
 

@@ -36,7 +36,8 @@ impl Args {
     }
 }
 
-#[tokio::main]
+// One core task and waiting for the network: more threads would only keep more memory, each a heap of its own.
+#[tokio::main(worker_threads = 2)]
 async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     args.common.init_logging().context("--log")?;

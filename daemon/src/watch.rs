@@ -9,7 +9,7 @@
 //! in between: what the new list lacks is deleted only after the list is complete. An object that can not be decoded is
 //! reported once and counts as present.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::fmt::Debug;
 use std::time::Duration;
 
@@ -214,9 +214,11 @@ impl Backoff {
 /// Keys that the consumer has been told of.
 #[derive(Debug, Default)]
 struct Known {
-    told: HashSet<Packed>,
-    /// Keys of the list that is being received.
-    listed: Option<HashSet<Packed>>,
+    /// Each with the number of the list during or after which it was told last. A second set for what is being listed
+    /// would hold everything twice.
+    told: HashMap<Packed, u32>,
+    /// Number of the latest list.
+    list: u32,
     synced: bool,
 }
 
@@ -237,35 +239,21 @@ impl Known {
     fn step<K: Resource<DynamicType = ()>>(&mut self, event: Event<Decoded<K>>) -> Vec<Change<K>> {
         match event {
             Event::Init => {
-                self.listed = Some(HashSet::new());
+                self.list = self.list.wrapping_add(1);
                 Vec::new()
             }
-            Event::InitApply(object) => {
+            Event::InitApply(object) | Event::Apply(object) => {
                 let (key, change) = there(object);
-                if let Some(listed) = &mut self.listed {
-                    listed.insert(pack(&key));
-                }
-                self.told.insert(pack(&key));
+                self.told.insert(pack(&key), self.list);
                 vec![change]
             }
             Event::InitDone => {
-                let listed = self.listed.take().unwrap_or_default();
-                let gone: Vec<Key> = self
-                    .told
-                    .difference(&listed)
-                    .map(|key| unpack(key))
-                    .collect();
-                self.told = listed;
                 self.synced = true;
-                gone.into_iter()
-                    .map(Change::Delete)
+                let latest = self.list;
+                let gone = self.told.extract_if(|_, list| *list != latest);
+                gone.map(|(key, _)| Change::Delete(unpack(&key)))
                     .chain([Change::Synced])
                     .collect()
-            }
-            Event::Apply(object) => {
-                let (key, change) = there(object);
-                self.told.insert(pack(&key));
-                vec![change]
             }
             Event::Delete(object) => {
                 let (Ok(key) | Err((key, _))) = object.map(|object| key_of(&object));

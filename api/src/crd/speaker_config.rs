@@ -1,14 +1,12 @@
 //! `SpeakerConfig`: the compiled configuration that speakers follow.
 
-use std::collections::BTreeMap;
-
 use ipnetwork::IpNetwork;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{IPAddressPoolSpec, RouteKind, SecretReference};
-use crate::selector::{LabelSelector, any_or_empty};
+use crate::selector::{LabelSelector, Labels, any_or_empty};
 
 /// Configuration as the controller compiled it from every accepted object. One object, `default`, written by the
 /// controller only. It is also the memory of the last good version of each object: when a user's edit is refused, the
@@ -165,22 +163,19 @@ pub struct PeerRule {
     pub multi_hop: bool,
 }
 
-/// Labels of an object.
-type Labels = BTreeMap<String, String>;
-
 // What a rule applies to: asked by the controller for placement, by speakers for announcements, by the command-line tool
 // for explanations.
 
 impl L2Rule {
     /// Whether the rule announces addresses of this pool for a Service with these labels.
     #[must_use]
-    pub fn covers(&self, pool: &str, service: &Labels) -> bool {
+    pub fn covers(&self, pool: &str, service: &(impl Labels + ?Sized)) -> bool {
         self.pools.iter().any(|name| name == pool) && any_or_empty(&self.service_selectors, service)
     }
 
     /// Whether a node with these labels may announce.
     #[must_use]
-    pub fn is_on(&self, node: &Labels) -> bool {
+    pub fn is_on(&self, node: &(impl Labels + ?Sized)) -> bool {
         any_or_empty(&self.node_selectors, node)
     }
 }
@@ -188,7 +183,7 @@ impl L2Rule {
 impl BgpRule {
     /// Whether the rule announces addresses of this pool for a Service of type LoadBalancer with these labels.
     #[must_use]
-    pub fn covers(&self, pool: &str, service: &Labels) -> bool {
+    pub fn covers(&self, pool: &str, service: &(impl Labels + ?Sized)) -> bool {
         self.routes.contains(&RouteKind::LoadBalancerIP)
             && self.pools.iter().any(|name| name == pool)
             && any_or_empty(&self.service_selectors, service)
@@ -196,7 +191,7 @@ impl BgpRule {
 
     /// Whether a node with these labels announces.
     #[must_use]
-    pub fn is_on(&self, node: &Labels) -> bool {
+    pub fn is_on(&self, node: &(impl Labels + ?Sized)) -> bool {
         any_or_empty(&self.node_selectors, node)
     }
 
@@ -210,7 +205,7 @@ impl BgpRule {
 impl PeerRule {
     /// Whether a node with these labels has this peer.
     #[must_use]
-    pub fn is_on(&self, node: &Labels) -> bool {
+    pub fn is_on(&self, node: &(impl Labels + ?Sized)) -> bool {
         any_or_empty(&self.node_selectors, node)
     }
 

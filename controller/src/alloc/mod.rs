@@ -85,6 +85,26 @@ struct Given {
     provisional: bool,
 }
 
+/// The addresses that one status shows, in order. Nearly always one.
+#[derive(Debug, Clone)]
+enum Shown {
+    One(IpAddr),
+    Many(Box<[IpAddr]>),
+}
+
+impl Shown {
+    fn as_slice(&self) -> &[IpAddr] {
+        match self {
+            Self::One(address) => std::slice::from_ref(address),
+            Self::Many(addresses) => addresses,
+        }
+    }
+
+    fn contains(&self, address: &IpAddr) -> bool {
+        self.as_slice().contains(address)
+    }
+}
+
 /// Every pool, and everything that is taken. See the module.
 #[derive(Debug, Clone, Default)]
 pub struct Allocator {
@@ -96,7 +116,7 @@ pub struct Allocator {
     ranges: BTreeMap<(Family, u128), (u128, PoolId, usize)>,
     claims: HashMap<IpAddr, Claim>,
     decided: HashMap<ServiceId, Given>,
-    shown: HashMap<ServiceId, Vec<IpAddr>>,
+    shown: HashMap<ServiceId, Shown>,
     /// What Services say that want to share, and the addresses under each sharing key.
     sharing: HashMap<ServiceId, Sharing>,
     by_key: HashMap<Box<str>, BTreeSet<IpAddr>>,
@@ -196,17 +216,25 @@ impl Allocator {
         let mut now = addresses.to_vec();
         now.sort_unstable();
         now.dedup();
-        if self.shown.get(&service).map_or(&[][..], Vec::as_slice) == now {
+        if self.shown.get(&service).map_or(&[][..], Shown::as_slice) == now {
             return;
         }
         for address in &now {
             self.tighten(*address, |claim| claim.shown += 1);
         }
-        for address in self.shown.remove(&service).unwrap_or_default() {
-            self.loosen(address, |claim| claim.shown = claim.shown.saturating_sub(1));
-        }
-        if !now.is_empty() {
-            self.shown.insert(service, now);
+        let shown = match *now {
+            [] => None,
+            [address] => Some(Shown::One(address)),
+            _ => Some(Shown::Many(now.into_boxed_slice())),
+        };
+        let before = match shown {
+            Some(shown) => self.shown.insert(service, shown),
+            None => self.shown.remove(&service),
+        };
+        for address in before.iter().flat_map(Shown::as_slice) {
+            self.loosen(*address, |claim| {
+                claim.shown = claim.shown.saturating_sub(1)
+            });
         }
     }
 

@@ -5,9 +5,11 @@ use std::net::IpAddr;
 
 use portolan_api::annotation::{ADDRESS_POOL, LOAD_BALANCER_IPS};
 use portolan_api::range::Family;
-use portolan_api::view::Service;
+use portolan_api::selector::Labels;
+use portolan_api::view;
 
 use super::{Holding, Refusal, ServiceId};
+use crate::model::Service;
 
 /// Address families that a Service wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +38,8 @@ impl Families {
         self.iter().any(|wanted| wanted == family)
     }
 
-    fn of(service: &Service) -> Result<Self, Refusal> {
+    /// The families of a Service; `None` if it names none and has no address in the cluster.
+    pub(crate) fn of(service: &view::Service) -> Option<Self> {
         let spec = &service.spec;
         let named = spec
             .ip_families
@@ -53,10 +56,10 @@ impl Families {
         }
         named.dedup();
         match (named.as_slice(), spec.ip_family_policy.as_deref()) {
-            ([], _) => Err(Refusal::NoFamilies),
-            ([a, b, ..], Some("PreferDualStack")) => Ok(Self::Prefer(*a, *b)),
-            ([a, b, ..], Some("RequireDualStack") | None) => Ok(Self::Require(*a, *b)),
-            ([a, ..], _) => Ok(Self::One(*a)),
+            ([], _) => None,
+            ([a, b, ..], Some("PreferDualStack")) => Some(Self::Prefer(*a, *b)),
+            ([a, b, ..], Some("RequireDualStack") | None) => Some(Self::Require(*a, *b)),
+            ([a, ..], _) => Some(Self::One(*a)),
         }
     }
 }
@@ -79,7 +82,7 @@ pub struct Request<'a> {
     /// Labels of the namespace.
     pub namespace_labels: &'a BTreeMap<String, String>,
     /// Labels of the Service.
-    pub labels: &'a BTreeMap<String, String>,
+    pub labels: &'a dyn Labels,
 }
 
 impl<'a> Request<'a> {
@@ -96,8 +99,8 @@ impl<'a> Request<'a> {
         service: &'a Service,
         namespace_labels: Option<&'a BTreeMap<String, String>>,
     ) -> Result<Self, Refusal> {
-        let families = Families::of(service)?;
-        let exact = exact(service)?;
+        let families = service.families.ok_or(Refusal::NoFamilies)?;
+        let exact = exact(service, families)?;
         let fits = exact.is_empty() || families.iter().all(|family| exact.of(family).is_some());
         if !fits
             || exact
@@ -113,21 +116,18 @@ impl<'a> Request<'a> {
             families,
             exact,
             pool: service.annotation(ADDRESS_POOL),
-            namespace: service.metadata.namespace.as_deref().unwrap_or_default(),
-            name: service.metadata.name.as_deref().unwrap_or_default(),
+            namespace: &service.key.namespace,
+            name: &service.key.name,
             namespace_labels: namespace_labels.unwrap_or(&super::pool::NO_LABELS),
-            labels: service.labels(),
+            labels: &service.labels,
         })
     }
 }
 
-fn exact(service: &Service) -> Result<Holding, Refusal> {
+fn exact(service: &Service, families: Families) -> Result<Holding, Refusal> {
     let annotation = service.annotation(LOAD_BALANCER_IPS);
-    let field = service
-        .spec
-        .load_balancer_ip
-        .as_deref()
-        .filter(|text| !text.is_empty());
+    let field = service.load_balancer_ip.as_deref();
+    let field = field.filter(|text| !text.is_empty());
     let (field, text) = match (annotation, field) {
         (Some(_), Some(_)) => return Err(Refusal::TwoRequests),
         (Some(text), None) => (LOAD_BALANCER_IPS, Some(text)),
@@ -142,7 +142,7 @@ fn exact(service: &Service) -> Result<Holding, Refusal> {
         })?;
         if exact.of(Family::of(address)).is_some() {
             return Err(Refusal::Families {
-                wanted: Families::of(service)?.iter().collect(),
+                wanted: families.iter().collect(),
             });
         }
         exact.push(address);

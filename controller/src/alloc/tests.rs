@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use portolan_api::ObjectKey;
 use portolan_api::crd::{IPAddressPoolSpec, ServiceAllocation};
 use portolan_api::selector::LabelSelector;
 use portolan_api::view::Service;
 use proptest::prelude::*;
 
 use super::*;
+use crate::model;
 
 fn mk_pool(name: &str, addresses: &[&str]) -> PoolRule {
     PoolRule {
@@ -54,7 +56,9 @@ fn single(annotations: &[(&str, &str)]) -> Service {
 /// Places and answers with the addresses as text, or the reason.
 fn place(allocator: &mut Allocator, id: u32, service: &Service) -> String {
     let labels = BTreeMap::new();
-    let request = match Request::of(ServiceId(id), service, Some(&labels)) {
+    let key = Arc::new(ObjectKey::of(service));
+    let service = model::Service::new(key, service.clone());
+    let request = match Request::of(ServiceId(id), &service, Some(&labels)) {
         Ok(request) => request,
         Err(refusal) => return refusal.reason().to_owned(),
     };

@@ -24,18 +24,17 @@ mod standing;
 mod tests;
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use portolan_api::ObjectKey;
 use portolan_api::compile::Kind;
 use portolan_api::condition::Verdict;
 use portolan_api::crd::SpeakerConfigSpec;
-use portolan_api::view::Service;
 
-use crate::alloc::{Allocator, Request, ServiceId, Sharing, Usage};
+use crate::alloc::{Allocator, Request, ServiceId, Usage};
 use crate::ledger::Ledger;
-use crate::model::{Dirty, Event, Model, Snapshot, Watch};
+use crate::model::{Dirty, Event, Model, Service, Snapshot, Watch};
 use crate::place::{Load, Placement};
 use crate::write::{Failure, Outcome, Target, Write};
 use contest::Contests;
@@ -263,21 +262,22 @@ impl Core {
             let Some(service) = &entry.service else {
                 continue;
             };
-            self.alloc.show(id, &vips(service));
+            self.alloc.show(id, &service.vips());
             if service.wants(self.class.as_deref()) {
-                let created = service.metadata.creation_timestamp.as_ref().map(|t| t.0);
-                ours.push((created, &entry.key, id, service));
+                ours.push((service.created, &entry.key, id, service));
                 let placement = placement::written(service);
-                self.load.add(&placement);
-                self.placements.insert(id, placement);
+                if !placement.is_empty() {
+                    self.load.add(&placement);
+                    self.placements.insert(id, placement);
+                }
             }
         }
         ours.sort_unstable_by(|a, b| (a.0, a.1).cmp(&(b.0, b.1)));
         for (_, key, id, service) in ours {
-            self.alloc.describe(id, Sharing::of(service));
+            self.alloc.describe(id, service.sharing.as_deref().cloned());
             if service::strange(&self.alloc, service).is_empty() {
                 // Whoever came too late hears of it when it is decided.
-                self.alloc.adopt(id, &key.namespace, &vips(service));
+                self.alloc.adopt(id, &key.namespace, &service.vips());
             }
         }
     }
@@ -299,9 +299,11 @@ impl Core {
         for id in &changed {
             let entry = self.model.services.get(*id);
             let service = entry.and_then(|entry| entry.service.as_deref());
-            self.alloc.show(*id, &service.map(vips).unwrap_or_default());
+            self.alloc
+                .show(*id, &service.map(Service::vips).unwrap_or_default());
             let ours = service.filter(|service| service.wants(self.class.as_deref()));
-            self.alloc.describe(*id, ours.and_then(Sharing::of));
+            let sharing = ours.and_then(|service| service.sharing.as_deref());
+            self.alloc.describe(*id, sharing.cloned());
         }
         changed.extend(self.contests.over(now));
         self.wait(changed);
@@ -311,8 +313,8 @@ impl Core {
         for id in services {
             let entry = self.model.services.get(id);
             let service = entry.and_then(|entry| entry.service.as_deref());
-            let created = service.and_then(|service| service.metadata.creation_timestamp.as_ref());
-            self.waiting.insert(id, created.map(|time| time.0));
+            let created = service.and_then(|service| service.created);
+            self.waiting.insert(id, created);
         }
     }
 
@@ -373,7 +375,7 @@ impl Core {
                 self.forget(id);
                 continue;
             };
-            let target = Target::Service(entry.key.clone());
+            let target = Target::Service(ObjectKey::clone(&entry.key));
             if !self.ledger.is_free(&target, moment.now) {
                 busy.push(id);
                 continue;
@@ -423,13 +425,4 @@ impl Core {
             Target::Config => {}
         }
     }
-}
-
-/// Addresses in the status that can be ours: a host name is somebody else's.
-fn vips(service: &Service) -> Vec<IpAddr> {
-    let entries = service.status.load_balancer.ingress.iter();
-    let addresses = entries.filter(|entry| entry.hostname.is_none());
-    addresses
-        .filter_map(|entry| entry.ip.as_deref()?.parse().ok())
-        .collect()
 }

@@ -8,11 +8,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use portolan_api::ObjectKey;
 use portolan_api::annotation::{ASSIGNED, L2_NODES, POOL};
 use portolan_api::condition::{self, Verdict};
-use portolan_api::view::{Ingress, Service};
+use portolan_api::view;
 use serde_json::{Map, Value, json};
 
-use super::vips;
 use crate::alloc::Holding;
+use crate::model::{Entry, Ingress, Service};
 use crate::write::{Body, Note, Target, Write};
 
 /// Reason for a Service that would take both families, and has one.
@@ -55,7 +55,7 @@ pub(super) fn texts(addresses: Holding) -> String {
 
 /// The patch that makes the Service say what is wanted; `None` when it says so already.
 pub(super) fn difference(
-    key: &ObjectKey,
+    entry: &Entry,
     service: &Service,
     wanted: &Wanted,
     wall: Timestamp,
@@ -64,17 +64,14 @@ pub(super) fn difference(
     let ingress = wanted
         .addresses
         .and_then(|addresses| ingress(service, addresses));
-    let conditions = conditions(&service.status.conditions, wanted.verdict.as_ref(), wall);
+    let conditions = conditions(&service.conditions(), wanted.verdict.as_ref(), wall);
     if annotations.is_empty() && ingress.is_none() && conditions.is_none() {
         return None;
     }
-    let told = notes(key, service, wanted, conditions.is_some());
+    let told = notes(entry, service, wanted, conditions.is_some());
     let mut metadata = Map::new();
     // A decision on a stale object must fail.
-    metadata.insert(
-        "resourceVersion".to_owned(),
-        json!(service.metadata.resource_version),
-    );
+    metadata.insert("resourceVersion".to_owned(), json!(entry.version()));
     if !annotations.is_empty() {
         metadata.insert("annotations".to_owned(), Value::Object(annotations));
     }
@@ -91,7 +88,7 @@ pub(super) fn difference(
         status.insert("conditions".to_owned(), json!(conditions));
     }
     Some(Write {
-        target: Target::Service(key.clone()),
+        target: Target::Service(ObjectKey::clone(&entry.key)),
         body: Body::Status(json!({ "metadata": metadata, "status": status })),
         notes: told,
     })
@@ -103,12 +100,7 @@ fn annotations(service: &Service, wanted: &Wanted) -> Map<String, Value> {
         return changes;
     };
     for (name, value) in [(POOL, pools), (L2_NODES, nodes)] {
-        let held = service
-            .metadata
-            .annotations
-            .as_ref()
-            .and_then(|a| a.get(name));
-        if held != value.as_ref() {
+        if service.annotated(name) != value.as_deref() {
             changes.insert(name.to_owned(), json!(value));
         }
     }
@@ -121,24 +113,19 @@ pub(super) fn shows(service: &Service, addresses: Holding) -> bool {
 }
 
 /// The new list of entries, if it differs. Entries with a host name are not ours and stay as they are.
-fn ingress(service: &Service, wanted: Holding) -> Option<Vec<Ingress>> {
-    let entries = &service.status.load_balancer.ingress;
-    let held = entries.iter().filter(|entry| entry.hostname.is_none());
-    let held: Vec<Option<IpAddr>> = held
-        .map(|entry| entry.ip.as_deref()?.parse().ok())
-        .collect();
+fn ingress(service: &Service, wanted: Holding) -> Option<Vec<view::Ingress>> {
+    let entries = service.ingress.iter();
+    let held = entries.clone().filter(|entry| entry.foreign().is_none());
+    let held: Vec<Option<IpAddr>> = held.map(Ingress::vip).collect();
     if held == wanted.iter().map(Some).collect::<Vec<_>>() {
         return None;
     }
-    let vip = |address: IpAddr| Ingress {
+    let vip = |address: IpAddr| view::Ingress {
         ip: Some(address.to_string()),
         hostname: None,
         ip_mode: Some("VIP".to_owned()),
     };
-    let foreign = entries
-        .iter()
-        .filter(|entry| entry.hostname.is_some())
-        .cloned();
+    let foreign = entries.filter_map(Ingress::foreign).cloned();
     Some(wanted.iter().map(vip).chain(foreign).collect())
 }
 
@@ -157,8 +144,8 @@ fn conditions(
 }
 
 /// What the user is told: each change once.
-fn notes(key: &ObjectKey, service: &Service, wanted: &Wanted, news: bool) -> Vec<Note> {
-    let before: Holding = vips(service).into_iter().collect();
+fn notes(entry: &Entry, service: &Service, wanted: &Wanted, news: bool) -> Vec<Note> {
+    let before: Holding = service.vips().into_iter().collect();
     let after = wanted.addresses.unwrap_or(before);
     let lost: Holding = before.iter().filter(|a| !after.contains(*a)).collect();
     let fresh: Holding = after.iter().filter(|a| !before.contains(*a)).collect();
@@ -192,9 +179,9 @@ fn notes(key: &ObjectKey, service: &Service, wanted: &Wanted, news: bool) -> Vec
     let regarding = ObjectReference {
         api_version: Some("v1".to_owned()),
         kind: Some("Service".to_owned()),
-        name: Some(key.name.clone()),
-        namespace: Some(key.namespace.clone()),
-        uid: service.metadata.uid.clone(),
+        name: Some(entry.key.name.clone()),
+        namespace: Some(entry.key.namespace.clone()),
+        uid: entry.uid().map(str::to_owned),
         ..ObjectReference::default()
     };
     let note = |(warning, reason, message)| Note {

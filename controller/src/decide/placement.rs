@@ -2,10 +2,11 @@
 
 use portolan_api::annotation::L2_NODES;
 use portolan_api::crd::L2Rule;
-use portolan_api::view::{Service, TrafficPolicy};
+use portolan_api::view::TrafficPolicy;
 
 use super::Core;
 use crate::alloc::ServiceId;
+use crate::model::Service;
 use crate::place::{self, Placement};
 
 /// The placement that stands in the annotation.
@@ -81,13 +82,13 @@ impl Core {
         let service = entry.service.as_deref()?;
         let covers = |rule: &&L2Rule| {
             let mut pools = addresses.iter().filter_map(|a| self.alloc.pool_of(a));
-            pools.any(|pool| rule.covers(pool, service.labels()))
+            pools.any(|pool| rule.covers(pool, &service.labels))
         };
         let rules: Vec<&L2Rule> = self.config.l2.iter().filter(covers).collect();
         if rules.is_empty() {
             return None;
         }
-        let local = service.spec.external_traffic_policy == TrafficPolicy::Local;
+        let local = service.external_traffic_policy == TrafficPolicy::Local;
         let endpoints = &self.model.endpoints;
         let served = if local {
             endpoints.on_any_node(&entry.key)

@@ -14,7 +14,7 @@ use portolan_api::annotation::POOL;
 use portolan_api::compile::{self, Kind};
 use portolan_api::crd::Retained;
 
-use super::{Core, Moment, vips};
+use super::{Core, Moment};
 
 /// Most addresses that are retained in one pool, because its status has to hold them; the oldest ones go first.
 const MOST: usize = 1000;
@@ -57,18 +57,18 @@ impl Retention {
 impl Core {
     /// Remembers the Services that went away, with what they held.
     pub(super) fn mourn(&mut self, now: Instant) {
-        for (id, key, service) in self.model.services.take_departed() {
+        for (id, service) in self.model.services.take_departed() {
             let decided: Vec<IpAddr> = self.alloc.holding(id).iter().collect();
             let written =
                 service.annotation(POOL).is_some() && service.wants(self.class.as_deref());
             let addresses = match (self.leading, written) {
                 (true, _) => decided,
-                (false, true) => vips(&service),
+                (false, true) => service.vips(),
                 (false, false) => continue,
             };
             self.retention.remember(Departed {
                 at: now,
-                key,
+                key: ObjectKey::clone(&service.key),
                 addresses,
             });
         }

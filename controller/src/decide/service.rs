@@ -4,15 +4,15 @@ use std::net::IpAddr;
 
 use portolan_api::annotation::{ASSIGNED, POOL};
 use portolan_api::condition::Verdict;
-use portolan_api::view::Service;
 
 use super::patch::{
     Annotations, PARTIALLY_ASSIGNED, STATUS_CONTESTED, USED_BY_NODE, Wanted, difference, shows,
     texts,
 };
 use super::standing::Lack;
-use super::{Core, Moment, vips};
+use super::{Core, Moment};
 use crate::alloc::{Allocator, Families, Holding, Refusal, Request, ServiceId};
+use crate::model::{Ingress, Service};
 use crate::write::Write;
 
 /// Addresses in the status that no pool has, of a Service that never had one from us: another load balancer gave them,
@@ -21,7 +21,7 @@ pub(super) fn strange(alloc: &Allocator, service: &Service) -> Vec<IpAddr> {
     if service.annotation(POOL).is_some() {
         return Vec::new();
     }
-    let mut shown = vips(service);
+    let mut shown = service.vips();
     shown.retain(|address| alloc.pool_of(*address).is_none());
     shown
 }
@@ -35,16 +35,16 @@ impl Core {
             return None;
         };
         let ours = service.wants(self.class.as_deref());
-        let key = entry.key.clone();
         let wanted = if ours {
             self.serve(id, moment)
         } else {
             self.let_go(id)
         }?;
-        let service = self.model.services.get(id)?.service.as_deref()?;
+        let entry = self.model.services.get(id)?;
+        let service = entry.service.as_deref()?;
         let landed = wanted.addresses.filter(|all| shows(service, *all));
         self.standings.land(id, landed);
-        difference(&key, service, &wanted, moment.wall)
+        difference(entry, service, &wanted, moment.wall)
     }
 
     /// What a Service of ours gets.
@@ -58,7 +58,7 @@ impl Core {
         if !strange.is_empty() {
             return Some(self.leave(id, &Refusal::Strange(strange)));
         }
-        let shown = vips(service);
+        let shown = service.vips();
         let mut notes = Vec::new();
         let landed = self.standings.landed(id);
         // What another program writes there is not ours to adopt.
@@ -76,8 +76,7 @@ impl Core {
         if landed.is_some_and(|landed| !shows(service, landed)) {
             self.alloc.follow_edit(id, request.as_ref().ok(), &shown);
             if !shows(service, self.alloc.holding(id)) {
-                let entries = service.status.load_balancer.ingress.iter();
-                let found: Vec<&str> = entries.filter_map(|entry| entry.ip.as_deref()).collect();
+                let found: Vec<String> = service.ingress.iter().filter_map(Ingress::text).collect();
                 self.contests.rewritten(id, &found.join(", "), moment.now);
             }
         }
@@ -135,8 +134,7 @@ impl Core {
         self.lack(id, Some(STATUS_CONTESTED), None);
         // Whoever rewrites the status may remove the condition as well: that is no reason to go on writing.
         let service = self.model.services.get(id)?.service.as_deref()?;
-        let mut conditions = service.status.conditions.iter();
-        let told = conditions.any(|c| c.type_ == ASSIGNED && c.message == message);
+        let told = service.told() == Some(&*message);
         (told || self.contests.may_tell(id)).then(|| Wanted {
             addresses: None,
             annotations: None,
@@ -149,11 +147,10 @@ impl Core {
     fn lack(&mut self, id: ServiceId, reason: Option<&'static str>, refusal: Option<Refusal>) {
         let entry = self.model.services.get(id);
         let service = entry.and_then(|entry| entry.service.as_deref());
-        let created = service.and_then(|service| service.metadata.creation_timestamp.as_ref());
         let lack = reason.map(|reason| Lack {
             reason,
             refusal,
-            created: created.map(|time| time.0),
+            created: service.and_then(|service| service.created),
         });
         self.standings.decide(id, lack);
     }
@@ -179,17 +176,12 @@ impl Core {
         self.contests.forget(id);
         self.unplace(id);
         let service = self.model.services.get(id)?.service.as_deref()?;
-        let marked = service.annotation(POOL).is_some()
-            || service
-                .status
-                .conditions
-                .iter()
-                .any(|c| c.type_ == ASSIGNED);
+        let marked = service.annotation(POOL).is_some() || service.told().is_some();
         if held.is_empty() && !marked {
             return None;
         }
         // Another load balancer may have written its own addresses before or since.
-        let shown = vips(service);
+        let shown = service.vips();
         let is_ours =
             |address: &IpAddr| held.contains(*address) || self.alloc.pool_of(*address).is_some();
         let theirs = shown.iter().copied().filter(|address| !is_ours(address));

@@ -39,14 +39,24 @@ impl Endpoints {
         self.of(service).flatten().any(|node| !node.is_empty())
     }
 
+    /// The one copy of the key of a Service that has slices.
+    pub(super) fn key(&self, service: &ObjectKey) -> Option<Arc<ObjectKey>> {
+        let (key, _) = self.by_service.get_key_value(service)?;
+        Some(Arc::clone(key))
+    }
+
     /// The nodes of each slice of the Service.
     fn of(&self, service: &ObjectKey) -> impl Iterator<Item = &[Arc<str>]> {
         let slices = self.by_service.get(service).into_iter().flatten();
         slices.map(|(_, nodes)| &**nodes)
     }
 
-    /// Takes in a slice. Returns the Service if its nodes changed.
-    pub(super) fn apply(&mut self, slice: &EndpointSlice) -> Option<ObjectKey> {
+    /// Takes in a slice; `known` is the key of its Service, if that is known. Returns the Service if its nodes changed.
+    pub(super) fn apply(
+        &mut self,
+        slice: &EndpointSlice,
+        known: Option<Arc<ObjectKey>>,
+    ) -> Option<ObjectKey> {
         let key = ObjectKey::of(slice);
         let Some(service) = slice.service() else {
             return self.delete(&key);
@@ -57,7 +67,8 @@ impl Endpoints {
             .map(|node| self.node(node))
             .collect();
         let held = self.by_service.get_key_value(&service);
-        let owner = held.map_or_else(|| Arc::new(service.clone()), |(held, _)| held.clone());
+        let owner = held.map(|(held, _)| held.clone()).or(known);
+        let owner = owner.unwrap_or_else(|| Arc::new(service.clone()));
         let held = self.owners.get_key_value(&key);
         let key = held.map_or_else(|| Arc::new(key), |(held, _)| held.clone());
         self.owners.insert(key.clone(), owner.clone());

@@ -10,6 +10,7 @@
 //! run ahead of its watches.
 
 mod endpoints;
+mod service;
 mod services;
 mod sources;
 mod speakers;
@@ -18,6 +19,7 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use k8s_openapi::api::coordination::v1::Lease;
@@ -27,10 +29,11 @@ use portolan_api::compile::{Kind, Sources};
 use portolan_api::crd::{
     BFDProfile, BGPAdvertisement, BGPPeer, Community, IPAddressPool, L2Advertisement, SpeakerConfig,
 };
-use portolan_api::view::{EndpointSlice, Namespace, Node, Service, ServiceCIDR};
+use portolan_api::view::{self, EndpointSlice, Namespace, Node, ServiceCIDR};
 use portolan_daemon::watch::{Change, Key};
 
 pub use endpoints::Endpoints;
+pub use service::{Ingress, Labels, Service};
 pub use services::{Entry, Services};
 pub use speakers::Speakers;
 
@@ -43,7 +46,7 @@ use crate::alloc::ServiceId;
     reason = "each variant is the change of the kind in its name"
 )]
 pub enum Event {
-    Service(Change<Service>),
+    Service(Change<view::Service>),
     Pool(Change<IPAddressPool>),
     L2(Change<L2Advertisement>),
     Bgp(Change<BGPAdvertisement>),
@@ -57,7 +60,7 @@ pub enum Event {
     Slice(Change<EndpointSlice>),
     Lease(Change<Lease>),
     /// A page of the Services that [`Snapshot::services`] completes.
-    Page(Vec<Service>),
+    Page(Vec<view::Service>),
 }
 
 /// The watches that must have reported everything before anything is decided.
@@ -170,7 +173,7 @@ impl<T> Listed<T> {
 )]
 pub struct Snapshot {
     /// Those that have not come as an [`Event::Page`] before.
-    pub services: Listed<Service>,
+    pub services: Listed<view::Service>,
     pub pools: Listed<Change<IPAddressPool>>,
     pub l2: Listed<Change<L2Advertisement>>,
     pub bgp: Listed<Change<BGPAdvertisement>>,
@@ -256,7 +259,7 @@ impl Model {
     }
 
     /// Takes in some of the Services of the reading before the rest of it. What they lack says nothing yet.
-    fn read(&mut self, page: Vec<Service>) {
+    fn read(&mut self, page: Vec<view::Service>) {
         // A page without a preparation is one of a reading that was given up.
         if let Some(buried) = &self.buried {
             self.services.read(page, buried);
@@ -264,9 +267,9 @@ impl Model {
     }
 
     /// Remembers what was deleted, as long as somebody reads.
-    fn bury(&mut self, uid: Option<String>) {
+    fn bury(&mut self, uid: Option<impl Into<String>>) {
         if let (Some(buried), Some(uid)) = (&mut self.buried, uid) {
-            buried.insert(uid);
+            buried.insert(uid.into());
         }
     }
 
@@ -293,10 +296,13 @@ impl Model {
         }
     }
 
-    fn service(&mut self, change: Change<Service>) -> Option<Watch> {
+    fn service(&mut self, change: Change<view::Service>) -> Option<Watch> {
         match change {
             Change::Apply(service) => {
-                let id = self.services.apply(service);
+                let key = ObjectKey::of(&service);
+                let shared = self.endpoints.key(&key);
+                let key = shared.unwrap_or_else(|| Arc::new(key));
+                let id = self.services.apply(key, service);
                 self.dirty.services.extend(id);
             }
             Change::Delete(key) => {
@@ -408,7 +414,11 @@ impl Model {
 
     fn slice(&mut self, change: Change<EndpointSlice>) -> Option<Watch> {
         let changed = match change {
-            Change::Apply(slice) => self.endpoints.apply(&slice),
+            Change::Apply(slice) => {
+                let service = slice.service();
+                let service = service.and_then(|service| self.services.key(&service));
+                self.endpoints.apply(&slice, service)
+            }
             Change::Delete(key) => self.endpoints.delete(&object_key(key)),
             Change::Unreadable(..) => None,
             Change::Synced => return Some(Watch::EndpointSlices),

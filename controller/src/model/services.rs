@@ -1,33 +1,33 @@
 //! Services by id: those that concern us with all that we read of them, the others as a stub.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
 use portolan_api::ObjectKey;
-use portolan_api::annotation::{ALLOW_SHARED_IP, L2_NODES, POOL};
-use portolan_api::view::Service;
+use portolan_api::annotation::{ASSIGNED, L2_NODES, POOL};
+use portolan_api::view;
 
-use super::{Listed, is_older, version};
+use super::{Listed, Service, is_older};
 use crate::alloc::ServiceId;
-use portolan_api::annotation::ASSIGNED;
 
 /// Services that are known.
 #[derive(Debug, Default)]
 pub struct Services {
-    ids: HashMap<ObjectKey, ServiceId>,
+    ids: HashMap<Arc<ObjectKey>, ServiceId>,
     entries: BTreeMap<ServiceId, Entry>,
     next: u32,
     /// Load balancers that went away since this was asked last.
-    departed: Vec<(ServiceId, ObjectKey, Box<Service>)>,
+    departed: Vec<(ServiceId, Box<Service>)>,
 }
 
 /// One Service.
 #[derive(Debug)]
 pub struct Entry {
     /// Namespace and name.
-    pub key: ObjectKey,
-    uid: Option<String>,
-    version: Option<u64>,
-    /// What we read of it; `None` for a Service that has nothing to do with load balancing.
+    pub key: Arc<ObjectKey>,
+    uid: Option<Box<str>>,
+    version: Version,
+    /// What is kept of it; `None` for a Service that has nothing to do with load balancing.
     pub service: Option<Box<Service>>,
     /// Read by a list that ran ahead of the watch: a deletion that the watch reports may be that of its predecessor.
     ahead: bool,
@@ -37,11 +37,62 @@ pub struct Entry {
     read: bool,
 }
 
+impl Entry {
+    /// The UID.
+    #[must_use]
+    pub fn uid(&self) -> Option<&str> {
+        self.uid.as_deref()
+    }
+
+    /// The `resourceVersion`, as the API server wrote it.
+    #[must_use]
+    pub fn version(&self) -> Option<String> {
+        match &self.version {
+            Version::Unknown => None,
+            Version::Number(number) => Some(number.to_string()),
+            Version::Text(text) => Some(text.to_string()),
+        }
+    }
+}
+
+/// A `resourceVersion`. It is written back as it was, and compared if it is a number, which it nearly always is.
+#[derive(Debug, PartialEq)]
+enum Version {
+    Unknown,
+    Number(u64),
+    Text(Box<str>),
+}
+
+impl Version {
+    fn of(service: &view::Service) -> Self {
+        let Some(text) = &service.metadata.resource_version else {
+            return Self::Unknown;
+        };
+        match text.parse::<u64>() {
+            Ok(number) if number.to_string() == *text => Self::Number(number),
+            _ => Self::Text(text.as_str().into()),
+        }
+    }
+
+    fn number(&self) -> Option<u64> {
+        match self {
+            Self::Number(number) => Some(*number),
+            Self::Unknown | Self::Text(_) => None,
+        }
+    }
+}
+
 impl Services {
     /// The current incarnation of that name.
     #[must_use]
     pub fn id(&self, key: &ObjectKey) -> Option<ServiceId> {
         self.ids.get(key).copied()
+    }
+
+    /// The one copy of the key of a Service.
+    pub(super) fn key(&self, key: &ObjectKey) -> Option<Arc<ObjectKey>> {
+        let (key, _) = self.ids.get_key_value(key)?;
+        Some(Arc::clone(key))
     }
 
     /// A Service, if it still exists.
@@ -63,27 +114,34 @@ impl Services {
     }
 
     /// Takes in a Service. Returns the ids that are concerned: its own, and that of a predecessor of the same name.
-    pub(super) fn apply(&mut self, service: Service) -> Vec<ServiceId> {
-        self.insert(service, false)
+    pub(super) fn apply(&mut self, key: Arc<ObjectKey>, service: view::Service) -> Vec<ServiceId> {
+        self.insert(key, service, false)
     }
 
-    fn insert(&mut self, service: Service, ahead: bool) -> Vec<ServiceId> {
-        let key = ObjectKey::of(&service);
-        let version = version(&service);
+    fn insert(
+        &mut self,
+        key: Arc<ObjectKey>,
+        service: view::Service,
+        ahead: bool,
+    ) -> Vec<ServiceId> {
+        let version = Version::of(&service);
         let mut concerned = Vec::new();
         let mut read = false;
         if let Some(&id) = self.ids.get(&key)
             && let Some(held) = self.entries.get_mut(&id)
         {
-            let same = held.uid == service.metadata.uid;
+            let same = held.uid() == service.metadata.uid.as_deref();
             held.ahead &= ahead || !same;
-            if is_older(version, held.version) {
+            if is_older(version.number(), held.version.number()) {
                 return Vec::new();
             }
             concerned.push(id);
             if same {
-                held.version = version;
-                held.service = relevant(service);
+                // The lists of the watch and of a new leader tell the same: nothing is gained by a fresh copy.
+                if version.number().is_none() || version != held.version {
+                    held.version = version;
+                    held.service = relevant(&held.key, service);
+                }
                 return concerned;
             }
             read = held.read;
@@ -94,12 +152,12 @@ impl Services {
         }
         let id = ServiceId(self.next);
         self.next = self.next.wrapping_add(1);
-        self.ids.insert(key.clone(), id);
+        self.ids.insert(Arc::clone(&key), id);
         let entry = Entry {
-            key,
-            uid: service.metadata.uid.clone(),
+            uid: service.metadata.uid.as_deref().map(Into::into),
             version,
-            service: relevant(service),
+            service: relevant(&key, service),
+            key,
             ahead,
             doubted: false,
             read,
@@ -111,7 +169,7 @@ impl Services {
 
     /// Removes a Service. Returns its id and UID, unless the deletion is that of a predecessor: a watch tells that an
     /// object is there before it tells that it is gone.
-    pub(super) fn delete(&mut self, key: &ObjectKey) -> Option<(ServiceId, Option<String>)> {
+    pub(super) fn delete(&mut self, key: &ObjectKey) -> Option<(ServiceId, Option<Box<str>>)> {
         let id = self.id(key)?;
         if self.get(id)?.ahead {
             return None;
@@ -141,14 +199,14 @@ impl Services {
     }
 
     /// Takes in a page of it.
-    pub(super) fn read(&mut self, page: Vec<Service>, buried: &HashSet<String>) {
+    pub(super) fn read(&mut self, page: Vec<view::Service>, buried: &HashSet<String>) {
         for service in page {
-            let key = ObjectKey::of(&service);
-            let uid = service.metadata.uid.as_ref();
+            let key = Arc::new(ObjectKey::of(&service));
+            let uid = service.metadata.uid.as_deref();
             if uid.is_none_or(|uid| !buried.contains(uid)) {
                 let known = self.id(&key).and_then(|id| self.get(id));
-                let ahead = known.is_none_or(|known| known.ahead || known.uid.as_ref() != uid);
-                self.insert(service, ahead);
+                let ahead = known.is_none_or(|known| known.ahead || known.uid() != uid);
+                self.insert(Arc::clone(&key), service, ahead);
             }
             let entry = self.id(&key).and_then(|id| self.entries.get_mut(&id));
             if let Some(entry) = entry {
@@ -158,9 +216,9 @@ impl Services {
     }
 
     /// The list is complete with these.
-    pub(super) fn refresh(&mut self, mut listed: Listed<Service>, buried: &HashSet<String>) {
+    pub(super) fn refresh(&mut self, mut listed: Listed<view::Service>, buried: &HashSet<String>) {
         self.read(std::mem::take(&mut listed.items), buried);
-        self.remove(|entry| !entry.read && listed.proves_gone(entry.version));
+        self.remove(|entry| !entry.read && listed.proves_gone(entry.version.number()));
     }
 
     fn remove(&mut self, gone: impl Fn(&Entry) -> bool) -> Vec<ServiceId> {
@@ -177,38 +235,23 @@ impl Services {
 
     fn bid_farewell(&mut self, id: ServiceId, entry: Entry) {
         if let Some(service) = entry.service {
-            self.departed.push((id, entry.key, service));
+            self.departed.push((id, service));
         }
     }
 
     /// Load balancers that went away since this was asked last, as they were.
-    pub fn take_departed(&mut self) -> Vec<(ServiceId, ObjectKey, Box<Service>)> {
+    pub fn take_departed(&mut self) -> Vec<(ServiceId, Box<Service>)> {
         std::mem::take(&mut self.departed)
     }
 }
 
 /// Keeps only Services that are load balancers or carry traces of one: a cluster has many more of the others.
-fn relevant(mut service: Service) -> Option<Box<Service>> {
+fn relevant(key: &Arc<ObjectKey>, service: view::Service) -> Option<Box<Service>> {
     let balancer = service.spec.kind.as_deref() == Some("LoadBalancer");
     let holds = !service.status.load_balancer.ingress.is_empty();
+    let mut conditions = service.status.conditions.iter();
     let traces = service.annotation(POOL).is_some()
         || service.annotation(L2_NODES).is_some()
-        || service
-            .status
-            .conditions
-            .iter()
-            .any(|c| c.type_ == ASSIGNED);
-    (balancer || holds || traces).then(|| {
-        // Matters only to Services that share an address.
-        if service.annotation(ALLOW_SHARED_IP).is_none() {
-            service.spec.selector.clear();
-        }
-        // Lists come out of the parser with room for four: with thousands of Services that is most of their memory.
-        service.spec.cluster_ips.shrink_to_fit();
-        service.spec.ip_families.shrink_to_fit();
-        service.spec.ports.shrink_to_fit();
-        service.status.load_balancer.ingress.shrink_to_fit();
-        service.status.conditions.shrink_to_fit();
-        Box::new(service)
-    })
+        || conditions.any(|c| c.type_ == ASSIGNED);
+    (balancer || holds || traces).then(|| Box::new(Service::new(Arc::clone(key), service)))
 }

@@ -1,7 +1,7 @@
 //! What counts as a change, and what a list that runs ahead of the watch may do.
 
 use portolan_api::crd::{IPAddressPoolSpec, IPAddressPoolStatus};
-use portolan_api::view::{Endpoint, Ingress};
+use portolan_api::view::{Endpoint, Ingress, Service};
 
 use super::*;
 

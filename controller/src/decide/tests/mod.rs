@@ -18,11 +18,13 @@ mod status;
 mod waking;
 mod world;
 
+use std::net::IpAddr;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use portolan_api::ObjectKey;
 use portolan_api::annotation::{ADDRESS_POOL, ALLOW_SHARED_IP, ASSIGNED, LOAD_BALANCER_IPS, POOL};
 use portolan_api::crd::{IPAddressPool, IPAddressPoolSpec, SpeakerConfig};
-use portolan_api::view::{Ingress, Namespace, Node, NodeAddress, TrafficPolicy};
+use portolan_api::view::{Ingress, Namespace, Node, NodeAddress, Service, TrafficPolicy};
 use portolan_daemon::watch::Change;
 
 use super::*;
