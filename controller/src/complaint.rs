@@ -68,7 +68,7 @@ impl Complaints {
     pub fn take(&mut self, target: &Target, failure: Option<&Failure>) -> Option<News> {
         match failure {
             None => self.standing.remove(target).map(|_| News::Works),
-            Some(Failure::Gone) => {
+            Some(Failure::Gone) if *target != Target::Config => {
                 self.standing.remove(target);
                 None
             }

@@ -76,7 +76,9 @@ impl Ledger {
             self.states
                 .retain(|_, state| !matches!(state, State::Rested { .. }));
         }
-        if failure.is_some_and(|f| *f != Failure::Gone) {
+        // What is gone is written no more; but the SpeakerConfig is, for ever: without its CRD it is always gone.
+        let rests = |f: &Failure| *f != Failure::Gone || *target == Target::Config;
+        if failure.is_some_and(rests) {
             let wait = Self::FIRST
                 .saturating_mul(1 << failures.min(10))
                 .min(Self::LAST);

@@ -22,6 +22,7 @@ use portolan_api::view::Service;
 use portolan_daemon::http::{self, Health};
 use portolan_daemon::watch::{watch, watch_guarded, watch_optional};
 use tokio::net::TcpListener;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch as state};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -31,7 +32,7 @@ use crate::leader::{Candidate, Leadership};
 use crate::metrics::{self, Metrics};
 use crate::model::{Event, Snapshot, Watch};
 use crate::snapshot::{self, SnapshotError};
-use crate::write::{self, OUTSTANDING, Outcome, Write, Writer};
+use crate::write::{self, Failure, OUTSTANDING, Outcome, Write, Writer};
 
 /// Events between the watches and the core. Each may carry an object of some kilobytes.
 const EVENTS: usize = 1024;
@@ -329,6 +330,13 @@ impl Shell {
             // The core never has more outstanding than the queue takes.
             if let Err(error) = self.writes.try_send(write) {
                 tracing::error!(%error, "the queue of writes is full: this is a defect");
+                let (TrySendError::Full(write) | TrySendError::Closed(write)) = error;
+                let why = Failure::Failed("the queue of writes is full".to_owned());
+                let outcome = Outcome {
+                    target: write.target,
+                    result: Err(why),
+                };
+                self.core.finish(outcome, now());
             }
         }
     }

@@ -36,12 +36,16 @@ impl Core {
         let held = self.model.config.as_ref();
         if held.is_some_and(|held| held.spec == self.config)
             || !self.ledger.is_free(&Target::Config, moment.now)
+            || self.ledger.room() == 0
         {
             return;
         }
         let mut object = SpeakerConfig::new(SPEAKER_CONFIG, self.config.clone());
         object.meta_mut().resource_version =
             held.and_then(|held| held.metadata.resource_version.clone());
+        if held.is_none() {
+            self.model.expect_config();
+        }
         self.ledger.begin(Target::Config);
         writes.push(Write {
             target: Target::Config,

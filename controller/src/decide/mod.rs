@@ -44,6 +44,8 @@ use standing::{Standings, Waiting};
 /// Time between a change of what is taken and the counters in the status of pools.
 const COUNTERS_DELAY: Duration = Duration::from_secs(1);
 
+/// Writes that Services leave for other objects.
+const FOR_OBJECTS: usize = 16;
 /// How often one decision follows what it has set free.
 const ROUNDS: usize = 4;
 
@@ -143,11 +145,17 @@ impl Core {
         self.ledger.end(&target, result.as_ref().err(), now);
         match result {
             Ok(event) => {
-                self.observe(event, now);
+                self.model.learn(event, now);
+                self.mourn(now);
                 self.landed(&target);
             }
             // Its deletion comes with the watch.
-            Err(Failure::Gone) => {}
+            Err(Failure::Gone) => {
+                if let Target::Service(key) = &target {
+                    self.model.miss(key);
+                    self.mourn(now);
+                }
+            }
             // Not the leader included: a term that was about to end may have been renewed since, and goes on.
             Err(_) => self.again(target),
         }
@@ -262,7 +270,7 @@ impl Core {
             let Some(service) = &entry.service else {
                 continue;
             };
-            self.alloc.show(id, &service.vips());
+            self.alloc.show(id, &service.shown());
             if service.wants(self.class.as_deref()) {
                 ours.push((service.created, &entry.key, id, service));
                 let placement = placement::written(service);
@@ -300,7 +308,7 @@ impl Core {
             let entry = self.model.services.get(*id);
             let service = entry.and_then(|entry| entry.service.as_deref());
             self.alloc
-                .show(*id, &service.map(Service::vips).unwrap_or_default());
+                .show(*id, &service.map(Service::shown).unwrap_or_default());
             let ours = service.filter(|service| service.wants(self.class.as_deref()));
             let sharing = ours.and_then(|service| service.sharing.as_deref());
             self.alloc.describe(*id, sharing.cloned());
@@ -328,7 +336,7 @@ impl Core {
                 woken = self.helped();
             }
             woken.extend(self.alloc.take_disturbed());
-            if woken.is_empty() || self.ledger.room() == 0 {
+            if woken.is_empty() || self.ledger.room() <= FOR_OBJECTS {
                 self.wait(woken);
                 self.soon = self.contests.deadline(moment.now);
                 return;
@@ -368,7 +376,8 @@ impl Core {
 
     fn settle_waiting(&mut self, moment: Moment, writes: &mut Vec<Write>) {
         let mut busy = Vec::new();
-        while self.ledger.room() > 0
+        // A burst of Services must not hold up what is said of pools, and the record of what is retained.
+        while self.ledger.room() > FOR_OBJECTS
             && let Some(id) = self.waiting.pop()
         {
             let Some(entry) = self.model.services.get(id) else {

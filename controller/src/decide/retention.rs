@@ -92,6 +92,23 @@ impl Core {
             self.alloc.retain(*address, &key.namespace, &key.name);
         }
         self.review_retention();
+        self.drop_what_came_back();
+    }
+
+    /// What a stand-by remembers may be long over: the Service is there again, or another one has its address.
+    fn drop_what_came_back(&mut self) {
+        let Self {
+            retention,
+            model,
+            alloc,
+            ..
+        } = self;
+        retention.departed.retain_mut(|departed| {
+            departed
+                .addresses
+                .retain(|address| alloc.owners(*address).next().is_none());
+            model.services.id(&departed.key).is_none() && !departed.addresses.is_empty()
+        });
     }
 
     /// Retains what departed Services held, and ends what is over.

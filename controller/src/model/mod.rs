@@ -203,6 +203,10 @@ pub struct Model {
     /// What changed.
     pub dirty: Dirty,
     synced: BTreeSet<Watch>,
+    /// The SpeakerConfig was deleted since we began to create it.
+    config_gone: bool,
+    /// User objects that a list told of before the watch did, or otherwise than it; and whether a list of the watch lacked it.
+    ahead: BTreeMap<(Kind, String), bool>,
     /// UIDs of what was deleted since a reading of the cluster began: the reading may still have it. `None` while nobody
     /// reads.
     buried: Option<HashSet<String>>,
@@ -244,6 +248,45 @@ impl Model {
             }
         }?;
         self.synced.insert(watch).then_some(watch)
+    }
+
+    /// Takes in what the API server answered to a write of ours. That says how the object is, and not that it still is: what
+    /// the watch has told to be gone since does not come back, and what it has not told of yet stays in doubt.
+    pub fn learn(&mut self, event: Event, now: Instant) {
+        match event {
+            Event::Service(Change::Apply(service)) => {
+                let id = self.services.update(service);
+                self.dirty.services.extend(id);
+            }
+            Event::Pool(change) => self.learn_source(change, Kind::Pool, |s| &mut s.pools),
+            Event::L2(change) => self.learn_source(change, Kind::L2, |s| &mut s.l2),
+            Event::Bgp(change) => self.learn_source(change, Kind::Bgp, |s| &mut s.bgp),
+            Event::Peer(change) => self.learn_source(change, Kind::Peer, |s| &mut s.peers),
+            Event::BfdProfile(change) => {
+                self.learn_source(change, Kind::BfdProfile, |s| &mut s.bfd_profiles);
+            }
+            Event::Community(change) => {
+                self.learn_source(change, Kind::Community, |s| &mut s.communities);
+            }
+            Event::Config(Change::Apply(object)) => {
+                let same = |held: &SpeakerConfig| held.metadata.uid == object.metadata.uid;
+                if self.config.as_ref().map_or(!self.config_gone, same) {
+                    self.apply(Event::Config(Change::Apply(object)), now);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The API server answered that a Service does not exist. Usually the watch tells so as well; of one that only a list has
+    /// told of it never may.
+    pub fn miss(&mut self, key: &ObjectKey) {
+        self.dirty.services.extend(self.services.miss(key));
+    }
+
+    /// The SpeakerConfig is going to be created.
+    pub fn expect_config(&mut self) {
+        self.config_gone = false;
     }
 
     /// Whether every watch has reported everything once.
@@ -350,6 +393,7 @@ impl Model {
             }
             Change::Delete((_, name)) if name == portolan_api::SPEAKER_CONFIG => {
                 self.config = None;
+                self.config_gone = true;
                 self.dirty.config = true;
             }
             Change::Delete(_) | Change::Unreadable(..) => {}

@@ -90,6 +90,12 @@ impl Service {
         self.ingress.iter().filter_map(Ingress::vip).collect()
     }
 
+    /// All addresses in the status, those beside a host name included: they are taken, whoever gave them.
+    #[must_use]
+    pub fn shown(&self) -> Vec<IpAddr> {
+        self.ingress.iter().filter_map(Ingress::address).collect()
+    }
+
     /// The value of one of our annotations, if it is there and not empty.
     #[must_use]
     pub fn annotation(&self, name: &str) -> Option<&str> {
@@ -155,6 +161,15 @@ impl Ingress {
         match self {
             Self::Vip(address) => Some(*address),
             Self::Other(_) => None,
+        }
+    }
+
+    /// The address, whosever it is.
+    #[must_use]
+    pub fn address(&self) -> Option<IpAddr> {
+        match self {
+            Self::Vip(address) => Some(*address),
+            Self::Other(entry) => entry.ip.as_deref()?.parse().ok(),
         }
     }
 

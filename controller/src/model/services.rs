@@ -118,6 +118,24 @@ impl Services {
         self.insert(key, service, false)
     }
 
+    /// Takes in what the API server answered to a write. Returns the id, if the Service is still there.
+    pub(super) fn update(&mut self, service: view::Service) -> Vec<ServiceId> {
+        let known = self
+            .id(&ObjectKey::of(&service))
+            .and_then(|id| self.get(id));
+        let same = known.filter(|known| known.uid() == service.metadata.uid.as_deref());
+        match same.map(|known| Arc::clone(&known.key)) {
+            // Whether the watch has told of it is as open as before.
+            Some(key) => self.insert(key, service, true),
+            None => Vec::new(),
+        }
+    }
+
+    /// Removes a Service that the API server does not have, if only a list has told of it.
+    pub(super) fn miss(&mut self, key: &ObjectKey) -> Vec<ServiceId> {
+        self.remove(|entry| entry.ahead && *entry.key == *key)
+    }
+
     fn insert(
         &mut self,
         key: Arc<ObjectKey>,

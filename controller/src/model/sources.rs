@@ -21,6 +21,7 @@ impl Model {
         match change {
             Change::Apply(object) => {
                 let name = object.meta().name.clone().unwrap_or_default();
+                self.ahead.remove(&(kind, name.clone()));
                 let held = table(&mut self.sources);
                 let before = held.get(&name);
                 if before.is_some_and(|before| is_older(version(&object), version(before))) {
@@ -32,6 +33,8 @@ impl Model {
                 self.dirty.config |= self.sources.unreadable.remove(&(kind, name.clone()));
                 self.dirty.objects.insert((kind, name));
             }
+            // A watch tells that an object is there before it tells that it is gone: this is its predecessor.
+            Change::Delete((_, name)) if self.ahead.contains_key(&(kind, name.clone())) => {}
             Change::Delete((_, name)) => {
                 let held = table(&mut self.sources).remove(&name);
                 self.bury(held.and_then(|held| held.meta().uid.clone()));
@@ -43,9 +46,52 @@ impl Model {
                 self.sources.unreadable.insert((kind, name));
                 self.dirty.config = true;
             }
-            Change::Synced => return Some(watch_of(kind)),
+            Change::Synced => {
+                self.confirm_sources(kind, table);
+                return Some(watch_of(kind));
+            }
         }
         None
+    }
+
+    /// The watch has listed everything. What it has not told of in two lists is gone; one alone may be older than the list
+    /// that knew it.
+    fn confirm_sources<K: Source>(
+        &mut self,
+        kind: Kind,
+        table: impl FnOnce(&mut Sources) -> &mut BTreeMap<String, K>,
+    ) {
+        let held = table(&mut self.sources);
+        let mut gone = false;
+        self.ahead.retain(|(of, name), doubted| {
+            let doubt = *of == kind && *doubted;
+            if doubt {
+                gone |= held.remove(name).is_some();
+            }
+            *doubted |= *of == kind;
+            !doubt
+        });
+        self.dirty.config |= gone;
+    }
+
+    /// Takes in what the API server answered to a write, see [`Model::learn`].
+    pub(super) fn learn_source<K: Source>(
+        &mut self,
+        change: Change<K>,
+        kind: Kind,
+        table: impl Fn(&mut Sources) -> &mut BTreeMap<String, K>,
+    ) {
+        let Change::Apply(object) = &change else {
+            return;
+        };
+        let name = object.meta().name.clone().unwrap_or_default();
+        let held = table(&mut self.sources).get(&name);
+        if held.is_none_or(|held| held.meta().uid != object.meta().uid) {
+            return;
+        }
+        let doubt = self.ahead.get(&(kind, name.clone())).copied();
+        self.source(change, kind, table);
+        self.ahead.extend(doubt.map(|doubt| ((kind, name), doubt)));
     }
 
     pub(super) fn refresh_sources<K: Source>(
@@ -71,8 +117,15 @@ impl Model {
                 _ => None,
             };
             if uid.is_none_or(|uid| !buried.contains(uid)) {
-                names.insert(name);
+                let held = table(&mut self.sources).get(&name);
+                let same = held.is_some_and(|held| held.meta().uid.as_ref() == uid);
+                let doubt = self.ahead.get(&(kind, name.clone())).copied();
+                let doubt = doubt.or((!same).then_some(false));
                 self.source(change, kind, &table);
+                let doubt = doubt.filter(|_| table(&mut self.sources).contains_key(&name));
+                self.ahead
+                    .extend(doubt.map(|doubt| ((kind, name.clone()), doubt)));
+                names.insert(name);
             }
         }
         let held = table(&mut self.sources);

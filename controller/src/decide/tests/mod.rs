@@ -7,6 +7,7 @@ mod history;
 mod life;
 mod node_addresses;
 mod order;
+mod outcomes;
 mod placement;
 mod pools;
 mod quota;
