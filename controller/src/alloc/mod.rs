@@ -233,7 +233,7 @@ impl Allocator {
         };
         for address in before.iter().flat_map(Shown::as_slice) {
             self.loosen(*address, |claim| {
-                claim.shown = claim.shown.saturating_sub(1)
+                claim.shown = claim.shown.saturating_sub(1);
             });
         }
     }
