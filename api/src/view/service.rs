@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use k8s_openapi::api::core::v1::PortStatus;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 use kube::Resource;
 use serde::{Deserialize, Serialize};
@@ -80,7 +81,7 @@ pub struct ServiceStatus {
 }
 
 /// Addresses of a Service.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct LoadBalancerStatus {
     /// The entries, in the order in which they were written.
@@ -88,7 +89,7 @@ pub struct LoadBalancerStatus {
 }
 
 /// One address, or one host name, of a Service.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Ingress {
     /// The address.
@@ -100,6 +101,9 @@ pub struct Ingress {
     /// `VIP` or `Proxy`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ip_mode: Option<String>,
+    /// What whoever wrote the entry says of ports: never ours.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<PortStatus>,
 }
 
 impl Service {

@@ -124,6 +124,7 @@ fn ingress(service: &Service, wanted: Holding) -> Option<Vec<view::Ingress>> {
         ip: Some(address.to_string()),
         hostname: None,
         ip_mode: Some("VIP".to_owned()),
+        ports: Vec::new(),
     };
     let foreign = entries.filter_map(Ingress::foreign).cloned();
     Some(wanted.iter().map(vip).chain(foreign).collect())

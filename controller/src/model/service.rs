@@ -146,7 +146,7 @@ impl selector::Labels for Labels {
 }
 
 /// One entry of the status.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Ingress {
     /// An address without a host name: ours, or one that could be.
     Vip(IpAddr),

@@ -18,6 +18,31 @@ fn a_host_name_in_the_status_stays() {
 }
 
 #[test]
+fn what_others_wrote_into_the_status_is_written_back_word_by_word() {
+    let mut world = mk_world(&[("p", "10.0.0.0/24")]);
+    let theirs = serde_json::json!({
+        "hostname": "web.example", "ip": "192.0.2.1", "ipMode": "Proxy",
+        "ports": [{ "port": 80, "protocol": "TCP", "error": "NoBackend" }],
+    });
+    let ready = serde_json::json!({
+        "type": "example.com/Ready", "status": "Unknown", "reason": "Waiting", "message": "words",
+        "lastTransitionTime": "2026-03-04T05:06:07Z", "observedGeneration": 3,
+    });
+    world.edit("web", |service| {
+        let status = &mut service.status;
+        status.load_balancer.ingress = vec![serde_json::from_value(theirs.clone()).unwrap()];
+        status.conditions = vec![serde_json::from_value(ready.clone()).unwrap()];
+    });
+    world.settle();
+    let status = serde_json::json!(world.service("web").status);
+    let entries = &status["loadBalancer"]["ingress"];
+    assert_eq!(entries[0]["ip"], "10.0.0.0");
+    assert_eq!(entries[1], theirs);
+    assert_eq!(status["conditions"][0], ready);
+    assert_eq!(status["conditions"][1]["type"], ASSIGNED);
+}
+
+#[test]
 fn an_edit_of_the_status_by_hand_is_followed_when_lawful_and_undone_when_not() {
     let mut world = mk_world(&[("p", "10.0.0.0/24")]);
     world.create("web");
