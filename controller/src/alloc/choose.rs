@@ -87,48 +87,61 @@ impl Allocator {
         address: IpAddr,
         exchange: Exchange,
     ) -> Option<Refusal> {
-        let claim = self.claims.get(&address);
+        let (namespace, name) = (request.namespace, request.name);
+        if let Some(refusal) = self.barrier(namespace, name, pool, address, exchange) {
+            return Some(refusal);
+        }
+        let claim = self.claims.get(&address)?;
+        let service = request.holder;
+        let sharing = self.sharing.get(&service);
+        let across = pool.across_namespaces;
+        if let Some((collision, holder)) = claim.owners.collision(service, sharing, across) {
+            return Some(match (collision, sharing) {
+                (Collision::Key, None) => Refusal::Taken { address, holder },
+                (collision, _) => Refusal::Sharing {
+                    address,
+                    holder,
+                    collision,
+                },
+            });
+        }
+        let rival = || self.demands.rival(address, service);
+        let holder = self.stranger(address, service);
+        let holder = holder.or_else(|| rival().filter(|_| claim.promised));
+        holder.map(|holder| Refusal::Taken { address, holder })
+    }
+
+    /// Why a Service of this name can not have an address, whoever has it.
+    pub(super) fn barrier(
+        &self,
+        namespace: &str,
+        name: &str,
+        pool: &Pool,
+        address: IpAddr,
+        exchange: Exchange,
+    ) -> Option<Refusal> {
         if let Some(node) = self.nodes.get(&address) {
             let node = node.to_string();
             return Some(Refusal::NodeAddress { address, node });
         }
+        let claim = self.claims.get(&address);
         let kept = claim.is_some_and(|claim| claim.keepers > 0);
-        if kept && !self.kept.holds(address, request.namespace, request.name) {
+        if kept && !self.kept.holds(address, namespace, name) {
             let keeper = self.kept.keeper(address).unwrap_or_default();
             return Some(Refusal::Reserved { address, keeper });
         }
-        if let Some(limit) = self.over_quota(request, pool, address, exchange) {
-            return Some(Refusal::Quota {
-                pool: pool.name.clone(),
-                family: Family::of(address),
-                limit,
-            });
-        }
-        if let Some(claim) = claim {
-            let service = request.holder;
-            let sharing = self.sharing.get(&service);
-            let across = pool.across_namespaces;
-            if let Some((collision, holder)) = claim.owners.collision(service, sharing, across) {
-                return Some(match (collision, sharing) {
-                    (Collision::Key, None) => Refusal::Taken { address, holder },
-                    (collision, _) => Refusal::Sharing {
-                        address,
-                        holder,
-                        collision,
-                    },
-                });
-            }
-            if let Some(holder) = self.stranger(address, claim, service) {
-                return Some(Refusal::Taken { address, holder });
-            }
-        }
-        None
+        let limit = self.over_quota(namespace, pool, address, exchange)?;
+        Some(Refusal::Quota {
+            pool: pool.name.clone(),
+            family: Family::of(address),
+            limit,
+        })
     }
 
     /// The limit of the pool, if the namespace would have more addresses of it than it may.
     fn over_quota(
         &self,
-        request: &Request<'_>,
+        namespace: &str,
         pool: &Pool,
         address: IpAddr,
         mut exchange: Exchange,
@@ -136,7 +149,7 @@ impl Allocator {
         let quota = pool.quota.as_ref()?;
         let here = |address| self.pool_of(address) == Some(&pool.name);
         exchange.joins = exchange.joins.filter(here);
-        (!quota.admits(request.namespace, address, exchange)).then_some(quota.limit)
+        (!quota.admits(namespace, address, exchange)).then_some(quota.limit)
     }
 
     /// Any addresses for the families that are missing.
@@ -294,7 +307,7 @@ impl Allocator {
         let address = free.ok_or(Some(Dry::Exhausted))?;
         let limit = self
             .pool(id)
-            .and_then(|pool| self.over_quota(request, pool, address, exchange));
+            .and_then(|pool| self.over_quota(request.namespace, pool, address, exchange));
         limit.map_or(Ok(address), |limit| Err(Some(Dry::Quota(limit))))
     }
 

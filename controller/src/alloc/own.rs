@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 use portolan_api::range::Family;
 
-use super::claim::Claim;
 use super::quota::Exchange;
-use super::{Allocator, Given, Holding, Request, ServiceId, Sharing, quota};
+use super::{Allocator, Given, Holding, Provisional, Request, ServiceId, Sharing, quota};
 
 impl Allocator {
     /// Says how a Service shares now. What it holds together with others it gives up if that is not lawful any more: the one
     /// that changes leaves. Alone on an address it may change as it likes.
     pub fn describe(&mut self, service: ServiceId, sharing: Option<Sharing>) {
+        // It has changed: what it asks for is known when it is placed again.
+        self.demands.withdraw(service);
         if self.sharing.get(&service) == sharing.as_ref() {
             return;
         }
@@ -62,7 +63,7 @@ impl Allocator {
                 self.join(service, address, &namespace);
             }
         }
-        self.hold(service, holding, &namespace, false);
+        self.hold(service, holding, &namespace, Provisional::default());
         conflicts
     }
 
@@ -108,7 +109,7 @@ impl Allocator {
         let swap = |one| if Some(one) == old { new } else { one };
         let mut now: Holding = held.iter().map(swap).collect();
         now.push(new);
-        self.hold(service, now, &namespace, false);
+        self.hold(service, now, &namespace, Provisional::default());
     }
 
     /// Who stands in the way of a Service that shows or holds the address. Only ports and keys count: no namespace or quota
@@ -120,24 +121,30 @@ impl Allocator {
         collision.map(|(_, holder)| holder)
     }
 
-    /// A Service whose status shows the address although it is not, or not any more, given to it.
-    pub(super) fn stranger(
+    /// The first of [`Self::strangers`].
+    pub(super) fn stranger(&self, address: IpAddr, service: ServiceId) -> Option<ServiceId> {
+        self.strangers(address, service).min()
+    }
+
+    /// Services whose status shows the address although it is not, or not any more, given to them.
+    pub(super) fn strangers(
         &self,
         address: IpAddr,
-        claim: &Claim,
         service: ServiceId,
-    ) -> Option<ServiceId> {
+    ) -> impl Iterator<Item = ServiceId> + '_ {
         let shows = |id: ServiceId| self.shown.get(&id).is_some_and(|a| a.contains(&address));
-        let known = claim.owners.iter().filter(|owner| *owner != service);
-        let known = known.filter(|owner| shows(*owner)).count() + usize::from(shows(service));
-        if usize::try_from(claim.shown) == Ok(known) {
-            return None;
-        }
-        // Rare, and only a refusal pays for the search.
-        let strangers = self.shown.iter().filter(|(id, addresses)| {
-            **id != service && addresses.contains(&address) && !claim.owners.contains(**id)
+        let claim = self.claims.get(&address).filter(|claim| {
+            let known = claim.owners.iter().filter(|owner| *owner != service);
+            let known = known.filter(|owner| shows(*owner)).count() + usize::from(shows(service));
+            usize::try_from(claim.shown) != Ok(known)
         });
-        strangers.map(|(id, _)| *id).min()
+        // Rare, and only a refusal pays for the search.
+        claim.into_iter().flat_map(move |claim| {
+            let strangers = self.shown.iter().filter(move |(id, addresses)| {
+                **id != service && addresses.contains(&address) && !claim.owners.contains(**id)
+            });
+            strangers.map(|(id, _)| *id)
+        })
     }
 
     /// Adds a Service to the owners of an address.
@@ -147,9 +154,15 @@ impl Allocator {
             let shared = self.by_key.entry(sharing.key.clone()).or_default();
             shared.insert(address);
         }
+        let mut promised = false;
         self.tighten(address, |claim| {
             claim.owners.add(service, namespace, sharing.as_ref());
+            promised = std::mem::take(&mut claim.promised);
         });
+        if promised {
+            self.demands.fulfil(address);
+            self.freed = true;
+        }
         self.charge(address, namespace);
     }
 
@@ -183,7 +196,7 @@ impl Allocator {
         service: ServiceId,
         addresses: Holding,
         namespace: &Arc<str>,
-        provisional: bool,
+        provisional: Provisional,
     ) {
         if addresses.is_empty() {
             self.decided.remove(&service);
@@ -198,7 +211,19 @@ impl Allocator {
             namespace: Arc::clone(namespace),
             provisional,
         };
-        self.decided.insert(service, given);
+        let before = self.decided.insert(service, given);
+        // It wants again what it only kept: whoever relied on getting that has to look again.
+        let settles = |address| {
+            let loose = before
+                .as_ref()
+                .is_some_and(|b| b.provisional.contains(address));
+            loose
+                && !provisional.contains(address)
+                && self.demands.waiting(address).next().is_some()
+        };
+        if addresses.iter().any(settles) {
+            self.freed = true;
+        }
     }
 
     /// Counts an address against the quota of the namespace.

@@ -3,6 +3,7 @@
 mod class;
 mod conditions;
 mod dual_stack;
+mod giving_way;
 mod history;
 mod life;
 mod node_addresses;
