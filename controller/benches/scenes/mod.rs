@@ -108,7 +108,7 @@ pub(crate) fn adopt(rules: &[PoolRule], held: &[Vec<IpAddr>], family: Family) ->
     let mut allocator = Allocator::new(rules);
     for (id, vips) in (0..).zip(held) {
         allocator.show(ServiceId(id), vips);
-        allocator.adopt(ServiceId(id), "shop", vips);
+        allocator.adopt(ServiceId(id), "shop", None, vips);
     }
     let count = u32::try_from(held.len()).unwrap_or(u32::MAX);
     place(&mut allocator, 0..count, family);

@@ -309,15 +309,14 @@ impl Allocator {
         }
     }
 
-    /// What a Service keeps whose request can not be understood: everything that a pool still gives out.
-    pub fn keep(&mut self, service: ServiceId) -> Holding {
+    /// What a Service keeps whose request can not be understood: everything that it may have by what is known of it, see
+    /// [`Request::known`].
+    pub fn keep(&mut self, known: &Request<'_>) -> Holding {
+        let service = known.holder;
         self.demands.withdraw(service);
         self.break_promises(service, Holding::default());
         let held = self.holding(service);
-        let kept = held.filter(|address| {
-            self.pool_with(address)
-                .is_some_and(|(pool, _)| pool.usable(address))
-        });
+        let kept = held.filter(|address| self.permits(known, address));
         for address in held.iter().filter(|address| !kept.contains(*address)) {
             self.leave(service, address);
         }

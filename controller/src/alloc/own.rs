@@ -41,24 +41,30 @@ impl Allocator {
         self.hold(service, kept, &given.namespace, given.provisional);
     }
 
-    /// Makes a Service of the namespace the owner of the addresses that its status shows. Of several Services that show the
-    /// same address, and can not share it, the first to be adopted has it. Returns what it can not have, with the owner.
+    /// A term begins: makes a Service of the namespace the owner of the addresses that its status shows. Of several Services
+    /// that show the same address, and can not share it, the first to be adopted has it. Of several addresses of one family
+    /// the first that the Service may have by its request, if that can be read, or else the first. Returns what it can not
+    /// have, with the owner.
     pub fn adopt(
         &mut self,
         service: ServiceId,
         namespace: &str,
+        request: Option<&Request<'_>>,
         shown: &[IpAddr],
     ) -> Vec<(IpAddr, ServiceId)> {
-        let mut conflicts = Vec::new();
         let namespace = self.intern(namespace);
         let mut holding = self.holding(service);
-        for &address in shown {
-            if holding.contains(address) || self.pool_with(address).is_none() {
-                continue;
-            }
-            if let Some(owner) = self.collision(service, address) {
-                conflicts.push((address, owner));
-            } else if holding.of(Family::of(address)).is_none() {
+        let conflicts = self.conflicts(service, shown);
+        let open: Vec<IpAddr> = shown
+            .iter()
+            .copied()
+            .filter(|one| self.pool_with(*one).is_some() && self.collision(service, *one).is_none())
+            .collect();
+        for family in families(shown) {
+            let of_family = || open.iter().copied().filter(|a| Family::of(*a) == family);
+            let lawful = |one: &IpAddr| request.is_none_or(|request| self.permits(request, *one));
+            let first = of_family().find(lawful).or_else(|| of_family().next());
+            if let Some(address) = first.filter(|_| holding.of(family).is_none()) {
                 holding.push(address);
                 self.join(service, address, &namespace);
             }
@@ -67,16 +73,34 @@ impl Allocator {
         conflicts
     }
 
+    /// The status of a Service that holds nothing shows addresses that we did not give: they become its own as far as it
+    /// could have been given them. `peer` says whether another Service that shows the same is undecided like this one.
+    /// Returns what others have, with the owner.
+    pub fn take_over(
+        &mut self,
+        request: &Request<'_>,
+        shown: &[IpAddr],
+        peer: impl Fn(ServiceId) -> bool,
+    ) -> Vec<(IpAddr, ServiceId)> {
+        let conflicts = self.conflicts(request.holder, shown);
+        self.follow(request, shown, peer);
+        conflicts
+    }
+
     /// Somebody edited the status of a Service by hand: what it shows now instead of what the Service holds becomes its
     /// own, if it could have been given that.
-    pub fn follow_edit(
+    pub fn follow_edit(&mut self, request: &Request<'_>, shown: &[IpAddr]) {
+        self.follow(request, shown, |_| false);
+    }
+
+    fn follow(
         &mut self,
-        service: ServiceId,
-        request: Option<&Request<'_>>,
+        request: &Request<'_>,
         shown: &[IpAddr],
+        peer: impl Fn(ServiceId) -> bool,
     ) {
-        let Some(request) = request else { return };
-        for family in [Family::V4, Family::V6] {
+        let service = request.holder;
+        for family in families(shown) {
             let held = self.holding(service).of(family);
             let mut others = shown.iter().copied().filter(|a| Family::of(*a) == family);
             if held.is_some_and(|held| shown.contains(&held)) {
@@ -86,17 +110,52 @@ impl Allocator {
                 leaves: held.into_iter().collect(),
                 joins: self.holding(service).filter(|one| Some(one) != held),
             };
-            let lawful = |address: &IpAddr| {
-                self.permits(request, *address)
-                    && self.pool_with(*address).is_some_and(|(pool, _)| {
-                        request.accepts(*address, &pool.name)
-                            && self.obstacle(request, pool, *address, exchange).is_none()
-                    })
-            };
+            let lawful = |address: &IpAddr| self.could_have(request, *address, exchange, &peer);
             if let Some(address) = others.find(lawful) {
                 self.exchange(service, held, address, request.namespace);
             }
         }
+    }
+
+    /// Whether a Service could be given an address, but for peers whose status shows it too.
+    fn could_have(
+        &self,
+        request: &Request<'_>,
+        address: IpAddr,
+        exchange: Exchange,
+        peer: impl Fn(ServiceId) -> bool,
+    ) -> bool {
+        let service = request.holder;
+        let Some((pool, _)) = self.pool_with(address) else {
+            return false;
+        };
+        let (namespace, name) = (request.namespace, request.name);
+        let sharing = self.sharing.get(&service);
+        let across = pool.across_namespaces;
+        let collision = self
+            .claims
+            .get(&address)
+            .and_then(|claim| claim.owners.collision(service, sharing, across));
+        self.permits(request, address)
+            && request.accepts(address, &pool.name)
+            && collision.is_none()
+            && self
+                .barrier(namespace, name, pool, address, exchange)
+                .is_none()
+            && self.demands.rival(address, service).is_none()
+            && self
+                .strangers(address, service)
+                .all(|one| self.holding(one).is_empty() && peer(one))
+    }
+
+    /// What a status shows that others have, with the owner.
+    fn conflicts(&self, service: ServiceId, shown: &[IpAddr]) -> Vec<(IpAddr, ServiceId)> {
+        let held = self.holding(service);
+        let foreign = shown.iter().copied().filter(|one| !held.contains(*one));
+        let in_pools = foreign.filter(|one| self.pool_with(*one).is_some());
+        in_pools
+            .filter_map(|one| Some((one, self.collision(service, one)?)))
+            .collect()
     }
 
     fn exchange(&mut self, service: ServiceId, old: Option<IpAddr>, new: IpAddr, namespace: &str) {
@@ -252,4 +311,15 @@ impl Allocator {
         self.namespaces.insert(Arc::clone(&fresh));
         fresh
     }
+}
+
+/// The families of some addresses, in order.
+fn families(addresses: &[IpAddr]) -> Vec<Family> {
+    let mut families: Vec<Family> = Vec::with_capacity(2);
+    for family in addresses.iter().copied().map(Family::of) {
+        if !families.contains(&family) {
+            families.push(family);
+        }
+    }
+    families
 }

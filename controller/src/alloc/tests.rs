@@ -279,9 +279,13 @@ fn of_two_services_that_show_one_address_the_first_adopted_has_it() {
     for id in [1, 2] {
         allocator.show(ServiceId(id), &shown);
     }
-    assert!(allocator.adopt(ServiceId(1), "shop", &shown).is_empty());
+    assert!(
+        allocator
+            .adopt(ServiceId(1), "shop", None, &shown)
+            .is_empty()
+    );
     assert_eq!(
-        allocator.adopt(ServiceId(2), "shop", &shown),
+        allocator.adopt(ServiceId(2), "shop", None, &shown),
         [(shown[0], ServiceId(1))]
     );
     assert_eq!(place(&mut allocator, 1, &single(&[])), "10.0.0.0");

@@ -1,5 +1,6 @@
 //! The controller without a cluster: a core, and a status that its writes land in.
 
+mod adoption;
 mod class;
 mod conditions;
 mod dual_stack;
