@@ -414,3 +414,48 @@ fn two_pools_that_overlap_never_give_one_address_twice() {
         assert_eq!(given.len(), distinct.len(), "{given:?}");
     }
 }
+
+#[test]
+fn a_balanced_pool_uses_ranges_by_their_share_in_either_family() {
+    for (row, ranges, expected) in [
+        (
+            "two /64",
+            ["2001:db8:1::/64", "2001:db8:2::/64"],
+            [
+                "2001:db8:1::",
+                "2001:db8:2::",
+                "2001:db8:1::1",
+                "2001:db8:2::1",
+            ],
+        ),
+        (
+            "a /64 and a /126",
+            ["2001:db8:1::/126", "2001:db8:2::/64"],
+            [
+                "2001:db8:1::",
+                "2001:db8:2::",
+                "2001:db8:2::1",
+                "2001:db8:2::2",
+            ],
+        ),
+        (
+            "two /32",
+            ["2001:db8::/32", "2001:db9::/32"],
+            ["2001:db8::", "2001:db9::", "2001:db8::1", "2001:db9::1"],
+        ),
+        (
+            "all of IPv4 and more",
+            ["2001:db8::/127", "::/3"],
+            ["2001:db8::", "::", "::1", "::2"],
+        ),
+    ] {
+        let mut rule = mk_pool("p", &ranges);
+        rule.spec.strategy = portolan_api::crd::Strategy::Balanced;
+        let mut allocator = Allocator::new(&[rule]);
+        let service = mk_service(&["IPv6"], "SingleStack", &[]);
+        let given: Vec<String> = (0..4)
+            .map(|id| place(&mut allocator, id, &service))
+            .collect();
+        assert_eq!(given, expected, "{row}");
+    }
+}
