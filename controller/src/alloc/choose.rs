@@ -131,11 +131,12 @@ impl Allocator {
             return Some(Refusal::Reserved { address, keeper });
         }
         let limit = self.over_quota(namespace, pool, address, exchange)?;
-        Some(Refusal::Quota {
-            pool: pool.name.clone(),
-            family: Family::of(address),
+        Some(refused_by_quota(
+            pool,
+            namespace,
+            Family::of(address),
             limit,
-        })
+        ))
     }
 
     /// The limit of the pool, if the namespace would have more addresses of it than it may.
@@ -263,13 +264,9 @@ impl Allocator {
                 Err(Some(Dry::Quota(limit))) => quota = quota.or(Some((id, limit))),
             }
         }
-        let limited = quota.and_then(|(id, limit)| Some((self.pool(id)?.name.clone(), limit)));
+        let limited = quota.and_then(|(id, limit)| Some((self.pool(id)?, limit)));
         Err(match (limited, request.pool) {
-            (Some((pool, limit)), _) => Refusal::Quota {
-                pool,
-                family,
-                limit,
-            },
+            (Some((pool, limit)), _) => refused_by_quota(pool, request.namespace, family, limit),
             (None, Some(name)) => Refusal::PoolExhausted {
                 pool: name.to_owned(),
                 family,
@@ -356,5 +353,15 @@ impl Allocator {
         Err(Refusal::Restricted {
             pool: name.to_owned(),
         })
+    }
+}
+
+fn refused_by_quota(pool: &Pool, namespace: &str, family: Family, limit: usize) -> Refusal {
+    let quota = pool.quota.as_ref();
+    Refusal::Quota {
+        pool: pool.name.clone(),
+        family,
+        limit,
+        pair: quota.is_some_and(|quota| !quota.is_reached(namespace)),
     }
 }
