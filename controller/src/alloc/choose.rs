@@ -10,6 +10,7 @@ use portolan_api::range::Family;
 
 use super::pool::Pool;
 use super::quota::Exchange;
+use super::shelf::Reach;
 use super::{Allocator, Collision, Families, Holding, PoolId, Refusal, Request};
 
 /// Why a pool that a Service may use has nothing for it.
@@ -310,24 +311,43 @@ impl Allocator {
 
     /// The first address of the pool that the Service can share.
     fn joinable(
-        &self,
+        &mut self,
         request: &Request<'_>,
         id: PoolId,
         family: Family,
         exchange: Exchange,
     ) -> Option<IpAddr> {
         let sharing = self.sharing.get(&request.holder)?;
-        let pool = self.pool(id)?;
-        let shared = self.by_key.get(&sharing.key)?.iter().copied();
-        let here = shared.filter_map(|address| {
-            let (at, span) = self.locate(address)?;
-            let fits = at == id
-                && Family::of(address) == family
+        let pool = self.pools.get(id.0)?;
+        let ranges = pool.spans().map(|(_, range)| range);
+        let accept = |address| {
+            // Looked at before the obstacles: to name a keeper takes time.
+            let kept = self
+                .claims
+                .get(&address)
+                .is_some_and(|claim| claim.keepers > 0);
+            self.locate(address).is_some_and(|(at, _)| at == id)
                 && pool.usable(address)
-                && self.obstacle(request, pool, address, exchange).is_none();
-            fits.then_some((span, address))
-        });
-        here.min().map(|(_, address)| address)
+                && (!kept || self.kept.holds(address, request.namespace, request.name))
+                && self.obstacle(request, pool, address, exchange).is_none()
+        };
+        let mut searches = Vec::new();
+        for range in ranges.filter(|range| range.family() == family) {
+            let reach = Reach {
+                first: family.address(range.first()),
+                last: family.address(range.last()),
+                across: pool.across_namespaces,
+            };
+            let search = self.shelves.search(sharing, reach, accept);
+            searches.push((reach, search));
+            if search.found.is_some() {
+                break;
+            }
+        }
+        for (reach, search) in &searches {
+            self.shelves.learn(sharing, *reach, *search);
+        }
+        searches.last().and_then(|(_, search)| search.found)
     }
 
     /// The pool to try at this turn: the named one only, or those for automatic use in their order.

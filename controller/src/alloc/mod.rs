@@ -18,7 +18,7 @@
 //! |---|---|
 //! | `request`, `refusal` | what a Service asks for, and why it is refused |
 //! | `choose` | the order of choice |
-//! | `claim`, `own`, `sharing` | who has an address, alone or with others |
+//! | `claim`, `own`, `sharing`, `shelf` | who has an address, alone or with others |
 //! | `demand` | who waits for an address that another one has |
 //! | `pool`, `interval` | what is free |
 //! | `reserve`, `quota` | what is kept for whom, and how much a namespace may have |
@@ -37,6 +37,7 @@ mod refusal;
 mod request;
 mod reserve;
 mod sharing;
+mod shelf;
 #[cfg(test)]
 mod tests;
 
@@ -58,6 +59,7 @@ pub use refusal::Refusal;
 pub use request::{Families, Request};
 use reserve::Kept;
 pub use sharing::{Port, Sharing};
+use shelf::Shelves;
 
 /// One incarnation of a Service: another UID under the same name is another id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -140,9 +142,9 @@ pub struct Allocator {
     claims: HashMap<IpAddr, Claim>,
     decided: HashMap<ServiceId, Given>,
     shown: HashMap<ServiceId, Shown>,
-    /// What Services say that want to share, and the addresses under each sharing key.
+    /// What Services say that want to share, and the addresses that they have.
     sharing: HashMap<ServiceId, Sharing>,
-    by_key: HashMap<Box<str>, BTreeSet<IpAddr>>,
+    shelves: Shelves,
     kept: Kept,
     /// Addresses of nodes, with the name of one that has it.
     nodes: BTreeMap<IpAddr, Box<str>>,
@@ -192,6 +194,7 @@ impl Allocator {
         let order = restricted.into_iter().chain(open);
         self.automatic = order.map(|(index, _)| PoolId(index)).collect();
         self.pools = pools;
+        self.shelves.unlearn();
         self.note_all();
         for rule in rules {
             for (address, one) in compile::reservations(&rule.spec) {

@@ -210,8 +210,7 @@ impl Allocator {
     pub(super) fn join(&mut self, service: ServiceId, address: IpAddr, namespace: &Arc<str>) {
         let sharing = self.sharing.get(&service).cloned();
         if let Some(sharing) = &sharing {
-            let shared = self.by_key.entry(sharing.key.clone()).or_default();
-            shared.insert(address);
+            self.shelves.add(sharing, address);
         }
         let mut promised = false;
         self.tighten(address, |claim| {
@@ -231,17 +230,8 @@ impl Allocator {
         self.loosen(address, |claim| {
             claim.owners.remove(service, sharing.as_ref());
         });
-        let alone = self
-            .claims
-            .get(&address)
-            .is_none_or(|claim| claim.owners.is_empty());
-        if let Some(sharing) = sharing.filter(|_| alone)
-            && let Some(shared) = self.by_key.get_mut(&sharing.key)
-        {
-            shared.remove(&address);
-            if shared.is_empty() {
-                self.by_key.remove(&sharing.key);
-            }
+        if let Some(sharing) = &sharing {
+            self.shelves.remove(sharing, address);
         }
         if let Some(given) = self.decided.get(&service) {
             let namespace = Arc::clone(&given.namespace);

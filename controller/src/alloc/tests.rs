@@ -459,3 +459,35 @@ fn a_balanced_pool_uses_ranges_by_their_share_in_either_family() {
         assert_eq!(given, expected, "{row}");
     }
 }
+
+#[test]
+fn a_sharer_comes_first_to_the_range_that_is_written_first_and_to_the_lowest_address_with_room() {
+    let key = portolan_api::annotation::ALLOW_SHARED_IP;
+    let mut allocator = Allocator::new(&[mk_pool("p", &["10.9.0.0/27", "10.1.0.0/24"])]);
+    let mut come = |id: u32, ports: &[i32]| {
+        let mut service = single(&[(key, "k")]);
+        let port = |port: &i32| portolan_api::view::Port {
+            protocol: None,
+            port: *port,
+        };
+        service.spec.ports = ports.iter().map(port).collect();
+        if ports.is_empty() {
+            allocator.forget(ServiceId(id));
+            return String::new();
+        }
+        allocator.describe(ServiceId(id), Sharing::of(&service));
+        place(&mut allocator, id, &service)
+    };
+    for id in 0..32 {
+        assert_eq!(come(id, &[80]), format!("10.9.0.{id}"));
+        assert_eq!(come(100 + id, &[443]), format!("10.9.0.{id}"));
+    }
+    assert_eq!(come(200, &[80, 443]), "10.1.0.0");
+    assert_eq!(come(201, &[8080]), "10.9.0.0");
+    come(105, &[]);
+    assert_eq!(come(202, &[80, 443]), "10.1.0.1", "port 80 is taken there");
+    assert_eq!(come(203, &[443]), "10.9.0.5", "port 443 is open again");
+    come(7, &[]);
+    come(107, &[]);
+    assert_eq!(come(204, &[80, 443]), "10.9.0.7", "free again");
+}

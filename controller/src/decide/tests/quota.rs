@@ -209,7 +209,7 @@ fn a_reservation_does_not_lift_the_quota() {
 fn a_quota_too_small_for_both_families_says_so_and_calls_no_free_pool_empty() {
     let mut world = mk_world(&[]);
     world.edit_pool("p", "10.0.0.0/24 2001:db8::/64", |spec| {
-        spec.quota = Some(portolan_api::crd::Quota {
+        spec.quota = Some(Quota {
             addresses_per_namespace: 1,
         });
     });
