@@ -112,11 +112,14 @@ impl Shelves {
     ) -> Search {
         let backends = self.by_key.get(&sharing.key);
         let circle = backends.and_then(|backends| backends.get(&sharing.backend));
-        let shelf = circle.and_then(|circle| match reach.across {
-            true => Some(&circle.all),
-            false => circle.by_namespace.get(&sharing.namespace),
+        let searched = circle.and_then(|circle| {
+            if reach.across {
+                Some(&circle.all)
+            } else {
+                circle.by_namespace.get(&sharing.namespace)
+            }
         });
-        shelf.map_or_else(Search::default, |shelf| {
+        searched.map_or_else(Search::default, |shelf| {
             shelf.search(&sharing.ports, reach, accept)
         })
     }
@@ -128,11 +131,14 @@ impl Shelves {
         };
         let backends = self.by_key.get_mut(&sharing.key);
         let circle = backends.and_then(|backends| backends.get_mut(&sharing.backend));
-        let shelf = circle.and_then(|circle| match reach.across {
-            true => Some(&mut circle.all),
-            false => circle.by_namespace.get_mut(&sharing.namespace),
+        let searched = circle.and_then(|circle| {
+            if reach.across {
+                Some(&mut circle.all)
+            } else {
+                circle.by_namespace.get_mut(&sharing.namespace)
+            }
         });
-        if let Some(shelf) = shelf {
+        if let Some(shelf) = searched {
             let open = BTreeSet::new();
             let front = shelf.fronts.entry((reach.first, port));
             front.or_insert(Front { upto, open }).upto = upto;
