@@ -7,7 +7,9 @@ mod scenes;
 use portolan_api::range::Family;
 use portolan_controller::alloc::Allocator;
 
-use scenes::{MANY, adopt, churn, mk_holders, mk_laden, mk_rule, mk_spec, place, refuse, share};
+use scenes::{
+    MANY, adopt, churn, mk_holders, mk_laden, mk_rule, mk_spec, place, refuse, share, share_in_vain,
+};
 
 #[global_allocator]
 static HEAP: dhat::Alloc = dhat::Alloc;
@@ -58,6 +60,10 @@ fn main() {
     let mut sharing = Allocator::new(&rules);
     count("share one key, ten ports each", 6_000, || {
         share(&mut sharing, 0..6_000);
+    });
+    let mut sharing = Allocator::new(&rules);
+    count("one key, one port", 4_000, || {
+        share_in_vain(&mut sharing, 0..4_000);
     });
     let rules = mk_rule(mk_spec(&["10.0.0.0/8"]));
     let held = mk_holders(&rules, MANY, Family::V4);

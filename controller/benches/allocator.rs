@@ -12,7 +12,9 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use portolan_api::range::Family;
 use portolan_controller::alloc::{Allocator, ServiceId};
 
-use scenes::{MANY, adopt, churn, mk_holders, mk_laden, mk_rule, mk_spec, place, refuse, share};
+use scenes::{
+    MANY, adopt, churn, mk_holders, mk_laden, mk_rule, mk_spec, place, refuse, share, share_in_vain,
+};
 
 const PLACEMENTS: u32 = 10_000;
 
@@ -76,6 +78,11 @@ fn placements(c: &mut Criterion) {
     let empty = Allocator::new(&mk_rule(mk_spec(&["10.0.0.0/8"])));
     let step = |a: &mut Allocator| share(a, 0..PLACEMENTS);
     timed(c, "place", "sharing one key", PLACEMENTS, &empty, step);
+    for count in [400, 4_000] {
+        let name = format!("one key, one port, {count} Services");
+        let step = |a: &mut Allocator| share_in_vain(a, 0..count);
+        timed(c, "place", &name, count, &empty, step);
+    }
     let mut full = Allocator::new(&mk_rule(mk_spec(&["10.0.0.0/16"])));
     place(&mut full, 0..65_536, Family::V4);
     let step = |a: &mut Allocator| refuse(a, MANY..MANY + PLACEMENTS);

@@ -1,6 +1,6 @@
 //! Pools: ranges that parse and do not overlap, and reservations that lie in them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -43,38 +43,84 @@ struct Candidate<'a> {
     spec: &'a IPAddressPoolSpec,
     ranges: Vec<IpRange>,
     last: Option<&'a PoolRule>,
+    /// Ranges that nobody else may take while the verdict is open: those in force.
+    held: Vec<IpRange>,
 }
 
-impl Candidate<'_> {
-    /// Ranges that nobody else may take while the verdict is open: those in force.
-    fn held(&self) -> Vec<IpRange> {
-        self.last
-            .and_then(|rule| ranges(&rule.spec).ok())
-            .unwrap_or_default()
+/// Ranges that pools have, each with the name of its pool.
+#[derive(Default)]
+struct Taken<'a> {
+    /// Family and first address of a range, and the pool → the range.
+    ranges: BTreeMap<(Family, u128, &'a str), IpRange>,
+    /// Ranges of different pools overlap. That is never accepted, but somebody may have edited the configuration in force.
+    tangled: bool,
+}
+
+impl<'a> Taken<'a> {
+    fn insert(&mut self, name: &'a str, ranges: &[IpRange]) {
+        for range in ranges {
+            self.tangled |= self.overlap(name, range).is_some();
+            let place = (range.family(), range.first(), name);
+            self.ranges.insert(place, *range);
+        }
+    }
+
+    fn remove(&mut self, name: &'a str, ranges: &[IpRange]) {
+        for range in ranges {
+            self.ranges.remove(&(range.family(), range.first(), name));
+        }
+    }
+
+    /// The range of another pool that overlaps this one, and that pool.
+    fn overlap(&self, name: &str, range: &IpRange) -> Option<(&'a str, IpRange)> {
+        // Up to those that begin where the range ends; the name is a tie that must not shut anybody out.
+        let before = (range.family(), 0, "")..(range.family(), range.last(), "");
+        let at = (range.family(), range.last(), "")..;
+        let at = self.ranges.range(at);
+        let at = at.take_while(|((family, first, _), _)| {
+            *family == range.family() && *first == range.last()
+        });
+        let mut others = at
+            .chain(self.ranges.range(before).rev())
+            .filter(|((_, _, other), _)| *other != name)
+            .map(|((_, _, other), theirs)| (*other, *theirs));
+        if self.tangled {
+            return others.find(|(_, theirs)| theirs.overlaps(range));
+        }
+        // Those before the nearest one end before it begins.
+        others.next().filter(|(_, theirs)| theirs.overlaps(range))
     }
 }
 
-pub(super) fn compile(
-    sources: &Sources,
-    last: &SpeakerConfigSpec,
+pub(super) fn compile<'a>(
+    sources: &'a Sources,
+    last: &'a SpeakerConfigSpec,
     judgements: &mut Vec<Judgement>,
 ) -> Vec<PoolRule> {
     let mut open = Vec::new();
-    let mut taken: Vec<(String, Vec<IpRange>)> = Vec::new();
+    let mut taken = Taken::default();
     let mut rules = Vec::new();
-    let mut stays = |rule: &PoolRule| {
-        taken.push((rule.name.clone(), ranges(&rule.spec).unwrap_or_default()));
+    let mut stays = |rule: &'a PoolRule| {
+        taken.insert(&rule.name, &ranges(&rule.spec).unwrap_or_default());
         rules.push(rule.clone());
     };
     unread(sources, Kind::Pool, &last.pools, |rule| &rule.name).for_each(&mut stays);
+    let in_force: HashMap<&str, &PoolRule> = last
+        .pools
+        .iter()
+        .map(|rule| (rule.name.as_str(), rule))
+        .collect();
     for (name, pool) in &sources.pools {
-        let last = last.pools.iter().find(|rule| &rule.name == name);
+        let last = in_force.get(name.as_str()).copied();
         match check(pool) {
             Ok(ranges) => open.push(Candidate {
                 name,
                 spec: &pool.spec,
                 ranges,
                 last,
+                held: last
+                    .and_then(|rule| self::ranges(&rule.spec).ok())
+                    .unwrap_or_default(),
             }),
             Err(refusal) => {
                 let mut judgement = refused(Kind::Pool, name, &refusal, last.is_some());
@@ -89,34 +135,37 @@ pub(super) fn compile(
     }
     // Those whose ranges did not change come first, then the older object: an edit never takes addresses from a pool
     // that is in force, and the verdict does not depend on the order of events.
-    open.sort_by_key(|candidate| {
+    open.sort_by_cached_key(|candidate| {
         let created = sources
             .pools
             .get(candidate.name)
             .and_then(|p| p.metadata.creation_timestamp.clone());
         (
-            candidate.held() != candidate.ranges,
+            candidate.held != candidate.ranges,
             created.map(|t| t.0),
             candidate.name,
         )
     });
-    settle(open, &mut taken, &mut rules, judgements);
+    for candidate in &open {
+        taken.insert(candidate.name, &candidate.held);
+    }
+    settle(open, taken, &mut rules, judgements);
     rules.sort_by(|a, b| a.name.cmp(&b.name));
     rules
 }
 
 /// Accepts candidates until none of the rest fits: a range that moves from one pool to another is free for the second as
 /// soon as the first has let go, in whatever order they stand.
-fn settle(
-    mut open: Vec<Candidate<'_>>,
-    taken: &mut Vec<(String, Vec<IpRange>)>,
+fn settle<'a>(
+    mut open: Vec<Candidate<'a>>,
+    mut taken: Taken<'a>,
     rules: &mut Vec<PoolRule>,
     judgements: &mut Vec<Judgement>,
 ) {
     loop {
         let fits = open
             .iter()
-            .position(|candidate| overlap(candidate, taken, &open).is_none());
+            .position(|candidate| overlap(candidate, &taken).is_none());
         let Some(index) = fits else { break };
         let candidate = open.remove(index);
         let mut judgement = accepted(Kind::Pool, candidate.name, None);
@@ -129,10 +178,11 @@ fn settle(
             name: candidate.name.to_owned(),
             spec: candidate.spec.clone(),
         });
-        taken.push((candidate.name.to_owned(), candidate.ranges));
+        taken.remove(candidate.name, &candidate.held);
+        taken.insert(candidate.name, &candidate.ranges);
     }
     for candidate in &open {
-        if let Some(refusal) = overlap(candidate, taken, &open) {
+        if let Some(refusal) = overlap(candidate, &taken) {
             let last_good = candidate.last.is_some();
             let mut judgement = refused(Kind::Pool, candidate.name, &refusal, last_good);
             let overlapping = Verdict::yes(OVERLAPPING, "OtherPool", refusal.message);
@@ -143,30 +193,15 @@ fn settle(
     }
 }
 
-/// The first overlap with a pool in force, if any.
-fn overlap(
-    candidate: &Candidate<'_>,
-    taken: &[(String, Vec<IpRange>)],
-    open: &[Candidate<'_>],
-) -> Option<Refusal> {
-    let in_force = taken
-        .iter()
-        .map(|(name, ranges)| (name.as_str(), ranges.clone()));
-    let undecided = open
-        .iter()
-        .filter(|other| other.name != candidate.name && other.held() != Vec::new())
-        .map(|other| (other.name, other.held()));
-    for (name, ranges) in in_force.chain(undecided) {
-        for theirs in &ranges {
-            if let Some(ours) = candidate.ranges.iter().find(|ours| ours.overlaps(theirs)) {
-                let why = format!(
-                    "{ours} overlaps {theirs} of IPAddressPool {name}: give each address to one pool only"
-                );
-                return Some(Refusal::conflict("spec.addresses", why));
-            }
-        }
-    }
-    None
+/// The first overlap with a range that another pool has, if any.
+fn overlap(candidate: &Candidate<'_>, taken: &Taken<'_>) -> Option<Refusal> {
+    candidate.ranges.iter().find_map(|ours| {
+        let (name, theirs) = taken.overlap(candidate.name, ours)?;
+        let why = format!(
+            "{ours} overlaps {theirs} of IPAddressPool {name}: give each address to one pool only"
+        );
+        Some(Refusal::conflict("spec.addresses", why))
+    })
 }
 
 fn check(pool: &IPAddressPool) -> Result<Vec<IpRange>, Refusal> {

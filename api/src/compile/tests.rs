@@ -869,3 +869,64 @@ fn a_secret_of_another_namespace_is_refused_with_field_and_remedy() {
         }
     }
 }
+
+#[test]
+fn an_overlap_is_found_wherever_the_two_ranges_meet() {
+    for (row, other, overlaps) in [
+        ("the same", "10.0.1.0-10.0.1.9", true),
+        ("the first address", "10.0.0.0-10.0.1.0", true),
+        ("the last address", "10.0.1.9-10.0.2.0", true),
+        ("inside", "10.0.1.4-10.0.1.5", true),
+        ("around", "10.0.0.0/16", true),
+        ("begins where it begins", "10.0.1.0/32", true),
+        ("before", "10.0.0.0-10.0.0.255", false),
+        ("after", "10.0.1.10-10.0.1.20", false),
+        ("another family", "::a00:100/120", false),
+    ] {
+        for (name, ranges) in [("a", &[other][..]), ("z", &["10.9.0.0/24", other])] {
+            let pools = vec![
+                mk_pool("m", 1, &["10.0.1.0-10.0.1.9", "10.8.0.0/24"]),
+                mk_pool("far", 1, &["10.0.255.0/32", "10.7.0.0/24"]),
+                mk_pool(name, 2, ranges),
+            ];
+            let outcome = compile(&mk_sources(pools), None);
+            let accepted = outcome.config.pools.iter().any(|rule| rule.name == name);
+            // The one around everything meets the far one as well.
+            assert_eq!(accepted, !overlaps, "{row}, pool {name}");
+        }
+    }
+}
+
+#[test]
+fn an_overlap_in_the_configuration_in_force_hides_no_other_one() {
+    let wide = mk_pool("wide", 1, &["10.0.0.0/16"]);
+    let inside = mk_pool("inside", 2, &["10.0.1.0/24"]);
+    let rule = |pool: &IPAddressPool| PoolRule {
+        name: pool.metadata.name.clone().unwrap(),
+        spec: pool.spec.clone(),
+    };
+    let last = SpeakerConfigSpec {
+        pools: vec![rule(&wide), rule(&inside)],
+        ..Default::default()
+    };
+    let fresh = mk_pool("fresh", 3, &["10.0.2.0/24"]);
+    let outcome = compile(&mk_sources(vec![wide, inside, fresh]), Some(&last));
+    assert!(outcome.config.pools.iter().all(|rule| rule.name != "fresh"));
+}
+
+#[test]
+fn many_pools_that_do_not_change_stay_in_force_as_they_are() {
+    let pools: Vec<IPAddressPool> = (0..800)
+        .map(|n| {
+            mk_pool(
+                &format!("p{n}"),
+                n,
+                &[&format!("10.{}.{}.0/24", n / 200, n % 200)],
+            )
+        })
+        .collect();
+    let sources = mk_sources(pools);
+    let last = compile(&sources, None).config;
+    assert_eq!(last.pools.len(), 800);
+    assert_eq!(compile(&sources, Some(&last)).config.pools, last.pools);
+}

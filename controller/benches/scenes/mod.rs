@@ -79,17 +79,28 @@ pub(crate) fn churn(allocator: &mut Allocator, ids: Range<u32>, family: Family) 
 
 /// Services that share addresses by one key: ten ports each.
 pub(crate) fn share(allocator: &mut Allocator, ids: Range<u32>) {
+    share_ports(allocator, ids, |id| {
+        let first = i32::try_from(id % 6_000).unwrap_or_default() * 10;
+        first..first + 10
+    });
+}
+
+/// Services with one key and one port, as the defaults of a chart make them: each needs an address of its own.
+pub(crate) fn share_in_vain(allocator: &mut Allocator, ids: Range<u32>) {
+    share_ports(allocator, ids, |_| 80..81);
+}
+
+fn share_ports(allocator: &mut Allocator, ids: Range<u32>, ports: impl Fn(u32) -> Range<i32>) {
     for id in ids {
         let mut service = Service::default();
         let key = [(ALLOW_SHARED_IP.to_owned(), "key".to_owned())];
         service.metadata.annotations = Some(BTreeMap::from(key));
         service.metadata.namespace = Some("shop".to_owned());
-        let first = i32::try_from(id % 6_000).unwrap_or_default() * 10;
         let port = |number| Port {
             protocol: None,
             port: number,
         };
-        service.spec.ports = (first..first + 10).map(port).collect();
+        service.spec.ports = ports(id).map(port).collect();
         allocator.describe(ServiceId(id), Sharing::of(&service));
         place(allocator, id..id + 1, Family::V4);
     }
@@ -108,7 +119,7 @@ pub(crate) fn adopt(rules: &[PoolRule], held: &[Vec<IpAddr>], family: Family) ->
     let mut allocator = Allocator::new(rules);
     for (id, vips) in (0..).zip(held) {
         allocator.show(ServiceId(id), vips);
-        allocator.adopt(ServiceId(id), "shop", vips);
+        allocator.adopt(ServiceId(id), "shop", None, vips);
     }
     let count = u32::try_from(held.len()).unwrap_or(u32::MAX);
     place(&mut allocator, 0..count, family);

@@ -10,6 +10,7 @@ use portolan_api::range::Family;
 
 use super::pool::Pool;
 use super::quota::Exchange;
+use super::shelf::Reach;
 use super::{Allocator, Collision, Families, Holding, PoolId, Refusal, Request};
 
 /// Why a pool that a Service may use has nothing for it.
@@ -87,48 +88,62 @@ impl Allocator {
         address: IpAddr,
         exchange: Exchange,
     ) -> Option<Refusal> {
-        let claim = self.claims.get(&address);
+        let (namespace, name) = (request.namespace, request.name);
+        if let Some(refusal) = self.barrier(namespace, name, pool, address, exchange) {
+            return Some(refusal);
+        }
+        let claim = self.claims.get(&address)?;
+        let service = request.holder;
+        let sharing = self.sharing.get(&service);
+        let across = pool.across_namespaces;
+        if let Some((collision, holder)) = claim.owners.collision(service, sharing, across) {
+            return Some(match (collision, sharing) {
+                (Collision::Key, None) => Refusal::Taken { address, holder },
+                (collision, _) => Refusal::Sharing {
+                    address,
+                    holder,
+                    collision,
+                },
+            });
+        }
+        let rival = || self.demands.rival(address, service);
+        let holder = self.stranger(address, service);
+        let holder = holder.or_else(|| rival().filter(|_| claim.promised));
+        holder.map(|holder| Refusal::Taken { address, holder })
+    }
+
+    /// Why a Service of this name can not have an address, whoever has it.
+    pub(super) fn barrier(
+        &self,
+        namespace: &str,
+        name: &str,
+        pool: &Pool,
+        address: IpAddr,
+        exchange: Exchange,
+    ) -> Option<Refusal> {
         if let Some(node) = self.nodes.get(&address) {
             let node = node.to_string();
             return Some(Refusal::NodeAddress { address, node });
         }
+        let claim = self.claims.get(&address);
         let kept = claim.is_some_and(|claim| claim.keepers > 0);
-        if kept && !self.kept.holds(address, request.namespace, request.name) {
+        if kept && !self.kept.holds(address, namespace, name) {
             let keeper = self.kept.keeper(address).unwrap_or_default();
             return Some(Refusal::Reserved { address, keeper });
         }
-        if let Some(limit) = self.over_quota(request, pool, address, exchange) {
-            return Some(Refusal::Quota {
-                pool: pool.name.clone(),
-                family: Family::of(address),
-                limit,
-            });
-        }
-        if let Some(claim) = claim {
-            let service = request.holder;
-            let sharing = self.sharing.get(&service);
-            let across = pool.across_namespaces;
-            if let Some((collision, holder)) = claim.owners.collision(service, sharing, across) {
-                return Some(match (collision, sharing) {
-                    (Collision::Key, None) => Refusal::Taken { address, holder },
-                    (collision, _) => Refusal::Sharing {
-                        address,
-                        holder,
-                        collision,
-                    },
-                });
-            }
-            if let Some(holder) = self.stranger(address, claim, service) {
-                return Some(Refusal::Taken { address, holder });
-            }
-        }
-        None
+        let limit = self.over_quota(namespace, pool, address, exchange)?;
+        Some(refused_by_quota(
+            pool,
+            namespace,
+            Family::of(address),
+            limit,
+        ))
     }
 
     /// The limit of the pool, if the namespace would have more addresses of it than it may.
     fn over_quota(
         &self,
-        request: &Request<'_>,
+        namespace: &str,
         pool: &Pool,
         address: IpAddr,
         mut exchange: Exchange,
@@ -136,7 +151,7 @@ impl Allocator {
         let quota = pool.quota.as_ref()?;
         let here = |address| self.pool_of(address) == Some(&pool.name);
         exchange.joins = exchange.joins.filter(here);
-        (!quota.admits(request.namespace, address, exchange)).then_some(quota.limit)
+        (!quota.admits(namespace, address, exchange)).then_some(quota.limit)
     }
 
     /// Any addresses for the families that are missing.
@@ -250,13 +265,9 @@ impl Allocator {
                 Err(Some(Dry::Quota(limit))) => quota = quota.or(Some((id, limit))),
             }
         }
-        let limited = quota.and_then(|(id, limit)| Some((self.pool(id)?.name.clone(), limit)));
+        let limited = quota.and_then(|(id, limit)| Some((self.pool(id)?, limit)));
         Err(match (limited, request.pool) {
-            (Some((pool, limit)), _) => Refusal::Quota {
-                pool,
-                family,
-                limit,
-            },
+            (Some((pool, limit)), _) => refused_by_quota(pool, request.namespace, family, limit),
             (None, Some(name)) => Refusal::PoolExhausted {
                 pool: name.to_owned(),
                 family,
@@ -294,30 +305,49 @@ impl Allocator {
         let address = free.ok_or(Some(Dry::Exhausted))?;
         let limit = self
             .pool(id)
-            .and_then(|pool| self.over_quota(request, pool, address, exchange));
+            .and_then(|pool| self.over_quota(request.namespace, pool, address, exchange));
         limit.map_or(Ok(address), |limit| Err(Some(Dry::Quota(limit))))
     }
 
     /// The first address of the pool that the Service can share.
     fn joinable(
-        &self,
+        &mut self,
         request: &Request<'_>,
         id: PoolId,
         family: Family,
         exchange: Exchange,
     ) -> Option<IpAddr> {
         let sharing = self.sharing.get(&request.holder)?;
-        let pool = self.pool(id)?;
-        let shared = self.by_key.get(&sharing.key)?.iter().copied();
-        let here = shared.filter_map(|address| {
-            let (at, span) = self.locate(address)?;
-            let fits = at == id
-                && Family::of(address) == family
+        let pool = self.pools.get(id.0)?;
+        let ranges = pool.spans().map(|(_, range)| range);
+        let accept = |address| {
+            // Looked at before the obstacles: to name a keeper takes time.
+            let kept = self
+                .claims
+                .get(&address)
+                .is_some_and(|claim| claim.keepers > 0);
+            self.locate(address).is_some_and(|(at, _)| at == id)
                 && pool.usable(address)
-                && self.obstacle(request, pool, address, exchange).is_none();
-            fits.then_some((span, address))
-        });
-        here.min().map(|(_, address)| address)
+                && (!kept || self.kept.holds(address, request.namespace, request.name))
+                && self.obstacle(request, pool, address, exchange).is_none()
+        };
+        let mut searches = Vec::new();
+        for range in ranges.filter(|range| range.family() == family) {
+            let reach = Reach {
+                first: family.address(range.first()),
+                last: family.address(range.last()),
+                across: pool.across_namespaces,
+            };
+            let search = self.shelves.search(sharing, reach, accept);
+            searches.push((reach, search));
+            if search.found.is_some() {
+                break;
+            }
+        }
+        for (reach, search) in &searches {
+            self.shelves.learn(sharing, *reach, *search);
+        }
+        searches.last().and_then(|(_, search)| search.found)
     }
 
     /// The pool to try at this turn: the named one only, or those for automatic use in their order.
@@ -343,5 +373,15 @@ impl Allocator {
         Err(Refusal::Restricted {
             pool: name.to_owned(),
         })
+    }
+}
+
+fn refused_by_quota(pool: &Pool, namespace: &str, family: Family, limit: usize) -> Refusal {
+    let quota = pool.quota.as_ref();
+    Refusal::Quota {
+        pool: pool.name.clone(),
+        family,
+        limit,
+        pair: quota.is_some_and(|quota| !quota.is_reached(namespace)),
     }
 }

@@ -28,6 +28,8 @@ pub(super) struct Claim {
     pub(super) keepers: u32,
     /// A node uses it.
     pub(super) node: bool,
+    /// It was given up for somebody who has not got it yet.
+    pub(super) promised: bool,
 }
 
 impl Claim {
@@ -35,7 +37,7 @@ impl Claim {
     pub(super) fn state(&self) -> State {
         if self.shown > 0 || !self.owners.is_empty() {
             State::Assigned
-        } else if self.keepers > 0 || self.node {
+        } else if self.keepers > 0 || self.node || self.promised {
             State::Withheld
         } else {
             State::Free

@@ -1,29 +1,58 @@
 //! Exact addresses that Services were refused because others have them, and who gives way to them: whoever keeps one without
-//! wanting it any more.
+//! wanting it any more. What was given up for somebody stays promised to it until it has that, or asks for it no longer.
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
+use std::sync::Arc;
 
+use super::quota::Exchange;
 use super::{Allocator, Holding, Refusal, Request, ServiceId};
 
 /// Who waits for which addresses.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Demands {
     by_address: HashMap<IpAddr, BTreeSet<ServiceId>>,
-    by_service: HashMap<ServiceId, Holding>,
+    by_service: HashMap<ServiceId, Demand>,
+    promises: HashMap<IpAddr, Promise>,
+    /// What is promised to each.
+    promised: HashMap<ServiceId, Holding>,
+}
+
+/// What one Service waits for.
+#[derive(Debug, Clone)]
+struct Demand {
+    /// All that it asks for.
+    exact: Holding,
+    /// What it has not got of that.
+    missing: Holding,
+    namespace: Arc<str>,
+    name: Box<str>,
+}
+
+/// An address that Services gave up for others.
+#[derive(Debug, Clone, Default)]
+struct Promise {
+    /// Those who may have it now.
+    heirs: BTreeSet<ServiceId>,
+    /// Those who gave it up: their status may show it a moment longer.
+    givers: BTreeSet<ServiceId>,
 }
 
 impl Demands {
-    pub(super) fn add(&mut self, service: ServiceId, addresses: Holding) {
+    fn add(&mut self, service: ServiceId, demand: Demand) {
         self.withdraw(service);
-        self.by_service.insert(service, addresses);
-        for address in addresses.iter() {
+        for address in demand.missing.iter() {
             self.by_address.entry(address).or_default().insert(service);
         }
+        self.by_service.insert(service, demand);
     }
 
+    /// The Service waits for nothing, as far as is known. What is promised to it stays so.
     pub(super) fn withdraw(&mut self, service: ServiceId) {
-        for address in self.by_service.remove(&service).unwrap_or_default().iter() {
+        let Some(demand) = self.by_service.remove(&service) else {
+            return;
+        };
+        for address in demand.missing.iter() {
             if let Some(services) = self.by_address.get_mut(&address) {
                 services.remove(&service);
                 if services.is_empty() {
@@ -38,9 +67,33 @@ impl Demands {
         self.by_address.get(&address).into_iter().flatten().copied()
     }
 
-    /// All that a Service waits for.
-    pub(super) fn of(&self, service: ServiceId) -> Holding {
-        self.by_service.get(&service).copied().unwrap_or_default()
+    /// Somebody else to whom the address is promised, if it is not promised to this Service as well.
+    pub(super) fn rival(&self, address: IpAddr, service: ServiceId) -> Option<ServiceId> {
+        let heirs = &self.promises.get(&address)?.heirs;
+        let first = heirs.first().copied();
+        first.filter(|_| !heirs.contains(&service))
+    }
+
+    fn has_given_up(&self, service: ServiceId, address: IpAddr) -> bool {
+        let promise = self.promises.get(&address);
+        promise.is_some_and(|promise| promise.givers.contains(&service))
+    }
+
+    /// Somebody has the address now. Whoever else waits for it has to ask again.
+    pub(super) fn fulfil(&mut self, address: IpAddr) {
+        let heirs = self.promises.remove(&address).unwrap_or_default().heirs;
+        for heir in heirs {
+            self.strike(heir, address);
+        }
+    }
+
+    fn strike(&mut self, heir: ServiceId, address: IpAddr) {
+        if let Some(promised) = self.promised.get_mut(&heir) {
+            *promised = promised.filter(|one| one != address);
+            if promised.is_empty() {
+                self.promised.remove(&heir);
+            }
+        }
     }
 }
 
@@ -53,26 +106,105 @@ impl Allocator {
         let service = request.holder;
         let held = self.holding(service);
         let missing = request.exact.filter(|address| !held.contains(address));
-        self.demands.add(service, missing);
+        let demand = Demand {
+            exact: request.exact,
+            missing,
+            namespace: self.intern(request.namespace),
+            name: request.name.into(),
+        };
+        self.demands.add(service, demand);
         let mut loose = Vec::new();
         for address in missing.iter() {
             let others = self.owners(address).filter(|owner| *owner != service);
             loose.extend(others.filter(|owner| {
-                self.is_provisional(*owner) && self.must_give_way(*owner, address)
+                let spare = self.spare(*owner);
+                spare.contains(address) && !self.heirs(*owner, spare, address).is_empty()
             }));
         }
         self.disturbed.extend(loose);
     }
 
-    /// Whether somebody asks for exactly this address, and would get all that it asks for if the holder let go, and whoever
-    /// else keeps one of those addresses without wanting it: nobody gives way in vain.
-    pub(super) fn must_give_way(&self, holder: ServiceId, address: IpAddr) -> bool {
-        let gives_way = |other: ServiceId| other == holder || self.is_provisional(other);
-        let mut waiting = self.demands.waiting(address).filter(|one| *one != holder);
-        waiting.any(|one| {
-            let mut wanted = self.demands.of(one).iter();
-            wanted.all(|address| self.blockers(one, address).into_iter().all(gives_way))
+    /// Those who ask for exactly this address, and would get all that they ask for if the holder let go of what it has to
+    /// spare, and whoever else keeps one of those addresses without wanting it: nobody gives way in vain.
+    pub(super) fn heirs(
+        &self,
+        holder: ServiceId,
+        spare: Holding,
+        address: IpAddr,
+    ) -> BTreeSet<ServiceId> {
+        let waiting = self.demands.waiting(address).filter(|one| *one != holder);
+        let able = waiting.filter(|one| self.is_attainable(*one, Some((holder, spare))));
+        able.collect()
+    }
+
+    /// Whether a Service could have all that it waits for, if everybody gave up what they keep without wanting it.
+    fn is_attainable(&self, service: ServiceId, giver: Option<(ServiceId, Holding)>) -> bool {
+        let Some(demand) = self.demands.by_service.get(&service) else {
+            return false;
+        };
+        let exchange = Exchange {
+            leaves: self.holding(service).filter(|a| !demand.exact.contains(a)),
+            joins: demand.exact,
+        };
+        demand.missing.iter().all(|address| {
+            let gives_way = |other: ServiceId| match giver {
+                Some((giver, spare)) if giver == other => spare.contains(address),
+                _ => self.spare(other).contains(address),
+            };
+            let gone = |other: ServiceId| self.demands.has_given_up(other, address);
+            let (namespace, name) = (&*demand.namespace, &*demand.name);
+            self.pool_with(address).is_some_and(|(pool, _)| {
+                self.barrier(namespace, name, pool, address, exchange)
+                    .is_none()
+                    && self.blockers(service, address).into_iter().all(gives_way)
+            }) && self.strangers(address, service).all(gone)
+                && self.demands.rival(address, service).is_none()
         })
+    }
+
+    /// Promises an address that a Service gave up to those for whom it did.
+    pub(super) fn promise(
+        &mut self,
+        giver: ServiceId,
+        address: IpAddr,
+        heirs: BTreeSet<ServiceId>,
+    ) {
+        if heirs.is_empty() {
+            return;
+        }
+        for heir in &heirs {
+            let promised = self.demands.promised.entry(*heir).or_default();
+            promised.push(address);
+        }
+        let promise = self.demands.promises.entry(address).or_default();
+        promise.heirs.extend(heirs);
+        promise.givers.insert(giver);
+        self.tighten(address, |claim| claim.promised = true);
+    }
+
+    /// Takes back what is promised to a Service, except for some addresses.
+    pub(super) fn break_promises(&mut self, heir: ServiceId, except: Holding) {
+        let Some(promised) = self.demands.promised.get(&heir).copied() else {
+            return;
+        };
+        for address in promised.iter().filter(|one| !except.contains(*one)) {
+            self.demands.strike(heir, address);
+            let Some(promise) = self.demands.promises.get_mut(&address) else {
+                continue;
+            };
+            promise.heirs.remove(&heir);
+            if promise.heirs.is_empty() {
+                self.demands.promises.remove(&address);
+                self.loosen(address, |claim| claim.promised = false);
+            }
+        }
+    }
+
+    /// What a refused Service asks for is kept for it only as long as it may come to have all of it.
+    pub(super) fn review_promises(&mut self, heir: ServiceId) {
+        if self.demands.promised.contains_key(&heir) && !self.is_attainable(heir, None) {
+            self.break_promises(heir, Holding::default());
+        }
     }
 
     /// Everybody who would have to leave before the Service could have the address.
@@ -86,8 +218,13 @@ impl Allocator {
         })
     }
 
-    fn is_provisional(&self, service: ServiceId) -> bool {
+    /// What a Service keeps without wanting it.
+    fn spare(&self, service: ServiceId) -> Holding {
         let given = self.decided.get(&service);
-        given.is_some_and(|given| given.provisional)
+        given.map_or_else(Holding::default, |given| {
+            given
+                .addresses
+                .filter(|address| given.provisional.contains(address))
+        })
     }
 }

@@ -56,7 +56,7 @@ impl Allocator {
             let quota = pool
                 .quota
                 .as_ref()
-                .filter(|quota| quota.is_reached(request.namespace));
+                .filter(|quota| usage.available > 0 || quota.is_reached(request.namespace));
             words.push(if !pool.admits(request) {
                 format!("{name} is restricted to other Services (spec.serviceAllocation)")
             } else if !pool.auto_assign && request.pool.is_none() {
@@ -65,10 +65,11 @@ impl Allocator {
                 format!("{name} allows a namespace {} addresses (spec.quota)", quota.limit)
             } else if usage.total == 0 {
                 format!("{name} keeps back every address (spec.excludedAddresses, spec.avoidBuggyIPs)")
-            } else if usage.assigned < usage.total {
-                format!("{name} has nothing left but what is reserved, retained, or used by nodes")
+            } else if usage.available > 0 {
+                continue;
             } else {
-                format!("{name} is full")
+                // The same words whoever has them: those who wait need not hear of each one that changes hands.
+                format!("{name} has no address left that is not held, reserved, retained, or used by a node")
             });
         }
         let more = words.len().saturating_sub(NAMED);

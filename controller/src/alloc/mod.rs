@@ -3,7 +3,7 @@
 //! ```text
 //!                  ┌ decided: what we gave (memory outlives a stale status)
 //! taken address ◄──┼ shown:   what any Service's status says, ours or not     ── free again only when none holds
-//!                  ├ kept:    reserved, or retained for a Service by its name
+//!                  ├ kept:    reserved, or retained for a Service by its name; given up for one that asks for exactly it
 //!                  └ node:    a node uses it itself
 //! ```
 //!
@@ -18,7 +18,7 @@
 //! |---|---|
 //! | `request`, `refusal` | what a Service asks for, and why it is refused |
 //! | `choose` | the order of choice |
-//! | `claim`, `own`, `sharing` | who has an address, alone or with others |
+//! | `claim`, `own`, `sharing`, `shelf` | who has an address, alone or with others |
 //! | `demand` | who waits for an address that another one has |
 //! | `pool`, `interval` | what is free |
 //! | `reserve`, `quota` | what is kept for whom, and how much a namespace may have |
@@ -37,6 +37,7 @@ mod refusal;
 mod request;
 mod reserve;
 mod sharing;
+mod shelf;
 #[cfg(test)]
 mod tests;
 
@@ -58,6 +59,7 @@ pub use refusal::Refusal;
 pub use request::{Families, Request};
 use reserve::Kept;
 pub use sharing::{Port, Sharing};
+use shelf::Shelves;
 
 /// One incarnation of a Service: another UID under the same name is another id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -82,7 +84,30 @@ struct Given {
     addresses: Holding,
     namespace: Arc<str>,
     /// It asked for something else, and keeps these until it can have that.
-    provisional: bool,
+    provisional: Provisional,
+}
+
+/// The families of which a Service keeps an address without wanting it.
+#[derive(Debug, Clone, Copy, Default)]
+struct Provisional {
+    v4: bool,
+    v6: bool,
+}
+
+impl Provisional {
+    fn of(addresses: Holding) -> Self {
+        Self {
+            v4: addresses.of(Family::V4).is_some(),
+            v6: addresses.of(Family::V6).is_some(),
+        }
+    }
+
+    fn contains(self, address: IpAddr) -> bool {
+        match Family::of(address) {
+            Family::V4 => self.v4,
+            Family::V6 => self.v6,
+        }
+    }
 }
 
 /// The addresses that one status shows, in order. Nearly always one.
@@ -117,9 +142,9 @@ pub struct Allocator {
     claims: HashMap<IpAddr, Claim>,
     decided: HashMap<ServiceId, Given>,
     shown: HashMap<ServiceId, Shown>,
-    /// What Services say that want to share, and the addresses under each sharing key.
+    /// What Services say that want to share, and the addresses that they have.
     sharing: HashMap<ServiceId, Sharing>,
-    by_key: HashMap<Box<str>, BTreeSet<IpAddr>>,
+    shelves: Shelves,
     kept: Kept,
     /// Addresses of nodes, with the name of one that has it.
     nodes: BTreeMap<IpAddr, Box<str>>,
@@ -169,6 +194,7 @@ impl Allocator {
         let order = restricted.into_iter().chain(open);
         self.automatic = order.map(|(index, _)| PoolId(index)).collect();
         self.pools = pools;
+        self.shelves.unlearn();
         self.note_all();
         for rule in rules {
             for (address, one) in compile::reservations(&rule.spec) {
@@ -244,54 +270,62 @@ impl Allocator {
     pub fn place(&mut self, request: &Request<'_>) -> Result<Assignment, Refusal> {
         let service = request.holder;
         self.demands.withdraw(service);
+        self.break_promises(service, request.exact);
         let held = self.holding(service);
         let permitted = held.filter(|address| self.permits(request, address));
         let fitting = permitted.filter(|address| {
             self.pool_of(address)
                 .is_some_and(|pool| request.accepts(address, pool))
         });
+        let mut given_up = Vec::new();
         let (addresses, missing) = match self.find(request, fitting) {
             // A move must not cost a family.
             Ok((all, Some(why))) => (all.iter().chain(permitted.iter()).collect(), Some(why)),
             Ok((all, None)) => (all, None),
             Err(refusal) => {
                 self.demand(request, &refusal);
-                let stays =
-                    |address| fitting.contains(address) || !self.must_give_way(service, address);
+                let spare = permitted.filter(|address| !fitting.contains(address));
+                let gifts = spare
+                    .iter()
+                    .map(|one| (one, self.heirs(service, spare, one)));
+                given_up = gifts.filter(|(_, heirs)| !heirs.is_empty()).collect();
+                let stays = |address| given_up.iter().all(|(one, _)| *one != address);
                 (permitted.filter(stays), Some(refusal))
             }
         };
         for address in held.iter().filter(|address| !addresses.contains(*address)) {
             self.leave(service, address);
         }
+        for (address, heirs) in given_up {
+            self.promise(service, address, heirs);
+        }
         let namespace = self.intern(request.namespace);
         for address in addresses.iter().filter(|address| !held.contains(*address)) {
             self.join(service, address, &namespace);
         }
-        let provisional = addresses
-            .iter()
-            .any(|a| permitted.contains(a) && !fitting.contains(a));
-        self.hold(service, addresses, &namespace, provisional);
+        let provisional = addresses.filter(|a| permitted.contains(a) && !fitting.contains(a));
+        self.hold(service, addresses, &namespace, Provisional::of(provisional));
+        self.review_promises(service);
         match missing {
             Some(refusal) if addresses.is_empty() => Err(refusal),
             missing => Ok(Assignment { addresses, missing }),
         }
     }
 
-    /// What a Service keeps whose request can not be understood: everything that a pool still gives out.
-    pub fn keep(&mut self, service: ServiceId) -> Holding {
+    /// What a Service keeps whose request can not be understood: everything that it may have by what is known of it, see
+    /// [`Request::known`].
+    pub fn keep(&mut self, known: &Request<'_>) -> Holding {
+        let service = known.holder;
         self.demands.withdraw(service);
+        self.break_promises(service, Holding::default());
         let held = self.holding(service);
-        let kept = held.filter(|address| {
-            self.pool_with(address)
-                .is_some_and(|(pool, _)| pool.usable(address))
-        });
+        let kept = held.filter(|address| self.permits(known, address));
         for address in held.iter().filter(|address| !kept.contains(*address)) {
             self.leave(service, address);
         }
         if let Some(given) = self.decided.get(&service) {
             let namespace = Arc::clone(&given.namespace);
-            self.hold(service, kept, &namespace, false);
+            self.hold(service, kept, &namespace, Provisional::default());
         }
         kept
     }
@@ -299,12 +333,18 @@ impl Allocator {
     /// Takes back what we gave to a Service. Its addresses are free as soon as no status shows them.
     pub fn release(&mut self, service: ServiceId) -> Holding {
         self.demands.withdraw(service);
+        self.break_promises(service, Holding::default());
         let held = self.holding(service);
         for address in held.iter() {
             self.leave(service, address);
         }
         if let Some(given) = self.decided.remove(&service) {
-            self.hold(service, Holding::default(), &given.namespace, false);
+            self.hold(
+                service,
+                Holding::default(),
+                &given.namespace,
+                Provisional::default(),
+            );
         }
         held
     }

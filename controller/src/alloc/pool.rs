@@ -35,7 +35,7 @@ struct Side {
     /// In written order.
     spans: Vec<Span>,
     /// Spans in which something may be free, in the order in which they are to be used: see [`Span::rank`].
-    open: BTreeSet<(u128, usize)>,
+    open: BTreeSet<(Rank, usize)>,
     /// Addresses that may be given out, free or not.
     usable: u128,
     /// Usable addresses that Services have.
@@ -53,21 +53,19 @@ struct Span {
     busy: u128,
 }
 
+/// The share of a span that is in use, in parts of 2^96, and the addresses in use: of two vast spans with shares that are too
+/// small to tell apart, the one that has less in use comes first.
+type Rank = (u128, u128);
+
 impl Span {
     /// Spans of the smallest rank are used first.
-    fn rank(&self, strategy: Strategy) -> u128 {
+    fn rank(&self, strategy: Strategy) -> Rank {
         match strategy {
-            Strategy::FirstFit => 0,
-            // The share that is in use, in parts of 2^32. Of a range that is larger than all of IPv4 only parts of 2^32
-            // addresses count.
+            Strategy::FirstFit => (0, 0),
+            // There are never 2^32 addresses in use, but for all of IPv4.
             Strategy::Balanced => {
-                let scale = |n: u128| if self.usable >> 64 == 0 { n << 32 } else { n };
-                let whole = if self.usable >> 64 == 0 {
-                    self.usable
-                } else {
-                    self.usable >> 32
-                };
-                scale(self.busy) / whole.max(1)
+                let share = self.busy.saturating_mul(1 << 96) / self.usable.max(1);
+                (share, self.busy)
             }
         }
     }
@@ -114,7 +112,7 @@ impl Pool {
                 .fold(0, u128::saturating_add);
             let side = pool.side_mut(range.family());
             side.usable = side.usable.saturating_add(usable);
-            side.open.insert((0, side.spans.len()));
+            side.open.insert(((0, 0), side.spans.len()));
             side.spans.push(Span {
                 range,
                 free,

@@ -83,6 +83,8 @@ pub enum Refusal {
         family: Family,
         /// The most that it may have.
         limit: usize,
+        /// It has room left, but not for both families.
+        pair: bool,
     },
     /// The named pool does not exist, or was never accepted.
     UnknownPool(String),
@@ -239,8 +241,19 @@ impl fmt::Display for Refusal {
             ),
             Self::Quota {
                 pool,
+                limit,
+                pair: true,
+                ..
+            } => write!(
+                f,
+                "the namespace may have {limit} addresses of IPAddressPool {pool} (spec.quota.addressesPerNamespace), which \
+                 leaves too few for both families: delete a Service, raise the quota, or want one family only"
+            ),
+            Self::Quota {
+                pool,
                 family,
                 limit,
+                pair: false,
             } => write!(
                 f,
                 "the namespace has all {limit} addresses that it may have of IPAddressPool {pool} \

@@ -93,6 +93,26 @@ impl<'a> Request<'a> {
             && (self.exact.is_empty() || self.exact.contains(address))
     }
 
+    /// What is known of a Service whatever it asks for: who it is, and its families as far as they are known.
+    #[must_use]
+    pub fn known(
+        holder: ServiceId,
+        service: &'a Service,
+        namespace_labels: Option<&'a BTreeMap<String, String>>,
+    ) -> Self {
+        let any = Families::Prefer(Family::V4, Family::V6);
+        Self {
+            holder,
+            families: service.families.unwrap_or(any),
+            exact: Holding::default(),
+            pool: None,
+            namespace: &service.key.namespace,
+            name: &service.key.name,
+            namespace_labels: namespace_labels.unwrap_or(&super::pool::NO_LABELS),
+            labels: &service.labels,
+        }
+    }
+
     /// Reads the request of a Service.
     pub fn of(
         holder: ServiceId,
@@ -112,14 +132,9 @@ impl<'a> Request<'a> {
             });
         }
         Ok(Self {
-            holder,
-            families,
             exact,
             pool: service.annotation(ADDRESS_POOL),
-            namespace: &service.key.namespace,
-            name: &service.key.name,
-            namespace_labels: namespace_labels.unwrap_or(&super::pool::NO_LABELS),
-            labels: &service.labels,
+            ..Self::known(holder, service, namespace_labels)
         })
     }
 }

@@ -279,9 +279,13 @@ fn of_two_services_that_show_one_address_the_first_adopted_has_it() {
     for id in [1, 2] {
         allocator.show(ServiceId(id), &shown);
     }
-    assert!(allocator.adopt(ServiceId(1), "shop", &shown).is_empty());
+    assert!(
+        allocator
+            .adopt(ServiceId(1), "shop", None, &shown)
+            .is_empty()
+    );
     assert_eq!(
-        allocator.adopt(ServiceId(2), "shop", &shown),
+        allocator.adopt(ServiceId(2), "shop", None, &shown),
         [(shown[0], ServiceId(1))]
     );
     assert_eq!(place(&mut allocator, 1, &single(&[])), "10.0.0.0");
@@ -409,4 +413,81 @@ fn two_pools_that_overlap_never_give_one_address_twice() {
         let distinct: BTreeSet<&String> = given.iter().collect();
         assert_eq!(given.len(), distinct.len(), "{given:?}");
     }
+}
+
+#[test]
+fn a_balanced_pool_uses_ranges_by_their_share_in_either_family() {
+    for (row, ranges, expected) in [
+        (
+            "two /64",
+            ["2001:db8:1::/64", "2001:db8:2::/64"],
+            [
+                "2001:db8:1::",
+                "2001:db8:2::",
+                "2001:db8:1::1",
+                "2001:db8:2::1",
+            ],
+        ),
+        (
+            "a /64 and a /126",
+            ["2001:db8:1::/126", "2001:db8:2::/64"],
+            [
+                "2001:db8:1::",
+                "2001:db8:2::",
+                "2001:db8:2::1",
+                "2001:db8:2::2",
+            ],
+        ),
+        (
+            "two /32",
+            ["2001:db8::/32", "2001:db9::/32"],
+            ["2001:db8::", "2001:db9::", "2001:db8::1", "2001:db9::1"],
+        ),
+        (
+            "all of IPv4 and more",
+            ["2001:db8::/127", "::/3"],
+            ["2001:db8::", "::", "::1", "::2"],
+        ),
+    ] {
+        let mut rule = mk_pool("p", &ranges);
+        rule.spec.strategy = portolan_api::crd::Strategy::Balanced;
+        let mut allocator = Allocator::new(&[rule]);
+        let service = mk_service(&["IPv6"], "SingleStack", &[]);
+        let given: Vec<String> = (0..4)
+            .map(|id| place(&mut allocator, id, &service))
+            .collect();
+        assert_eq!(given, expected, "{row}");
+    }
+}
+
+#[test]
+fn a_sharer_comes_first_to_the_range_that_is_written_first_and_to_the_lowest_address_with_room() {
+    let key = portolan_api::annotation::ALLOW_SHARED_IP;
+    let mut allocator = Allocator::new(&[mk_pool("p", &["10.9.0.0/27", "10.1.0.0/24"])]);
+    let mut come = |id: u32, ports: &[i32]| {
+        let mut service = single(&[(key, "k")]);
+        let port = |port: &i32| portolan_api::view::Port {
+            protocol: None,
+            port: *port,
+        };
+        service.spec.ports = ports.iter().map(port).collect();
+        if ports.is_empty() {
+            allocator.forget(ServiceId(id));
+            return String::new();
+        }
+        allocator.describe(ServiceId(id), Sharing::of(&service));
+        place(&mut allocator, id, &service)
+    };
+    for id in 0..32 {
+        assert_eq!(come(id, &[80]), format!("10.9.0.{id}"));
+        assert_eq!(come(100 + id, &[443]), format!("10.9.0.{id}"));
+    }
+    assert_eq!(come(200, &[80, 443]), "10.1.0.0");
+    assert_eq!(come(201, &[8080]), "10.9.0.0");
+    come(105, &[]);
+    assert_eq!(come(202, &[80, 443]), "10.1.0.1", "port 80 is taken there");
+    assert_eq!(come(203, &[443]), "10.9.0.5", "port 443 is open again");
+    come(7, &[]);
+    come(107, &[]);
+    assert_eq!(come(204, &[80, 443]), "10.9.0.7", "free again");
 }

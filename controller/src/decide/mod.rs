@@ -285,7 +285,12 @@ impl Core {
             self.alloc.describe(id, service.sharing.as_deref().cloned());
             if service::strange(&self.alloc, service).is_empty() {
                 // Whoever came too late hears of it when it is decided.
-                self.alloc.adopt(id, &key.namespace, &service.vips());
+                let namespace = self.model.namespaces.get(&key.namespace);
+                let request = namespace
+                    .and_then(|namespace| Request::of(id, service, Some(&namespace.labels)).ok());
+                let shown = service.vips();
+                self.alloc
+                    .adopt(id, &key.namespace, request.as_ref(), &shown);
             }
         }
     }

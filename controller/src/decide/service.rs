@@ -59,12 +59,22 @@ impl Core {
             return Some(self.leave(id, &Refusal::Strange(strange)));
         }
         let shown = service.vips();
+        let request = Request::of(id, service, Some(labels));
+        let known = Request::known(id, service, Some(labels));
         let mut notes = Vec::new();
         let landed = self.standings.landed(id);
         // What another program writes there is not ours to adopt.
         let contested = self.contests.yields(id, moment.now).is_some();
         if landed.is_none() && self.alloc.holding(id).is_empty() && !contested {
-            for (address, owner) in self.alloc.adopt(id, &key.namespace, &shown) {
+            let services = &self.model.services;
+            let peer = |other| {
+                let other = services
+                    .get(other)
+                    .and_then(|other| other.service.as_deref());
+                other.is_some_and(|other| other.wants(self.class.as_deref()))
+            };
+            let basis = request.as_ref().unwrap_or(&known);
+            for (address, owner) in self.alloc.take_over(basis, &shown, peer) {
                 let owner = self.model.services.name(owner);
                 let why = format!(
                     "{address} in the status belongs to Service {owner}: this one gets another address"
@@ -72,9 +82,10 @@ impl Core {
                 notes.push((true, "AddressConflict", why));
             }
         }
-        let request = Request::of(id, service, Some(labels));
         if landed.is_some_and(|landed| !shows(service, landed)) {
-            self.alloc.follow_edit(id, request.as_ref().ok(), &shown);
+            if let Ok(request) = &request {
+                self.alloc.follow_edit(request, &shown);
+            }
             if !shows(service, self.alloc.holding(id)) {
                 let found: Vec<String> = service.ingress.iter().filter_map(Ingress::text).collect();
                 self.contests.rewritten(id, &found.join(", "), moment.now);
@@ -85,7 +96,7 @@ impl Core {
                 Ok(assignment) => (assignment.addresses, assignment.missing),
                 Err(refusal) => (Holding::default(), Some(refusal)),
             },
-            Err(refusal) => (self.alloc.keep(id), Some(refusal.clone())),
+            Err(refusal) => (self.alloc.keep(&known), Some(refusal.clone())),
         };
         let content = request.as_ref().is_ok_and(|request| {
             let fits = |a| request.pool.is_none() || request.pool == self.alloc.pool_of(a);

@@ -189,11 +189,11 @@ async fn a_refusal_says_of_each_pool_what_it_lacks(face: Face) -> Result<()> {
     }
     put(&world, &[mk_service("waits", &json!({}))]).await?;
     let words = [
-        "full is full",
+        "full has no address left",
         "manual serves only who names it",
         "limited allows a namespace 1 addresses",
         "private is restricted",
-        "reserved has nothing left",
+        "reserved has no address left",
     ];
     let said = refused(&world, "waits", "QuotaReached", &words).await?;
     ensure!(

@@ -1,8 +1,10 @@
 //! The controller without a cluster: a core, and a status that its writes land in.
 
+mod adoption;
 mod class;
 mod conditions;
 mod dual_stack;
+mod giving_way;
 mod history;
 mod life;
 mod node_addresses;

@@ -177,7 +177,10 @@ fn a_used_up_quota_is_told_together_with_what_the_other_pools_lack() {
     world.settle();
     world.expect("all", &[("c", "QuotaReached")]);
     let message = world.message("c");
-    for words in ["full is full", "p allows a namespace 1 addresses"] {
+    for words in [
+        "full has no address left",
+        "p allows a namespace 1 addresses",
+    ] {
         assert!(message.contains(words), "{message}");
     }
 }
@@ -200,4 +203,21 @@ fn a_reservation_does_not_lift_the_quota() {
     world.delete("a");
     world.settle();
     world.expect("room", &[("vip", "10.0.0.9")]);
+}
+
+#[test]
+fn a_quota_too_small_for_both_families_says_so_and_calls_no_free_pool_empty() {
+    let mut world = mk_world(&[]);
+    world.edit_pool("p", "10.0.0.0/24 2001:db8::/64", |spec| {
+        spec.quota = Some(Quota {
+            addresses_per_namespace: 1,
+        });
+    });
+    world.edit("web", dual("RequireDualStack"));
+    world.settle();
+    world.expect("one is too few", &[("web", "QuotaReached")]);
+    let message = world.message("web");
+    assert!(message.contains("too few for both families"), "{message}");
+    assert!(!message.contains("has all 1"), "{message}");
+    assert!(!message.contains("no address left"), "{message}");
 }

@@ -148,10 +148,10 @@ fn everything_that_could_help_wakes_whoever_waits() {
         world.expect(row, &[("waiting", "Exhausted")]);
         let message = world.message("waiting");
         for pool in [
-            "p is full",
+            "p has no address left",
             "manual serves only who names it",
             "bank is restricted",
-            "node has nothing left",
+            "node has no address left",
         ] {
             assert!(message.contains(pool), "{row}: {message}");
         }
@@ -293,4 +293,22 @@ fn three_services_that_want_each_others_addresses_all_get_them() {
     world.restart();
     world.settle();
     world.expect("after a restart", &turned);
+}
+
+#[test]
+fn what_is_said_to_those_who_wait_does_not_follow_who_has_the_addresses() {
+    let mut world = mk_world(&[]);
+    world.edit_pool("p", "10.0.0.0/31", |spec| {
+        spec.retain = Some("10m".to_owned());
+    });
+    for name in ["a", "b", "waiting"] {
+        world.create(name);
+    }
+    world.settle();
+    let (message, writes) = (world.message("waiting"), world.writes);
+    world.delete("b");
+    world.settle();
+    world.expect("retained", &[("waiting", "Exhausted")]);
+    assert_eq!(world.message("waiting"), message);
+    assert_eq!(world.writes, writes);
 }
