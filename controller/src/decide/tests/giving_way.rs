@@ -22,19 +22,37 @@ fn loosen(world: &mut World) {
 
 #[test]
 fn what_is_given_up_goes_to_whom_it_was_given_up_for() {
-    let mut world = mk_full(&[("p", "10.0.0.0/31")]);
-    world.create("older-auto");
-    loosen(&mut world);
-    world.edit("wants", ask("10.0.0.1"));
-    world.settle();
-    world.expect(
-        "given up",
-        &[
-            ("wants", "10.0.0.1"),
-            ("older-auto", "Exhausted"),
-            ("holder", "UnknownPool"),
-        ],
-    );
+    for asked_before in [false, true] {
+        let mut world = mk_full(&[("p", "10.0.0.0/31")]);
+        world.create("older-auto");
+        if asked_before {
+            world.edit("wants", ask("10.0.0.1"));
+            world.settle();
+            world.expect("waits", &[("wants", "AddressTaken")]);
+        }
+        world.edit("holder", |service| {
+            unannotate(service, LOAD_BALANCER_IPS);
+            annotate(service, ADDRESS_POOL, "none");
+        });
+        world.settle();
+        if !asked_before {
+            assert_eq!(world.ips("holder"), "10.0.0.1", "it keeps what it has");
+            world.edit("wants", ask("10.0.0.1"));
+            world.settle();
+        }
+        world.expect(
+            if asked_before {
+                "asked before"
+            } else {
+                "asked after"
+            },
+            &[
+                ("wants", "10.0.0.1"),
+                ("older-auto", "Exhausted"),
+                ("holder", "UnknownPool"),
+            ],
+        );
+    }
 }
 
 #[test]
