@@ -57,6 +57,19 @@ impl Contests {
         holds.then_some(contest.found.as_str())
     }
 
+    /// The former leader left the status alone, and kept the addresses: so do we, for a while.
+    pub(super) fn resume(&mut self, service: ServiceId, found: &str, now: Instant) {
+        let contest = self.0.entry(service).or_default();
+        contest.truce = Some(now + TRUCE);
+        found.clone_into(&mut contest.found);
+    }
+
+    /// Whether a truce holds, or ended a moment ago: then nobody knows yet whether the other program is gone.
+    pub(super) fn is_tense(&self, service: ServiceId) -> bool {
+        let contest = self.0.get(&service);
+        contest.is_some_and(|contest| contest.truce.is_some())
+    }
+
     /// Whether the user may be told now.
     pub(super) fn may_tell(&mut self, service: ServiceId) -> bool {
         let Some(contest) = self.0.get_mut(&service) else {
@@ -66,7 +79,7 @@ impl Contests {
         contest.told <= TELLINGS
     }
 
-    /// The Services that are to be tried again. Those that were left in peace are forgotten.
+    /// The Services that are to be tried again. Those that were left in peace are forgotten, and told for the last time.
     pub(super) fn over(&mut self, now: Instant) -> Vec<ServiceId> {
         let truces = self
             .0
@@ -82,9 +95,10 @@ impl Contests {
         over
     }
 
-    /// When the next truce ends.
+    /// When the next truce ends, or the time after it.
     pub(super) fn deadline(&self, now: Instant) -> Option<Instant> {
         let ends = self.0.values().filter_map(|contest| contest.truce);
+        let ends = ends.flat_map(|end| [end, end + WINDOW]);
         ends.filter(|end| *end > now).min()
     }
 

@@ -24,15 +24,17 @@ mod standing;
 mod tests;
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use portolan_api::ObjectKey;
+use portolan_api::annotation::HELD;
 use portolan_api::compile::Kind;
 use portolan_api::condition::Verdict;
 use portolan_api::crd::SpeakerConfigSpec;
 
-use crate::alloc::{Allocator, Request, ServiceId, Usage};
+use crate::alloc::{Allocator, Holding, Request, ServiceId, Usage};
 use crate::ledger::Ledger;
 use crate::model::{Dirty, Event, Model, Service, Snapshot, Watch};
 use crate::place::{Load, Placement};
@@ -97,6 +99,8 @@ pub struct Core {
     verdicts: BTreeMap<(Kind, String), Vec<Verdict>>,
     ledger: Ledger,
     counters: Counters,
+    /// Warnings about pools, and when they were given.
+    warned: HashMap<(String, String), Instant>,
 }
 
 /// When the counters of pools are written next.
@@ -129,6 +133,7 @@ impl Core {
             verdicts: BTreeMap::new(),
             ledger: Ledger::default(),
             counters: Counters::default(),
+            warned: HashMap::new(),
         }
     }
 
@@ -194,7 +199,7 @@ impl Core {
             .unwrap_or_default();
         self.leading = true;
         self.compile();
-        self.adopt_all();
+        self.adopt_all(now);
         self.recall();
         self.model.dirty.nodes = true;
         self.model.dirty.all_services = true;
@@ -264,7 +269,7 @@ impl Core {
     }
 
     /// Makes every Service of ours the owner of what its status shows, the oldest first.
-    fn adopt_all(&mut self) {
+    fn adopt_all(&mut self, now: Instant) {
         let mut ours = Vec::new();
         for (id, entry) in self.model.services.iter() {
             let Some(service) = &entry.service else {
@@ -283,7 +288,14 @@ impl Core {
         ours.sort_unstable_by(|a, b| (a.0, a.1).cmp(&(b.0, b.1)));
         for (_, key, id, service) in ours {
             self.alloc.describe(id, service.sharing.as_deref().cloned());
-            if service::strange(&self.alloc, service).is_empty() {
+            let promised = service.annotation(HELD).map(service::parsed);
+            let promised = promised.filter(|promised| !patch::shows(service, *promised));
+            if let Some(promised) = promised.filter(|promised| !promised.is_empty()) {
+                // Another program had rewritten the status: what it shows is not ours.
+                let promised: Vec<IpAddr> = promised.iter().collect();
+                self.alloc.adopt(id, &key.namespace, &promised);
+                self.contests.resume(id, &service::found(service), now);
+            } else if service::strange(&self.alloc, service, Holding::default()).is_empty() {
                 // Whoever came too late hears of it when it is decided.
                 let namespace = self.model.namespaces.get(&key.namespace);
                 let request = namespace
@@ -433,6 +445,8 @@ impl Core {
                 self.model.dirty.services.extend(id);
             }
             Target::Object(kind, name) => {
+                // Its warnings were not given.
+                self.warned.retain(|(held, _), _| *held != name);
                 self.model.dirty.objects.insert((kind, name));
             }
             // Compared on every pass.

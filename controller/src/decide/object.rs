@@ -1,6 +1,6 @@
 //! Status of user objects: verdicts at once, counters of pools and how they stand a moment later.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta, Time};
@@ -12,8 +12,12 @@ use portolan_api::crd::{
 };
 use serde_json::{Map, json};
 
+use super::pool::fullness;
 use super::{COUNTERS_DELAY, Core, Moment};
 use crate::write::{Body, Note, Target, Write};
+
+/// A pool that hovers at a threshold, one Service that comes and goes, is not told again within this time.
+const WARNED: Duration = Duration::from_secs(3600);
 
 /// What we read of any user object.
 struct Facts<'a> {
@@ -59,13 +63,20 @@ impl Core {
 
     /// Writes the status of user objects that differ from what we have to say.
     pub(super) fn write_objects(&mut self, moment: Moment, writes: &mut Vec<Write>) {
+        self.warned
+            .retain(|_, given| moment.now.duration_since(*given) < WARNED);
         for (kind, name) in std::mem::take(&mut self.model.dirty.objects) {
             let target = Target::Object(kind, name.clone());
             if !self.ledger.is_free(&target, moment.now) || self.ledger.room() == 0 {
                 self.model.dirty.objects.insert((kind, name));
                 continue;
             }
-            if let Some(write) = self.object_status(kind, &name, moment, target.clone()) {
+            if let Some(mut write) = self.object_status(kind, &name, moment, target.clone()) {
+                write.notes.retain(|note| {
+                    let warning = (name.clone(), note.message.clone());
+                    note.reason != EXHAUSTED_SOON
+                        || self.warned.insert(warning, moment.now).is_none()
+                });
                 self.ledger.begin(target);
                 writes.push(write);
             }
@@ -109,6 +120,7 @@ impl Core {
                 let news = merged
                     .iter()
                     .filter(|c| told(c) && !before.contains(&said(c)));
+                let news = news.filter(|c| !is_relief(facts.conditions, c));
                 notes = news.map(|c| warning(&facts, c)).collect();
                 status.insert("conditions".to_owned(), json!(merged));
             }
@@ -145,6 +157,13 @@ impl Core {
             Kind::Community => of!(communities: Community),
         })
     }
+}
+
+/// Whether a pool that is exhausted soon is less so than it was.
+fn is_relief(before: &[Condition], now: &Condition) -> bool {
+    let before = before.iter().find(|c| c.type_ == now.type_);
+    now.type_ == EXHAUSTED_SOON
+        && before.is_some_and(|before| fullness(&now.reason) < fullness(&before.reason))
 }
 
 fn warning(facts: &Facts<'_>, condition: &Condition) -> Note {

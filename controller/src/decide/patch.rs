@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use portolan_api::ObjectKey;
-use portolan_api::annotation::{ASSIGNED, L2_NODES, POOL};
+use portolan_api::annotation::{ASSIGNED, CLASS, HELD, L2_NODES, POOL};
 use portolan_api::condition::{self, Verdict};
 use portolan_api::view;
 use serde_json::{Map, Value, json};
@@ -27,21 +27,33 @@ pub(super) const STATUS_CONTESTED: &str = "StatusContested";
 pub(super) struct Wanted {
     /// `None` leaves those in the status as they are.
     pub(super) addresses: Option<Holding>,
-    /// `None` leaves them as they are.
-    pub(super) annotations: Option<Annotations>,
+    /// Those that are not named are left as they are.
+    pub(super) annotations: Annotations,
     /// `None` for a Service that is not ours: then our condition goes too.
     pub(super) verdict: Option<Verdict>,
     /// Whether it is a warning, the reason, and the words.
     pub(super) notes: Vec<(bool, &'static str, String)>,
 }
 
-/// What we write beside the status; `None` removes one.
+/// What we write beside the status: annotations by name; `None` removes one.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct Annotations {
-    /// The pools that the addresses are from.
-    pub(super) pools: Option<String>,
-    /// The placement.
-    pub(super) nodes: Option<String>,
+pub(super) struct Annotations(pub(super) Vec<(&'static str, Option<String>)>);
+
+impl Annotations {
+    /// None of ours stays.
+    pub(super) fn gone() -> Self {
+        Self(
+            [POOL, L2_NODES, CLASS, HELD]
+                .map(|name| (name, None))
+                .into(),
+        )
+    }
+
+    /// The value that one gets.
+    fn value(&self, name: &str) -> Option<&str> {
+        let (_, value) = self.0.iter().find(|(held, _)| *held == name)?;
+        value.as_deref()
+    }
 }
 
 /// The addresses as a user writes them.
@@ -96,12 +108,9 @@ pub(super) fn difference(
 
 fn annotations(service: &Service, wanted: &Wanted) -> Map<String, Value> {
     let mut changes = Map::new();
-    let Some(Annotations { pools, nodes }) = &wanted.annotations else {
-        return changes;
-    };
-    for (name, value) in [(POOL, pools), (L2_NODES, nodes)] {
+    for (name, value) in &wanted.annotations.0 {
         if service.annotated(name) != value.as_deref() {
-            changes.insert(name.to_owned(), json!(value));
+            changes.insert((*name).to_owned(), json!(value));
         }
     }
     changes
@@ -144,6 +153,19 @@ fn conditions(
     (rest.len() != current.len()).then_some(rest)
 }
 
+/// Whether a verdict says something else than the condition in the status, in essence: what stands after the first semicolon
+/// is detail, like the list of the pools that are no help.
+fn is_news(service: &Service, verdict: &Verdict) -> bool {
+    let essence = |message: &str| message.split("; ").next().map(str::to_owned);
+    let conditions = service.conditions();
+    let before = conditions.iter().find(|c| c.type_ == ASSIGNED);
+    before.is_none_or(|before| {
+        (before.status == "True") != verdict.status
+            || before.reason != verdict.reason
+            || essence(&before.message) != essence(&verdict.message)
+    })
+}
+
 /// What the user is told: each change once.
 fn notes(entry: &Entry, service: &Service, wanted: &Wanted, news: bool) -> Vec<Note> {
     let before: Holding = service.vips().into_iter().collect();
@@ -159,14 +181,18 @@ fn notes(entry: &Entry, service: &Service, wanted: &Wanted, news: bool) -> Vec<N
         ));
     }
     if !fresh.is_empty() {
-        let pools = wanted.annotations.as_ref().and_then(|a| a.pools.as_deref());
-        let pools = pools.unwrap_or_default();
+        let pools = wanted.annotations.value(POOL).unwrap_or_default();
         notes.push((
             false,
             "AddressAssigned",
             format!("{} from IPAddressPool {pools}", texts(fresh)),
         ));
     }
+    let news = news
+        && wanted
+            .verdict
+            .as_ref()
+            .is_some_and(|verdict| is_news(service, verdict));
     if let Some(verdict) = wanted.verdict.as_ref().filter(|_| news) {
         let told = match (verdict.status, verdict.reason) {
             (true, PARTIALLY_ASSIGNED) => Some((false, PARTIALLY_ASSIGNED)),

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use portolan_api::annotation::{ASSIGNED, POOL};
+use portolan_api::annotation::{ASSIGNED, CLASS, HELD, L2_NODES, POOL};
 use portolan_api::condition::Verdict;
 
 use super::patch::{
@@ -11,20 +11,59 @@ use super::patch::{
 };
 use super::standing::Lack;
 use super::{Core, Moment};
-use crate::alloc::{Allocator, Families, Holding, Refusal, Request, ServiceId};
+use crate::alloc::{Allocator, Collision, Families, Holding, Refusal, Request, ServiceId};
 use crate::model::{Ingress, Service};
 use crate::write::Write;
 
 /// Addresses in the status that no pool has, of a Service that never had one from us: another load balancer gave them,
-/// before us or beside us.
-pub(super) fn strange(alloc: &Allocator, service: &Service) -> Vec<IpAddr> {
-    if service.annotation(POOL).is_some() {
-        return Vec::new();
-    }
+/// before us or beside us. `known` is what we remember to have given.
+pub(super) fn strange(alloc: &Allocator, service: &Service, known: Holding) -> Vec<IpAddr> {
     let mut shown = service.vips();
     shown.retain(|address| alloc.pool_of(*address).is_none());
+    // Whoever synchronizes the Service may have dropped our annotation: memory and the condition tell as well.
+    let is_served = !shown.is_empty()
+        && (service.annotation(POOL).is_some() || !known.is_empty() || {
+            let told = told_to_hold(service);
+            shown.iter().any(|address| told.contains(*address))
+        });
+    if is_served {
+        return Vec::new();
+    }
     shown
 }
+
+/// The addresses that our condition in the status says the Service has from us.
+fn told_to_hold(service: &Service) -> Holding {
+    let Some(message) = service.told() else {
+        return Holding::default();
+    };
+    let held = match message.split_once(MEANWHILE) {
+        Some((_, held)) => held,
+        None => message,
+    };
+    let Some((held, _)) = held.split_once(FROM_POOL) else {
+        return Holding::default();
+    };
+    parsed(held)
+}
+
+/// The addresses of a list as [`texts`] writes it; nothing if it is none.
+pub(super) fn parsed(list: &str) -> Holding {
+    let addresses = list.split(',').map(|address| address.trim().parse());
+    let addresses: Result<Vec<IpAddr>, _> = addresses.collect();
+    addresses.unwrap_or_default().into_iter().collect()
+}
+
+/// What stands in the status as addresses, whatever it is.
+pub(super) fn found(service: &Service) -> String {
+    let found: Vec<String> = service.ingress.iter().filter_map(Ingress::text).collect();
+    found.join(", ")
+}
+
+/// What stands in a condition before the addresses that a Service keeps without being content.
+const MEANWHILE: &str = "; meanwhile it keeps ";
+/// What stands in a condition behind the addresses that a Service has.
+const FROM_POOL: &str = " from IPAddressPool ";
 
 impl Core {
     /// Decides one Service. Returns what has to be written, if anything.
@@ -54,7 +93,13 @@ impl Core {
         let service = entry.service.as_deref()?;
         // Which pools are open to it is known with the labels of its namespace only, whose event wakes it.
         let labels = &self.model.namespaces.get(&key.namespace)?.labels;
-        let strange = strange(&self.alloc, service);
+        let landed = self.standings.landed(id);
+        let known = self
+            .alloc
+            .holding(id)
+            .iter()
+            .chain(landed.unwrap_or_default().iter());
+        let strange = strange(&self.alloc, service, known.collect());
         if !strange.is_empty() {
             return Some(self.leave(id, &Refusal::Strange(strange)));
         }
@@ -62,7 +107,6 @@ impl Core {
         let request = Request::of(id, service, Some(labels));
         let known = Request::known(id, service, Some(labels));
         let mut notes = Vec::new();
-        let landed = self.standings.landed(id);
         // What another program writes there is not ours to adopt.
         let contested = self.contests.yields(id, moment.now).is_some();
         if landed.is_none() && self.alloc.holding(id).is_empty() && !contested {
@@ -87,8 +131,7 @@ impl Core {
                 self.alloc.follow_edit(request, &shown);
             }
             if !shows(service, self.alloc.holding(id)) {
-                let found: Vec<String> = service.ingress.iter().filter_map(Ingress::text).collect();
-                self.contests.rewritten(id, &found.join(", "), moment.now);
+                self.contests.rewritten(id, &found(service), moment.now);
             }
         }
         let (addresses, refusal) = match &request {
@@ -124,10 +167,12 @@ impl Core {
         let placed = self.place_on_nodes(id);
         Some(Wanted {
             addresses: Some(addresses),
-            annotations: Some(Annotations {
-                pools,
-                nodes: placed,
-            }),
+            annotations: Annotations(vec![
+                (POOL, pools),
+                (L2_NODES, placed),
+                (CLASS, self.class.clone()),
+                (HELD, self.promise(id, addresses)),
+            ]),
             verdict: Some(verdict),
             notes,
         })
@@ -145,13 +190,21 @@ impl Core {
         self.lack(id, Some(STATUS_CONTESTED), None);
         // Whoever rewrites the status may remove the condition as well: that is no reason to go on writing.
         let service = self.model.services.get(id)?.service.as_deref()?;
-        let told = service.told() == Some(&*message);
+        let promise = self.promise(id, held);
+        let told =
+            service.told() == Some(&*message) && service.annotated(HELD) == promise.as_deref();
         (told || self.contests.may_tell(id)).then(|| Wanted {
             addresses: None,
-            annotations: None,
+            annotations: Annotations(vec![(HELD, promise)]),
             verdict: Some(Verdict::no(ASSIGNED, STATUS_CONTESTED, message)),
             notes: Vec::new(),
         })
+    }
+
+    /// What the next leader has to know: the addresses of a Service whose status another program rewrites, or did until a
+    /// moment ago.
+    fn promise(&self, id: ServiceId, held: Holding) -> Option<String> {
+        (self.contests.is_tense(id) && !held.is_empty()).then(|| texts(held))
     }
 
     /// A Service has been decided; without a reason it lacks nothing.
@@ -174,21 +227,37 @@ impl Core {
         let words = self.words(refusal, None);
         Wanted {
             addresses: None,
-            annotations: Some(Annotations::default()),
+            annotations: Annotations(vec![
+                (POOL, None),
+                (L2_NODES, None),
+                (CLASS, self.class.clone()),
+                (HELD, None),
+            ]),
             verdict: Some(Verdict::no(ASSIGNED, refusal.reason(), words)),
             notes: Vec::new(),
         }
     }
 
-    /// What a Service that is not ours, or not any more, must lose of what we once wrote.
+    /// What a Service that is not ours, or not any more, must lose of what we once wrote. Another controller may serve
+    /// another class: without a proof that it was we who wrote, nothing is touched.
     fn let_go(&mut self, id: ServiceId) -> Option<Wanted> {
         let held = self.alloc.release(id);
+        let served = self.standings.has(id);
         self.standings.remove(id);
         self.contests.forget(id);
         self.unplace(id);
         let service = self.model.services.get(id)?.service.as_deref()?;
-        let marked = service.annotation(POOL).is_some() || service.told().is_some();
-        if held.is_empty() && !marked {
+        let by = service.annotation(CLASS);
+        let is_of_our_class = by == self.class.as_deref();
+        let marked = by.is_some() || service.annotation(POOL).is_some();
+        // Of no use to anybody on a Service of another type.
+        let left = !service.is_balancer() && service.told().is_some();
+        let ours = if by.is_some() {
+            is_of_our_class
+        } else {
+            served || (is_of_our_class && (marked || left))
+        };
+        if !ours {
             return None;
         }
         // Another load balancer may have written its own addresses before or since.
@@ -199,7 +268,7 @@ impl Core {
         let changes = shown.iter().any(is_ours);
         Some(Wanted {
             addresses: changes.then(|| theirs.collect()),
-            annotations: Some(Annotations::default()),
+            annotations: Annotations::gone(),
             verdict: None,
             notes: Vec::new(),
         })
@@ -216,7 +285,7 @@ impl Core {
 
     /// A refusal in words for the user, with what stands in the way and what would help.
     fn words(&self, refusal: &Refusal, request: Option<&Request<'_>>) -> String {
-        let holder = refusal.holder().map(|id| self.model.services.name(id));
+        let holder = self.holder(refusal);
         let words = refusal.message(holder.as_deref().unwrap_or_default());
         let obstacles = refusal
             .lacks()
@@ -229,6 +298,52 @@ impl Core {
             Some(obstacles) => format!("{words}; {obstacles}"),
             None => words,
         }
+    }
+
+    /// The name of the Service that stands in the way. Of several the oldest is named: numbers of Services change with every
+    /// restart, and words must not.
+    fn holder(&self, refusal: &Refusal) -> Option<String> {
+        let first = refusal.holder()?;
+        let services = &self.model.services;
+        let others: Vec<ServiceId> = match refusal {
+            // One Service alone has the port.
+            Refusal::Sharing {
+                collision: Collision::Port(_),
+                ..
+            } => Vec::new(),
+            Refusal::Sharing {
+                address,
+                collision: Collision::Namespace,
+                holder,
+            } => {
+                // The holder is of another namespace than whoever asks, and so are those beside it in its own.
+                let namespace = |id: ServiceId| services.get(id).map(|entry| &entry.key.namespace);
+                let owners = self.alloc.owners(*address);
+                owners
+                    .filter(|one| namespace(*one) == namespace(*holder))
+                    .collect()
+            }
+            Refusal::Taken { address, .. } | Refusal::Sharing { address, .. } => {
+                let owners: Vec<ServiceId> = self.alloc.owners(*address).collect();
+                if owners.contains(&first) {
+                    owners
+                } else {
+                    let shows = |service: &Service| service.vips().contains(address);
+                    let all = services.iter().filter(|(id, _)| !owners.contains(id));
+                    let strangers =
+                        all.filter(|(_, entry)| entry.service.as_deref().is_some_and(shows));
+                    strangers.map(|(id, _)| id).collect()
+                }
+            }
+            _ => Vec::new(),
+        };
+        let age = |id: &ServiceId| {
+            let entry = services.get(*id)?;
+            let created = entry.service.as_deref().and_then(|service| service.created);
+            Some((created, &entry.key))
+        };
+        let oldest = others.into_iter().min_by(|a, b| age(a).cmp(&age(b)));
+        Some(services.name(oldest.unwrap_or(first)))
     }
 
     /// `content`: one address of two is as good as none missing.
@@ -246,7 +361,7 @@ impl Core {
             format!("; Node {node} uses {address} itself: give one of the two another address")
         });
         let held = format!(
-            "{} from IPAddressPool {}{}",
+            "{}{FROM_POOL}{}{}",
             texts(addresses),
             pools.unwrap_or_default(),
             warning.unwrap_or_default()
@@ -261,7 +376,7 @@ impl Core {
                 Verdict::yes(ASSIGNED, PARTIALLY_ASSIGNED, format!("{held}; {words}"))
             }
             Some((refusal, words)) => {
-                let message = format!("{words}; meanwhile it keeps {held}");
+                let message = format!("{words}{MEANWHILE}{held}");
                 Verdict::no(ASSIGNED, refusal.reason(), message)
             }
         }

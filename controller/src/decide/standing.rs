@@ -58,6 +58,11 @@ impl Standings {
         self.all.get(&id)?.landed
     }
 
+    /// Whether it has been decided as one of ours.
+    pub(super) fn has(&self, id: ServiceId) -> bool {
+        self.all.contains_key(&id)
+    }
+
     pub(super) fn remove(&mut self, id: ServiceId) {
         let standing = self.all.remove(&id);
         if let Some(lack) = standing.and_then(|standing| standing.lack) {
