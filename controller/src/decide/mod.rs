@@ -431,6 +431,7 @@ impl Core {
         };
         let service = self.model.services.get(id);
         let service = service.and_then(|entry| entry.service.as_deref());
+        self.standings.set_marked(id, true);
         let held = self.alloc.holding(id);
         if service.is_some_and(|service| patch::shows(service, held)) {
             self.standings.land(id, Some(held));

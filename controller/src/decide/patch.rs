@@ -1,5 +1,6 @@
 //! What has to be written to a Service so that it says what was decided, and what its user is told.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
 
 use jiff::Timestamp;
@@ -11,6 +12,7 @@ use portolan_api::condition::{self, Verdict};
 use portolan_api::view;
 use serde_json::{Map, Value, json};
 
+use super::standing::Marks;
 use crate::alloc::Holding;
 use crate::model::{Entry, Ingress, Service};
 use crate::write::{Body, Note, Target, Write};
@@ -22,6 +24,9 @@ pub(super) const USED_BY_NODE: &str = "AddressUsedByNode";
 /// Reason for a Service whose status another program rewrites.
 pub(super) const STATUS_CONTESTED: &str = "StatusContested";
 
+/// Reason of the event about a Service whose annotations or condition another program rewrites.
+pub(super) const MARKS_CONTESTED: &str = "AnnotationsContested";
+
 /// What the status and annotations of a Service shall say.
 #[derive(Debug, PartialEq)]
 pub(super) struct Wanted {
@@ -29,10 +34,19 @@ pub(super) struct Wanted {
     pub(super) addresses: Option<Holding>,
     /// Those that are not named are left as they are.
     pub(super) annotations: Annotations,
+    /// What others keep rewriting, and is left as it is for a while.
+    pub(super) spared: Spared,
     /// `None` for a Service that is not ours: then our condition goes too.
     pub(super) verdict: Option<Verdict>,
     /// Whether it is a warning, the reason, and the words.
     pub(super) notes: Vec<(bool, &'static str, String)>,
+}
+
+/// What is not written although it differs.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Spared {
+    pub(super) annotations: bool,
+    pub(super) condition: bool,
 }
 
 /// What we write beside the status: annotations by name; `None` removes one.
@@ -42,11 +56,7 @@ pub(super) struct Annotations(pub(super) Vec<(&'static str, Option<String>)>);
 impl Annotations {
     /// None of ours stays.
     pub(super) fn gone() -> Self {
-        Self(
-            [POOL, L2_NODES, CLASS, HELD]
-                .map(|name| (name, None))
-                .into(),
-        )
+        Self(MARKS.map(|name| (name, None)).into())
     }
 
     /// The value that one gets.
@@ -65,6 +75,53 @@ pub(super) fn texts(addresses: Holding) -> String {
     texts.join(", ")
 }
 
+/// What a Service bears of ours beside its addresses.
+pub(super) fn marks(service: &Service) -> Marks {
+    let annotations = MARKS.map(|name| service.annotated(name));
+    let conditions = service.conditions();
+    let ours = conditions.iter().find(|c| c.type_ == ASSIGNED);
+    let said = ours.map(|c| (c.status == "True", &*c.reason, &*c.message));
+    Marks {
+        annotations: fingerprint(&annotations),
+        condition: fingerprint(&said),
+    }
+}
+
+/// What it shall bear.
+pub(super) fn wanted_marks(service: &Service, wanted: &Wanted) -> Marks {
+    let Wanted {
+        annotations: Annotations(named),
+        spared,
+        verdict,
+        ..
+    } = wanted;
+    let now = marks(service);
+    let annotations = MARKS.map(|name| match named.iter().find(|(held, _)| *held == name) {
+        Some((_, value)) => value.as_deref(),
+        None => service.annotated(name),
+    });
+    let said = verdict.as_ref().map(|v| (v.status, v.reason, &*v.message));
+    let either = |spared: bool, now: u32, wanted: u32| if spared { now } else { wanted };
+    Marks {
+        annotations: either(
+            spared.annotations,
+            now.annotations,
+            fingerprint(&annotations),
+        ),
+        condition: either(spared.condition, now.condition, fingerprint(&said)),
+    }
+}
+
+/// The annotations that we write.
+const MARKS: [&str; 4] = [POOL, L2_NODES, CLASS, HELD];
+
+/// Half a hash: enough to notice a change, and there are many Services.
+fn fingerprint(value: &impl Hash) -> u32 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    u32::try_from(hasher.finish() >> 32).unwrap_or_default()
+}
+
 /// The patch that makes the Service say what is wanted; `None` when it says so already.
 pub(super) fn difference(
     entry: &Entry,
@@ -77,7 +134,12 @@ pub(super) fn difference(
         .addresses
         .and_then(|addresses| ingress(service, addresses));
     let conditions = conditions(&service.conditions(), wanted.verdict.as_ref(), wall);
-    if annotations.is_empty() && ingress.is_none() && conditions.is_none() {
+    let conditions = conditions.filter(|_| !wanted.spared.condition);
+    let must_tell = wanted
+        .notes
+        .iter()
+        .any(|(_, reason, _)| *reason == MARKS_CONTESTED);
+    if annotations.is_empty() && ingress.is_none() && conditions.is_none() && !must_tell {
         return None;
     }
     let told = notes(entry, service, wanted, conditions.is_some());
@@ -108,6 +170,9 @@ pub(super) fn difference(
 
 fn annotations(service: &Service, wanted: &Wanted) -> Map<String, Value> {
     let mut changes = Map::new();
+    if wanted.spared.annotations {
+        return changes;
+    }
     for (name, value) in &wanted.annotations.0 {
         if service.annotated(name) != value.as_deref() {
             changes.insert((*name).to_owned(), json!(value));

@@ -1,13 +1,15 @@
 //! One Service: what it gets, keeps, or loses, and why.
 
 use std::net::IpAddr;
+use std::time::Instant;
 
 use portolan_api::annotation::{ASSIGNED, CLASS, HELD, L2_NODES, POOL};
 use portolan_api::condition::Verdict;
 
+use super::contest::Part;
 use super::patch::{
-    Annotations, PARTIALLY_ASSIGNED, STATUS_CONTESTED, USED_BY_NODE, Wanted, difference, shows,
-    texts,
+    Annotations, MARKS_CONTESTED, PARTIALLY_ASSIGNED, STATUS_CONTESTED, Spared, USED_BY_NODE,
+    Wanted, difference, marks, shows, texts, wanted_marks,
 };
 use super::standing::Lack;
 use super::{Core, Moment};
@@ -60,6 +62,14 @@ pub(super) fn found(service: &Service) -> String {
     found.join(", ")
 }
 
+/// What is said when somebody keeps rewriting annotations.
+const OF_ANNOTATIONS: &str = "another program removes or rewrites the annotations that Portolan writes (portolan.dev/pool and \
+    others), so Portolan leaves them alone and tries again every 10 minutes: let that program keep annotations that it does not \
+    know. Without portolan.dev/l2-nodes no node answers for the addresses on layer 2";
+/// What is said when somebody keeps rewriting our condition.
+const OF_CONDITION: &str = "another program removes or rewrites condition portolan.dev/Assigned, so Portolan leaves it alone \
+    and tries again every 10 minutes; the addresses are served all the same";
+
 /// What stands in a condition before the addresses that a Service keeps without being content.
 const MEANWHILE: &str = "; meanwhile it keeps ";
 /// What stands in a condition behind the addresses that a Service has.
@@ -75,15 +85,80 @@ impl Core {
         };
         let ours = service.wants(self.class.as_deref());
         let wanted = if ours {
-            self.serve(id, moment)
+            let news = self.notice(id, moment.now);
+            let wanted = self.serve(id, moment)?;
+            self.spare(id, wanted, news, moment.now)
         } else {
-            self.let_go(id)
-        }?;
+            self.let_go(id)?
+        };
         let entry = self.model.services.get(id)?;
         let service = entry.service.as_deref()?;
         let landed = wanted.addresses.filter(|all| shows(service, *all));
         self.standings.land(id, landed);
-        difference(entry, service, &wanted, moment.wall)
+        let marks = wanted_marks(service, &wanted);
+        let write = difference(entry, service, &wanted, moment.wall);
+        self.standings.mark(id, marks, write.is_none());
+        write
+    }
+
+    /// Notices that somebody has changed what we wrote beside the addresses. Returns what the user is told if that has
+    /// happened too often.
+    fn notice(&mut self, id: ServiceId, now: Instant) -> Vec<String> {
+        let mut news = Vec::new();
+        let service = self.model.services.get(id);
+        let service = service.and_then(|entry| entry.service.as_deref());
+        let (Some(service), Some(written)) = (service, self.standings.marks(id)) else {
+            return news;
+        };
+        let found = marks(service);
+        let landed = self.standings.landed(id);
+        // Whoever writes addresses as well is noticed by those.
+        let beside = landed.is_none_or(|landed| shows(service, landed))
+            && self.contests.yields(id, now).is_none();
+        if found == written {
+            return news;
+        }
+        self.standings.set_marked(id, false);
+        for (part, is, was, what) in [
+            (
+                Part::Annotations,
+                found.annotations,
+                written.annotations,
+                OF_ANNOTATIONS,
+            ),
+            (
+                Part::Condition,
+                found.condition,
+                written.condition,
+                OF_CONDITION,
+            ),
+        ] {
+            if beside && is != was && self.contests.rewritten(id, part, "", now) {
+                news.push(what.to_owned());
+            }
+        }
+        news
+    }
+
+    /// Leaves alone what others keep rewriting, and says so where they do not.
+    fn spare(&self, id: ServiceId, mut wanted: Wanted, news: Vec<String>, now: Instant) -> Wanted {
+        if self.contests.yields(id, now).is_some() {
+            return wanted;
+        }
+        wanted.spared = Spared {
+            annotations: self.contests.spares(id, Part::Annotations, now),
+            condition: self.contests.spares(id, Part::Condition, now),
+        };
+        if let Some(verdict) = wanted
+            .verdict
+            .as_mut()
+            .filter(|_| wanted.spared.annotations)
+        {
+            verdict.message = format!("{}; {OF_ANNOTATIONS}", verdict.message);
+        }
+        let news = news.into_iter().map(|what| (true, MARKS_CONTESTED, what));
+        wanted.notes.extend(news);
+        wanted
     }
 
     /// What a Service of ours gets.
@@ -131,7 +206,8 @@ impl Core {
                 self.alloc.follow_edit(request, &shown);
             }
             if !shows(service, self.alloc.holding(id)) {
-                self.contests.rewritten(id, &found(service), moment.now);
+                self.contests
+                    .rewritten(id, Part::Addresses, &found(service), moment.now);
             }
         }
         let (addresses, refusal) = match &request {
@@ -173,6 +249,7 @@ impl Core {
                 (CLASS, self.class.clone()),
                 (HELD, self.promise(id, addresses)),
             ]),
+            spared: Spared::default(),
             verdict: Some(verdict),
             notes,
         })
@@ -196,6 +273,7 @@ impl Core {
         (told || self.contests.may_tell(id)).then(|| Wanted {
             addresses: None,
             annotations: Annotations(vec![(HELD, promise)]),
+            spared: Spared::default(),
             verdict: Some(Verdict::no(ASSIGNED, STATUS_CONTESTED, message)),
             notes: Vec::new(),
         })
@@ -233,6 +311,7 @@ impl Core {
                 (CLASS, self.class.clone()),
                 (HELD, None),
             ]),
+            spared: Spared::default(),
             verdict: Some(Verdict::no(ASSIGNED, refusal.reason(), words)),
             notes: Vec::new(),
         }
@@ -269,6 +348,7 @@ impl Core {
         Some(Wanted {
             addresses: changes.then(|| theirs.collect()),
             annotations: Annotations::gone(),
+            spared: Spared::default(),
             verdict: None,
             notes: Vec::new(),
         })

@@ -13,6 +13,19 @@ struct Standing {
     lack: Option<Box<Lack>>,
     /// What was decided, since its status has shown that. What differs from it was written by somebody else.
     landed: Option<Holding>,
+    /// What was written beside the addresses, or found as it should be.
+    marks: Marks,
+    /// Whether that stands there, as far as we know.
+    marked: bool,
+}
+
+/// Fingerprints of what we write beside the addresses of a Service.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Marks {
+    /// Of our annotations.
+    pub(super) annotations: u32,
+    /// Of our condition.
+    pub(super) condition: u32,
 }
 
 /// Why a Service lacks something.
@@ -51,6 +64,26 @@ impl Standings {
         if let Some(standing) = self.all.get_mut(&id) {
             standing.landed = landed;
         }
+    }
+
+    /// A Service is to bear these marks; `marked` if it does.
+    pub(super) fn mark(&mut self, id: ServiceId, marks: Marks, marked: bool) {
+        if let Some(standing) = self.all.get_mut(&id) {
+            (standing.marks, standing.marked) = (marks, marked);
+        }
+    }
+
+    /// The last write to a Service has happened, or somebody has changed the marks since.
+    pub(super) fn set_marked(&mut self, id: ServiceId, marked: bool) {
+        if let Some(standing) = self.all.get_mut(&id) {
+            standing.marked = marked;
+        }
+    }
+
+    /// The marks that a Service bore when we looked last.
+    pub(super) fn marks(&self, id: ServiceId) -> Option<Marks> {
+        let standing = self.all.get(&id)?;
+        standing.marked.then_some(standing.marks)
     }
 
     /// What the status has shown since it was decided.

@@ -123,3 +123,55 @@ fn other_pools_that_are_no_help_either_are_no_event() {
     world.settle();
     assert_eq!(world.noted("waits: AllocationFailed"), told + 1);
 }
+
+#[test]
+fn whoever_strips_our_annotations_or_our_condition_is_told_once_and_not_fought() {
+    for (row, strip) in [
+        (
+            "annotations",
+            (|s| s.metadata.annotations = None) as fn(&mut Service),
+        ),
+        ("condition", |s| s.status.conditions.clear()),
+        ("both", |s| {
+            s.metadata.annotations = None;
+            s.status.conditions.clear();
+        }),
+        ("another pool", |s| annotate(s, POOL, "other")),
+    ] {
+        for text in ["10.0.0.0/24", ""] {
+            // Served, or waiting.
+            let mut world = mk_world(&[("p", "10.0.0.0/24")]);
+            world.edit("web", |service| {
+                if text.is_empty() {
+                    ask_pool("unknown")(service);
+                }
+            });
+            world.settle();
+            if text.is_empty() && row != "condition" {
+                continue;
+            }
+            let before = world.writes;
+            let ips = world.ips("web");
+            for _ in 0..100 {
+                world.now += Duration::from_secs(1);
+                world.edit("web", strip);
+                world.settle();
+                assert_eq!(world.ips("web"), ips, "{row}");
+            }
+            let writes = world.writes - before;
+            assert!(writes <= 5, "{row}: {writes} writes");
+            let told = if row == "both" { 2 } else { 1 };
+            assert_eq!(world.noted("web: AnnotationsContested"), told, "{row}");
+            if row == "annotations" {
+                assert!(world.message("web").contains("annotations that Portolan"));
+                assert_eq!(world.verdict("web").1, "Assigned");
+            }
+            // It has gone.
+            world.pass(Duration::from_mins(11));
+            world.settle();
+            let service = world.service("web");
+            assert_eq!(service.annotation(POOL).is_some(), !ips.is_empty(), "{row}");
+            assert!(!world.message("web").contains("annotations that Portolan"));
+        }
+    }
+}
