@@ -221,7 +221,7 @@ impl Allocator {
         });
         if promised {
             self.demands.fulfil(address);
-            self.freed = true;
+            self.free(address);
         }
         self.charge(address, namespace);
     }
@@ -273,8 +273,12 @@ impl Allocator {
                 && !provisional.contains(address)
                 && self.demands.waiting(address).next().is_some()
         };
-        if addresses.iter().any(settles) {
-            self.freed = true;
+        let settled: Vec<IpAddr> = addresses
+            .iter()
+            .filter(|address| settles(*address))
+            .collect();
+        for address in settled {
+            self.free(address);
         }
     }
 

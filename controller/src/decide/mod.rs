@@ -23,7 +23,7 @@ mod standing;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -33,6 +33,7 @@ use portolan_api::annotation::HELD;
 use portolan_api::compile::Kind;
 use portolan_api::condition::Verdict;
 use portolan_api::crd::SpeakerConfigSpec;
+use portolan_api::range::Family;
 
 use crate::alloc::{Allocator, Holding, Request, ServiceId, Usage};
 use crate::ledger::Ledger;
@@ -103,11 +104,22 @@ pub struct Core {
     warned: HashMap<(String, String), Instant>,
 }
 
+/// What the words for a Service that waits say of a pool.
+#[derive(Debug, PartialEq, Eq)]
+struct Dry {
+    pool: String,
+    exhausted: bool,
+    /// With a quota, any change may matter to some namespace.
+    change: Option<u64>,
+}
+
 /// When the counters of pools are written next.
 #[derive(Debug, Default)]
 struct Counters {
     due: Option<Instant>,
     seen: u64,
+    /// By family, what the words for those who wait depend on.
+    dry: BTreeMap<Family, Vec<Dry>>,
 }
 
 impl Core {
@@ -293,7 +305,7 @@ impl Core {
             if let Some(promised) = promised.filter(|promised| !promised.is_empty()) {
                 // Another program had rewritten the status: what it shows is not ours.
                 let promised: Vec<IpAddr> = promised.iter().collect();
-                self.alloc.adopt(id, &key.namespace, &promised);
+                self.alloc.adopt(id, &key.namespace, None, &promised);
                 self.contests.resume(id, &service::found(service), now);
             } else if service::strange(&self.alloc, service, Holding::default()).is_empty() {
                 // Whoever came too late hears of it when it is decided.
@@ -349,8 +361,9 @@ impl Core {
         for _ in 0..ROUNDS {
             self.settle_waiting(moment, writes);
             let mut woken = Vec::new();
-            if self.alloc.take_freed() {
-                woken = self.helped();
+            let freed = self.alloc.take_freed();
+            if !freed.is_empty() {
+                woken = self.helped(&freed);
             }
             woken.extend(self.alloc.take_disturbed());
             if woken.is_empty() || self.ledger.room() <= FOR_OBJECTS {
@@ -365,8 +378,8 @@ impl Core {
 
     /// The Services that lack something and can be helped now. There may be thousands who can not: they cost a look at the
     /// pools, and no words.
-    fn helped(&mut self) -> Vec<ServiceId> {
-        let lacking: Vec<ServiceId> = self.standings.lacking().collect();
+    fn helped(&mut self, freed: &BTreeSet<Family>) -> Vec<ServiceId> {
+        let lacking = self.standings.waiting_for(freed);
         let mut helped = Vec::new();
         for id in lacking {
             // Without one, it waits for nothing that others could give up: for its user, or for another program.

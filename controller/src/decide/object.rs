@@ -1,5 +1,6 @@
 //! Status of user objects: verdicts at once, counters of pools and how they stand a moment later.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -10,10 +11,12 @@ use portolan_api::condition::{self, ACCEPTED, EXHAUSTED_SOON, READY, RESERVATION
 use portolan_api::crd::{
     BFDProfile, BGPAdvertisement, BGPPeer, Community, IPAddressPool, L2Advertisement,
 };
+use portolan_api::range::Family;
 use serde_json::{Map, json};
 
 use super::pool::fullness;
-use super::{COUNTERS_DELAY, Core, Moment};
+use super::{COUNTERS_DELAY, Core, Dry, Moment};
+use crate::alloc::{ServiceId, Usage};
 use crate::write::{Body, Note, Target, Write};
 
 /// A pool that hovers at a threshold, one Service that comes and goes, is not told again within this time.
@@ -49,8 +52,9 @@ impl Core {
             self.counters.due = None;
             self.counters.seen = self.alloc.changes();
             // What stands in the way of those who lack something may be something else now.
-            if self.standings.lacking().next().is_some() {
-                self.wait(self.standings.lacking().collect::<Vec<_>>());
+            let stale = self.stale_words();
+            if !stale.is_empty() {
+                self.wait(stale);
                 self.soon = Some(now);
             }
             let pools = self.model.sources.pools.keys();
@@ -59,6 +63,37 @@ impl Core {
                 .objects
                 .extend(pools.map(|name| (Kind::Pool, name.clone())));
         }
+    }
+
+    /// The Services that wait, and whose condition may have to say something else: a pool has run dry, or is not any more.
+    fn stale_words(&mut self) -> Vec<ServiceId> {
+        let mut changed = BTreeSet::new();
+        for family in [Family::V4, Family::V6] {
+            let now = self.dry(family);
+            if self.counters.dry.get(&family) != Some(&now) {
+                self.counters.dry.insert(family, now);
+                changed.insert(family);
+            }
+        }
+        self.standings.worded_by(&changed)
+    }
+
+    fn dry(&self, family: Family) -> Vec<Dry> {
+        let limited = |name: &str| {
+            let mut rules = self.config.pools.iter();
+            rules.any(|rule| rule.name == name && rule.spec.quota.is_some())
+        };
+        let of_family = self.alloc.usage().map(|(name, v4, v6)| match family {
+            Family::V4 => (name, v4),
+            Family::V6 => (name, v6),
+        });
+        let pools = of_family.filter(|(_, usage)| usage.total > 0);
+        let dry = |(name, usage): (&str, Usage)| Dry {
+            pool: name.to_owned(),
+            exhausted: usage.available == 0,
+            change: limited(name).then(|| self.alloc.changes()),
+        };
+        pools.map(dry).collect()
     }
 
     /// Writes the status of user objects that differ from what we have to say.

@@ -5,13 +5,14 @@ use std::time::Instant;
 
 use portolan_api::annotation::{ASSIGNED, CLASS, HELD, L2_NODES, POOL};
 use portolan_api::condition::Verdict;
+use portolan_api::range::Family;
 
 use super::contest::Part;
 use super::patch::{
     Annotations, MARKS_CONTESTED, PARTIALLY_ASSIGNED, STATUS_CONTESTED, Spared, USED_BY_NODE,
     Wanted, difference, marks, shows, texts, wanted_marks,
 };
-use super::standing::Lack;
+use super::standing::{Help, Lack};
 use super::{Core, Moment};
 use crate::alloc::{Allocator, Collision, Families, Holding, Refusal, Request, ServiceId};
 use crate::model::{Ingress, Service};
@@ -54,6 +55,25 @@ pub(super) fn parsed(list: &str) -> Holding {
     let addresses = list.split(',').map(|address| address.trim().parse());
     let addresses: Result<Vec<IpAddr>, _> = addresses.collect();
     addresses.unwrap_or_default().into_iter().collect()
+}
+
+/// The families of which an address would help a Service that was refused one.
+fn open(request: Option<&Request<'_>>, has: Holding, refusal: Option<&Refusal>) -> Vec<Family> {
+    let wanted = [Family::V4, Family::V6].into_iter();
+    let mut open: Vec<Family> = wanted
+        .filter(|family| request.is_some_and(|request| request.families.contains(*family)))
+        .collect();
+    // Whoever has an address of a family that is asked about keeps it provisionally.
+    if refusal
+        .and_then(Refusal::lacks)
+        .is_some_and(|family| has.of(family).is_none())
+    {
+        open.retain(|family| has.of(*family).is_none());
+    }
+    if let Some(Refusal::NoPool(none)) = refusal {
+        open.retain(|family| family != none);
+    }
+    open
 }
 
 /// What stands in the status as addresses, whatever it is.
@@ -233,7 +253,9 @@ impl Core {
             refusal.as_ref().zip(words),
             content,
         );
-        self.lack(id, refusal.as_ref().map(Refusal::reason), refusal);
+        let open = open(request.as_ref().ok(), addresses, refusal.as_ref());
+        let help = Help::of(refusal.as_ref(), &open);
+        self.lack(id, refusal.as_ref().map(Refusal::reason), help, refusal);
         for address in addresses.iter() {
             self.give_back(&key, address);
         }
@@ -264,7 +286,7 @@ impl Core {
              spec.loadBalancerClass",
             texts(held)
         );
-        self.lack(id, Some(STATUS_CONTESTED), None);
+        self.lack(id, Some(STATUS_CONTESTED), Help::Nobody, None);
         // Whoever rewrites the status may remove the condition as well: that is no reason to go on writing.
         let service = self.model.services.get(id)?.service.as_deref()?;
         let promise = self.promise(id, held);
@@ -286,11 +308,18 @@ impl Core {
     }
 
     /// A Service has been decided; without a reason it lacks nothing.
-    fn lack(&mut self, id: ServiceId, reason: Option<&'static str>, refusal: Option<Refusal>) {
+    fn lack(
+        &mut self,
+        id: ServiceId,
+        reason: Option<&'static str>,
+        help: Help,
+        refusal: Option<Refusal>,
+    ) {
         let entry = self.model.services.get(id);
         let service = entry.and_then(|entry| entry.service.as_deref());
         let lack = reason.map(|reason| Lack {
             reason,
+            help,
             refusal,
             created: service.and_then(|service| service.created),
         });
@@ -301,7 +330,7 @@ impl Core {
     fn leave(&mut self, id: ServiceId, refusal: &Refusal) -> Wanted {
         self.alloc.release(id);
         self.unplace(id);
-        self.lack(id, Some(refusal.reason()), None);
+        self.lack(id, Some(refusal.reason()), Help::Nobody, None);
         let words = self.words(refusal, None);
         Wanted {
             addresses: None,

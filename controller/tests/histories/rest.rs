@@ -112,7 +112,12 @@ impl World {
         for (key, service) in rules::services(state) {
             let seen = if rules::is_ours(service) {
                 self.look_at(&pools, key, service)
-            } else if verdict(service).is_some() || service.annotation(POOL).is_some() {
+            } else if (is_balancer(service) && service.annotation(POOL).is_none())
+                || !is_marked(service)
+            {
+                // A condition alone may be that of a controller of the other class.
+                Ok(())
+            } else if is_marked(service) {
                 Err("it is not ours, and bears our marks".to_owned())
             } else {
                 Ok(())
@@ -481,6 +486,14 @@ fn promised(service: &Service) -> Vec<IpAddr> {
     let list = service.annotation(HELD).into_iter();
     let list = list.flat_map(|list| list.split(", "));
     list.map(|address| address.parse().unwrap()).collect()
+}
+
+fn is_balancer(service: &Service) -> bool {
+    service.spec.kind.as_deref() == Some("LoadBalancer")
+}
+
+fn is_marked(service: &Service) -> bool {
+    verdict(service).is_some() || service.annotation(POOL).is_some()
 }
 
 /// Whether the status of the Service is somebody else's business.

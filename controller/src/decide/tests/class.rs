@@ -135,7 +135,7 @@ fn controllers_of_two_classes_leave_each_other_alone() {
         let mut world = mk_world(&[("p", "10.0.0.0/24"), ("q", "2001:db8::/64")]);
         world.core.class = theirs.map(str::to_owned);
         world.edit("web", |s| {
-            s.spec.load_balancer_class = theirs.map(str::to_owned)
+            s.spec.load_balancer_class = theirs.map(str::to_owned);
         });
         world.edit("waits", |s| {
             s.spec.load_balancer_class = theirs.map(str::to_owned);
@@ -172,7 +172,7 @@ fn what_our_class_wrote_while_it_served_a_service_goes_when_it_left_unseen() {
     let mut world = mk_world(&[("p", "10.0.0.0/24")]);
     world.core.class = Some("portolan".to_owned());
     world.edit("web", |s| {
-        s.spec.load_balancer_class = Some("portolan".to_owned())
+        s.spec.load_balancer_class = Some("portolan".to_owned());
     });
     world.settle();
     leave_both(world.services.get_mut(&mk_key("web")).unwrap());
