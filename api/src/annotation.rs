@@ -11,6 +11,11 @@ pub const LOAD_BALANCER_IPS: &str = "portolan.dev/loadBalancerIPs";
 pub const ALLOW_SHARED_IP: &str = "portolan.dev/allow-shared-ip";
 /// Written on Services: the pool or pools that the addresses came from, comma separated.
 pub const POOL: &str = "portolan.dev/pool";
+/// Written on Services: the `loadBalancerClass` that the controller serves, if it serves one. Whoever serves another class, or
+/// none, leaves the Service alone.
+pub const CLASS: &str = "portolan.dev/class";
+/// Written on Services whose status another program rewrites: the addresses that stay taken for it, comma separated.
+pub const HELD: &str = "portolan.dev/held";
 /// Written on Services: the layer-2 placement, nodes in order, comma separated; the first one answers.
 pub const L2_NODES: &str = "portolan.dev/l2-nodes";
 

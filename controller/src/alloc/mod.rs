@@ -154,7 +154,7 @@ pub struct Allocator {
     /// Each namespace once.
     namespaces: HashSet<Arc<str>>,
     changes: u64,
-    freed: bool,
+    freed: BTreeSet<Family>,
 }
 
 impl Allocator {
@@ -204,7 +204,7 @@ impl Allocator {
             }
         }
         self.changes += 1;
-        self.freed = true;
+        self.freed.extend([Family::V4, Family::V6]);
     }
 
     /// Tells fresh pools of everything that is taken.
@@ -367,7 +367,7 @@ impl Allocator {
     /// Ends the retention of an address for a name.
     pub fn let_go(&mut self, address: IpAddr, namespace: &str, name: &str) {
         self.discharge(address, namespace);
-        self.freed = true;
+        self.free(address);
         if self.kept.let_go(address, namespace, name) {
             self.loosen(address, |claim| {
                 claim.keepers = claim.keepers.saturating_sub(1);
@@ -435,8 +435,8 @@ impl Allocator {
         self.changes
     }
 
-    /// Whether something has become free since this was asked last: somebody may be waiting for it.
-    pub fn take_freed(&mut self) -> bool {
+    /// The families of which something has become free since this was asked last: somebody may be waiting for it.
+    pub fn take_freed(&mut self) -> BTreeSet<Family> {
         std::mem::take(&mut self.freed)
     }
 
@@ -477,8 +477,19 @@ impl Allocator {
         if after == State::Free {
             self.claims.remove(&address);
         }
-        self.freed = true;
+        self.free(address);
         self.note(address, before, after);
+    }
+
+    /// Something about the address has become free; room under a quota is for either family.
+    fn free(&mut self, address: IpAddr) {
+        let quota = self
+            .pool_with(address)
+            .is_some_and(|(pool, _)| pool.quota.is_some());
+        self.freed.insert(Family::of(address));
+        if quota {
+            self.freed.extend([Family::V4, Family::V6]);
+        }
     }
 
     /// Keeps the free addresses of the pool in step with the claims.

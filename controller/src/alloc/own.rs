@@ -213,13 +213,15 @@ impl Allocator {
             self.shelves.add(sharing, address);
         }
         let mut promised = false;
+        // Whether it was shown before or not: who owns it is told of reserved addresses.
+        self.changes += 1;
         self.tighten(address, |claim| {
             claim.owners.add(service, namespace, sharing.as_ref());
             promised = std::mem::take(&mut claim.promised);
         });
         if promised {
             self.demands.fulfil(address);
-            self.freed = true;
+            self.free(address);
         }
         self.charge(address, namespace);
     }
@@ -227,6 +229,7 @@ impl Allocator {
     /// Removes a Service from the owners of an address.
     pub(super) fn leave(&mut self, service: ServiceId, address: IpAddr) {
         let sharing = self.sharing.get(&service).cloned();
+        self.changes += 1;
         self.loosen(address, |claim| {
             claim.owners.remove(service, sharing.as_ref());
         });
@@ -270,8 +273,12 @@ impl Allocator {
                 && !provisional.contains(address)
                 && self.demands.waiting(address).next().is_some()
         };
-        if addresses.iter().any(settles) {
-            self.freed = true;
+        let settled: Vec<IpAddr> = addresses
+            .iter()
+            .filter(|address| settles(*address))
+            .collect();
+        for address in settled {
+            self.free(address);
         }
     }
 

@@ -23,16 +23,19 @@ mod standing;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use portolan_api::ObjectKey;
+use portolan_api::annotation::HELD;
 use portolan_api::compile::Kind;
 use portolan_api::condition::Verdict;
 use portolan_api::crd::SpeakerConfigSpec;
+use portolan_api::range::Family;
 
-use crate::alloc::{Allocator, Request, ServiceId, Usage};
+use crate::alloc::{Allocator, Holding, Request, ServiceId, Usage};
 use crate::ledger::Ledger;
 use crate::model::{Dirty, Event, Model, Service, Snapshot, Watch};
 use crate::place::{Load, Placement};
@@ -97,6 +100,17 @@ pub struct Core {
     verdicts: BTreeMap<(Kind, String), Vec<Verdict>>,
     ledger: Ledger,
     counters: Counters,
+    /// Warnings about pools, and when they were given.
+    warned: HashMap<(String, String), Instant>,
+}
+
+/// What the words for a Service that waits say of a pool.
+#[derive(Debug, PartialEq, Eq)]
+struct Dry {
+    pool: String,
+    exhausted: bool,
+    /// With a quota, any change may matter to some namespace.
+    change: Option<u64>,
 }
 
 /// When the counters of pools are written next.
@@ -104,6 +118,8 @@ pub struct Core {
 struct Counters {
     due: Option<Instant>,
     seen: u64,
+    /// By family, what the words for those who wait depend on.
+    dry: BTreeMap<Family, Vec<Dry>>,
 }
 
 impl Core {
@@ -129,6 +145,7 @@ impl Core {
             verdicts: BTreeMap::new(),
             ledger: Ledger::default(),
             counters: Counters::default(),
+            warned: HashMap::new(),
         }
     }
 
@@ -194,7 +211,7 @@ impl Core {
             .unwrap_or_default();
         self.leading = true;
         self.compile();
-        self.adopt_all();
+        self.adopt_all(now);
         self.recall();
         self.model.dirty.nodes = true;
         self.model.dirty.all_services = true;
@@ -264,7 +281,7 @@ impl Core {
     }
 
     /// Makes every Service of ours the owner of what its status shows, the oldest first.
-    fn adopt_all(&mut self) {
+    fn adopt_all(&mut self, now: Instant) {
         let mut ours = Vec::new();
         for (id, entry) in self.model.services.iter() {
             let Some(service) = &entry.service else {
@@ -283,7 +300,14 @@ impl Core {
         ours.sort_unstable_by(|a, b| (a.0, a.1).cmp(&(b.0, b.1)));
         for (_, key, id, service) in ours {
             self.alloc.describe(id, service.sharing.as_deref().cloned());
-            if service::strange(&self.alloc, service).is_empty() {
+            let promised = service.annotation(HELD).map(service::parsed);
+            let promised = promised.filter(|promised| !patch::shows(service, *promised));
+            if let Some(promised) = promised.filter(|promised| !promised.is_empty()) {
+                // Another program had rewritten the status: what it shows is not ours.
+                let promised: Vec<IpAddr> = promised.iter().collect();
+                self.alloc.adopt(id, &key.namespace, None, &promised);
+                self.contests.resume(id, &service::found(service), now);
+            } else if service::strange(&self.alloc, service, Holding::default()).is_empty() {
                 // Whoever came too late hears of it when it is decided.
                 let namespace = self.model.namespaces.get(&key.namespace);
                 let request = namespace
@@ -337,8 +361,9 @@ impl Core {
         for _ in 0..ROUNDS {
             self.settle_waiting(moment, writes);
             let mut woken = Vec::new();
-            if self.alloc.take_freed() {
-                woken = self.helped();
+            let freed = self.alloc.take_freed();
+            if !freed.is_empty() {
+                woken = self.helped(&freed);
             }
             woken.extend(self.alloc.take_disturbed());
             if woken.is_empty() || self.ledger.room() <= FOR_OBJECTS {
@@ -353,8 +378,8 @@ impl Core {
 
     /// The Services that lack something and can be helped now. There may be thousands who can not: they cost a look at the
     /// pools, and no words.
-    fn helped(&mut self) -> Vec<ServiceId> {
-        let lacking: Vec<ServiceId> = self.standings.lacking().collect();
+    fn helped(&mut self, freed: &BTreeSet<Family>) -> Vec<ServiceId> {
+        let lacking = self.standings.waiting_for(freed);
         let mut helped = Vec::new();
         for id in lacking {
             // Without one, it waits for nothing that others could give up: for its user, or for another program.
@@ -419,6 +444,7 @@ impl Core {
         };
         let service = self.model.services.get(id);
         let service = service.and_then(|entry| entry.service.as_deref());
+        self.standings.set_marked(id, true);
         let held = self.alloc.holding(id);
         if service.is_some_and(|service| patch::shows(service, held)) {
             self.standings.land(id, Some(held));
@@ -433,6 +459,8 @@ impl Core {
                 self.model.dirty.services.extend(id);
             }
             Target::Object(kind, name) => {
+                // Its warnings were not given.
+                self.warned.retain(|(held, _), _| *held != name);
                 self.model.dirty.objects.insert((kind, name));
             }
             // Compared on every pass.

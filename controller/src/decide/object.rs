@@ -1,6 +1,7 @@
 //! Status of user objects: verdicts at once, counters of pools and how they stand a moment later.
 
-use std::time::Instant;
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta, Time};
@@ -10,10 +11,16 @@ use portolan_api::condition::{self, ACCEPTED, EXHAUSTED_SOON, READY, RESERVATION
 use portolan_api::crd::{
     BFDProfile, BGPAdvertisement, BGPPeer, Community, IPAddressPool, L2Advertisement,
 };
+use portolan_api::range::Family;
 use serde_json::{Map, json};
 
-use super::{COUNTERS_DELAY, Core, Moment};
+use super::pool::fullness;
+use super::{COUNTERS_DELAY, Core, Dry, Moment};
+use crate::alloc::{ServiceId, Usage};
 use crate::write::{Body, Note, Target, Write};
+
+/// A pool that hovers at a threshold, one Service that comes and goes, is not told again within this time.
+const WARNED: Duration = Duration::from_secs(3600);
 
 /// What we read of any user object.
 struct Facts<'a> {
@@ -45,8 +52,9 @@ impl Core {
             self.counters.due = None;
             self.counters.seen = self.alloc.changes();
             // What stands in the way of those who lack something may be something else now.
-            if self.standings.lacking().next().is_some() {
-                self.wait(self.standings.lacking().collect::<Vec<_>>());
+            let stale = self.stale_words();
+            if !stale.is_empty() {
+                self.wait(stale);
                 self.soon = Some(now);
             }
             let pools = self.model.sources.pools.keys();
@@ -57,15 +65,53 @@ impl Core {
         }
     }
 
+    /// The Services that wait, and whose condition may have to say something else: a pool has run dry, or is not any more.
+    fn stale_words(&mut self) -> Vec<ServiceId> {
+        let mut changed = BTreeSet::new();
+        for family in [Family::V4, Family::V6] {
+            let now = self.dry(family);
+            if self.counters.dry.get(&family) != Some(&now) {
+                self.counters.dry.insert(family, now);
+                changed.insert(family);
+            }
+        }
+        self.standings.worded_by(&changed)
+    }
+
+    fn dry(&self, family: Family) -> Vec<Dry> {
+        let limited = |name: &str| {
+            let mut rules = self.config.pools.iter();
+            rules.any(|rule| rule.name == name && rule.spec.quota.is_some())
+        };
+        let of_family = self.alloc.usage().map(|(name, v4, v6)| match family {
+            Family::V4 => (name, v4),
+            Family::V6 => (name, v6),
+        });
+        let pools = of_family.filter(|(_, usage)| usage.total > 0);
+        let dry = |(name, usage): (&str, Usage)| Dry {
+            pool: name.to_owned(),
+            exhausted: usage.available == 0,
+            change: limited(name).then(|| self.alloc.changes()),
+        };
+        pools.map(dry).collect()
+    }
+
     /// Writes the status of user objects that differ from what we have to say.
     pub(super) fn write_objects(&mut self, moment: Moment, writes: &mut Vec<Write>) {
+        self.warned
+            .retain(|_, given| moment.now.duration_since(*given) < WARNED);
         for (kind, name) in std::mem::take(&mut self.model.dirty.objects) {
             let target = Target::Object(kind, name.clone());
             if !self.ledger.is_free(&target, moment.now) || self.ledger.room() == 0 {
                 self.model.dirty.objects.insert((kind, name));
                 continue;
             }
-            if let Some(write) = self.object_status(kind, &name, moment, target.clone()) {
+            if let Some(mut write) = self.object_status(kind, &name, moment, target.clone()) {
+                write.notes.retain(|note| {
+                    let warning = (name.clone(), note.message.clone());
+                    note.reason != EXHAUSTED_SOON
+                        || self.warned.insert(warning, moment.now).is_none()
+                });
                 self.ledger.begin(target);
                 writes.push(write);
             }
@@ -109,6 +155,7 @@ impl Core {
                 let news = merged
                     .iter()
                     .filter(|c| told(c) && !before.contains(&said(c)));
+                let news = news.filter(|c| !is_relief(facts.conditions, c));
                 notes = news.map(|c| warning(&facts, c)).collect();
                 status.insert("conditions".to_owned(), json!(merged));
             }
@@ -145,6 +192,13 @@ impl Core {
             Kind::Community => of!(communities: Community),
         })
     }
+}
+
+/// Whether a pool that is exhausted soon is less so than it was.
+fn is_relief(before: &[Condition], now: &Condition) -> bool {
+    let before = before.iter().find(|c| c.type_ == now.type_);
+    now.type_ == EXHAUSTED_SOON
+        && before.is_some_and(|before| fullness(&now.reason) < fullness(&before.reason))
 }
 
 fn warning(facts: &Facts<'_>, condition: &Condition) -> Note {

@@ -1,16 +1,18 @@
 //! What has to be written to a Service so that it says what was decided, and what its user is told.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use portolan_api::ObjectKey;
-use portolan_api::annotation::{ASSIGNED, L2_NODES, POOL};
+use portolan_api::annotation::{ASSIGNED, CLASS, HELD, L2_NODES, POOL};
 use portolan_api::condition::{self, Verdict};
 use portolan_api::view;
 use serde_json::{Map, Value, json};
 
+use super::standing::Marks;
 use crate::alloc::Holding;
 use crate::model::{Entry, Ingress, Service};
 use crate::write::{Body, Note, Target, Write};
@@ -22,26 +24,46 @@ pub(super) const USED_BY_NODE: &str = "AddressUsedByNode";
 /// Reason for a Service whose status another program rewrites.
 pub(super) const STATUS_CONTESTED: &str = "StatusContested";
 
+/// Reason of the event about a Service whose annotations or condition another program rewrites.
+pub(super) const MARKS_CONTESTED: &str = "AnnotationsContested";
+
 /// What the status and annotations of a Service shall say.
 #[derive(Debug, PartialEq)]
 pub(super) struct Wanted {
     /// `None` leaves those in the status as they are.
     pub(super) addresses: Option<Holding>,
-    /// `None` leaves them as they are.
-    pub(super) annotations: Option<Annotations>,
+    /// Those that are not named are left as they are.
+    pub(super) annotations: Annotations,
+    /// What others keep rewriting, and is left as it is for a while.
+    pub(super) spared: Spared,
     /// `None` for a Service that is not ours: then our condition goes too.
     pub(super) verdict: Option<Verdict>,
     /// Whether it is a warning, the reason, and the words.
     pub(super) notes: Vec<(bool, &'static str, String)>,
 }
 
-/// What we write beside the status; `None` removes one.
+/// What is not written although it differs.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Spared {
+    pub(super) annotations: bool,
+    pub(super) condition: bool,
+}
+
+/// What we write beside the status: annotations by name; `None` removes one.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct Annotations {
-    /// The pools that the addresses are from.
-    pub(super) pools: Option<String>,
-    /// The placement.
-    pub(super) nodes: Option<String>,
+pub(super) struct Annotations(pub(super) Vec<(&'static str, Option<String>)>);
+
+impl Annotations {
+    /// None of ours stays.
+    pub(super) fn gone() -> Self {
+        Self(MARKS.map(|name| (name, None)).into())
+    }
+
+    /// The value that one gets.
+    fn value(&self, name: &str) -> Option<&str> {
+        let (_, value) = self.0.iter().find(|(held, _)| *held == name)?;
+        value.as_deref()
+    }
 }
 
 /// The addresses as a user writes them.
@@ -51,6 +73,53 @@ pub(super) fn texts(addresses: Holding) -> String {
         .map(|address| address.to_string())
         .collect();
     texts.join(", ")
+}
+
+/// What a Service bears of ours beside its addresses.
+pub(super) fn marks(service: &Service) -> Marks {
+    let annotations = MARKS.map(|name| service.annotated(name));
+    let conditions = service.conditions();
+    let ours = conditions.iter().find(|c| c.type_ == ASSIGNED);
+    let said = ours.map(|c| (c.status == "True", &*c.reason, &*c.message));
+    Marks {
+        annotations: fingerprint(&annotations),
+        condition: fingerprint(&said),
+    }
+}
+
+/// What it shall bear.
+pub(super) fn wanted_marks(service: &Service, wanted: &Wanted) -> Marks {
+    let Wanted {
+        annotations: Annotations(named),
+        spared,
+        verdict,
+        ..
+    } = wanted;
+    let now = marks(service);
+    let annotations = MARKS.map(|name| match named.iter().find(|(held, _)| *held == name) {
+        Some((_, value)) => value.as_deref(),
+        None => service.annotated(name),
+    });
+    let said = verdict.as_ref().map(|v| (v.status, v.reason, &*v.message));
+    let either = |spared: bool, now: u32, wanted: u32| if spared { now } else { wanted };
+    Marks {
+        annotations: either(
+            spared.annotations,
+            now.annotations,
+            fingerprint(&annotations),
+        ),
+        condition: either(spared.condition, now.condition, fingerprint(&said)),
+    }
+}
+
+/// The annotations that we write.
+const MARKS: [&str; 4] = [POOL, L2_NODES, CLASS, HELD];
+
+/// Half a hash: enough to notice a change, and there are many Services.
+fn fingerprint(value: &impl Hash) -> u32 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    u32::try_from(hasher.finish() >> 32).unwrap_or_default()
 }
 
 /// The patch that makes the Service say what is wanted; `None` when it says so already.
@@ -65,7 +134,12 @@ pub(super) fn difference(
         .addresses
         .and_then(|addresses| ingress(service, addresses));
     let conditions = conditions(&service.conditions(), wanted.verdict.as_ref(), wall);
-    if annotations.is_empty() && ingress.is_none() && conditions.is_none() {
+    let conditions = conditions.filter(|_| !wanted.spared.condition);
+    let must_tell = wanted
+        .notes
+        .iter()
+        .any(|(_, reason, _)| *reason == MARKS_CONTESTED);
+    if annotations.is_empty() && ingress.is_none() && conditions.is_none() && !must_tell {
         return None;
     }
     let told = notes(entry, service, wanted, conditions.is_some());
@@ -96,12 +170,12 @@ pub(super) fn difference(
 
 fn annotations(service: &Service, wanted: &Wanted) -> Map<String, Value> {
     let mut changes = Map::new();
-    let Some(Annotations { pools, nodes }) = &wanted.annotations else {
+    if wanted.spared.annotations {
         return changes;
-    };
-    for (name, value) in [(POOL, pools), (L2_NODES, nodes)] {
+    }
+    for (name, value) in &wanted.annotations.0 {
         if service.annotated(name) != value.as_deref() {
-            changes.insert(name.to_owned(), json!(value));
+            changes.insert((*name).to_owned(), json!(value));
         }
     }
     changes
@@ -144,6 +218,19 @@ fn conditions(
     (rest.len() != current.len()).then_some(rest)
 }
 
+/// Whether a verdict says something else than the condition in the status, in essence: what stands after the first semicolon
+/// is detail, like the list of the pools that are no help.
+fn is_news(service: &Service, verdict: &Verdict) -> bool {
+    let essence = |message: &str| message.split("; ").next().map(str::to_owned);
+    let conditions = service.conditions();
+    let before = conditions.iter().find(|c| c.type_ == ASSIGNED);
+    before.is_none_or(|before| {
+        (before.status == "True") != verdict.status
+            || before.reason != verdict.reason
+            || essence(&before.message) != essence(&verdict.message)
+    })
+}
+
 /// What the user is told: each change once.
 fn notes(entry: &Entry, service: &Service, wanted: &Wanted, news: bool) -> Vec<Note> {
     let before: Holding = service.vips().into_iter().collect();
@@ -159,14 +246,18 @@ fn notes(entry: &Entry, service: &Service, wanted: &Wanted, news: bool) -> Vec<N
         ));
     }
     if !fresh.is_empty() {
-        let pools = wanted.annotations.as_ref().and_then(|a| a.pools.as_deref());
-        let pools = pools.unwrap_or_default();
+        let pools = wanted.annotations.value(POOL).unwrap_or_default();
         notes.push((
             false,
             "AddressAssigned",
             format!("{} from IPAddressPool {pools}", texts(fresh)),
         ));
     }
+    let news = news
+        && wanted
+            .verdict
+            .as_ref()
+            .is_some_and(|verdict| is_news(service, verdict));
     if let Some(verdict) = wanted.verdict.as_ref().filter(|_| news) {
         let told = match (verdict.status, verdict.reason) {
             (true, PARTIALLY_ASSIGNED) => Some((false, PARTIALLY_ASSIGNED)),

@@ -21,6 +21,12 @@ const THRESHOLDS: [(u128, &str); 3] = [
 /// comes and goes is no news.
 const HYSTERESIS: u128 = 5;
 
+/// How full a reason says that a pool is.
+pub(super) fn fullness(reason: &str) -> u128 {
+    let step = THRESHOLDS.iter().find(|(_, held)| *held == reason);
+    step.map_or(0, |(percent, _)| *percent)
+}
+
 impl Core {
     /// Counters and retained addresses of a pool, as far as they differ from those in its status.
     pub(super) fn counters_of(&self, name: &str) -> Map<String, Value> {

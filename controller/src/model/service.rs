@@ -9,14 +9,16 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1;
-use portolan_api::annotation::{ADDRESS_POOL, ASSIGNED, L2_NODES, LOAD_BALANCER_IPS, POOL};
+use portolan_api::annotation::{
+    ADDRESS_POOL, ASSIGNED, CLASS, HELD, L2_NODES, LOAD_BALANCER_IPS, POOL,
+};
 use portolan_api::view::{self, TrafficPolicy};
 use portolan_api::{ObjectKey, selector};
 
 use crate::alloc::{Families, Sharing};
 
 /// Annotations that are kept. The sharing key is part of [`Service::sharing`].
-const ANNOTATIONS: [&str; 4] = [ADDRESS_POOL, LOAD_BALANCER_IPS, POOL, L2_NODES];
+const ANNOTATIONS: [&str; 6] = [ADDRESS_POOL, LOAD_BALANCER_IPS, POOL, L2_NODES, CLASS, HELD];
 
 /// A Service that has to do with load balancing.
 #[derive(Debug, Clone, PartialEq)]
@@ -76,6 +78,12 @@ impl Service {
             ingress: ingress.map(Ingress::from).collect(),
             conditions: conditions.map(Condition::from).collect(),
         }
+    }
+
+    /// Whether the Service is of type LoadBalancer, of whatever class.
+    #[must_use]
+    pub fn is_balancer(&self) -> bool {
+        self.balancer
     }
 
     /// Whether the Service is of type LoadBalancer and of the class that we serve, see [`view::Service::wants`].

@@ -35,15 +35,6 @@ impl Promises {
         self.begun = server.head();
     }
 
-    /// What was given to the Service, whatever its status says now.
-    pub(crate) fn of(&self, service: &Service) -> Vec<IpAddr> {
-        let uid = service.metadata.uid.as_deref().unwrap_or_default();
-        let given = self.given.get(uid).into_iter();
-        given
-            .flat_map(|given| given.addresses.keys().copied())
-            .collect()
-    }
-
     /// A controller's write turned `before` into `after`.
     pub(crate) fn judge(
         &mut self,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use portolan_api::ObjectKey;
-use portolan_api::annotation::POOL;
+use portolan_api::annotation::{HELD, POOL};
 use portolan_api::compile;
 use portolan_api::crd::IPAddressPoolSpec;
 use portolan_api::range::Family;
@@ -112,7 +112,12 @@ impl World {
         for (key, service) in rules::services(state) {
             let seen = if rules::is_ours(service) {
                 self.look_at(&pools, key, service)
-            } else if verdict(service).is_some() || service.annotation(POOL).is_some() {
+            } else if (is_balancer(service) && service.annotation(POOL).is_none())
+                || !is_marked(service)
+            {
+                // A condition alone may be that of a controller of the other class.
+                Ok(())
+            } else if is_marked(service) {
                 Err("it is not ours, and bears our marks".to_owned())
             } else {
                 Ok(())
@@ -212,7 +217,7 @@ impl World {
             && !rules::is_retained_for_others(state, self.wall, key, address)
             && others.all(|(_, theirs)| {
                 // What another program has overwritten is theirs all the same.
-                let kept = is_left_alone(theirs) && self.promises.of(theirs).contains(&address);
+                let kept = is_left_alone(theirs) && promised(theirs).contains(&address);
                 let shown = theirs.vips().contains(&address);
                 (!shown && !kept)
                     || (rules::is_ours(theirs) && rules::may_share(service, theirs, crosses))
@@ -234,8 +239,12 @@ impl World {
         let mates = rules::services(state)
             .filter(|(other, theirs)| other.namespace == key.namespace && rules::is_ours(theirs));
         let held = mates.flat_map(|(_, service)| {
-            let kept = is_left_alone(service).then(|| self.promises.of(service));
-            service.vips().into_iter().chain(kept.into_iter().flatten())
+            // What another program writes there was not given by us.
+            if is_left_alone(service) {
+                promised(service)
+            } else {
+                service.vips()
+            }
         });
         let retained = rules::retained(state).into_iter();
         let retained = retained.filter(|(_, owner, _)| owner.namespace == key.namespace);
@@ -255,7 +264,8 @@ impl World {
             if *until <= self.wall {
                 return Err(format!("{address} is retained for {owner} beyond {until}"));
             }
-            let longest = Duration::from_secs(3600).max(kept);
+            // The record has whole seconds, and a retention never ends early.
+            let longest = Duration::from_secs(3600).max(kept) + Duration::from_secs(1);
             let left = Duration::try_from(until.duration_since(self.wall)).unwrap_or_default();
             if left > longest {
                 return Err(format!("{address} is retained for {owner} for {left:?}"));
@@ -469,6 +479,21 @@ impl World {
         }
         Ok(())
     }
+}
+
+/// What stays taken for a Service whose status another program rewrites.
+fn promised(service: &Service) -> Vec<IpAddr> {
+    let list = service.annotation(HELD).into_iter();
+    let list = list.flat_map(|list| list.split(", "));
+    list.map(|address| address.parse().unwrap()).collect()
+}
+
+fn is_balancer(service: &Service) -> bool {
+    service.spec.kind.as_deref() == Some("LoadBalancer")
+}
+
+fn is_marked(service: &Service) -> bool {
+    verdict(service).is_some() || service.annotation(POOL).is_some()
 }
 
 /// Whether the status of the Service is somebody else's business.

@@ -1,5 +1,7 @@
 //! Services that come to us and leave us: type, class.
 
+use portolan_api::annotation::CLASS;
+
 use super::*;
 
 #[test]
@@ -121,4 +123,65 @@ fn a_service_that_left_while_no_controller_ran_is_cleaned_up_by_the_next() {
     assert_eq!(world.ips("web"), "");
     assert_eq!(world.service("web").annotation(POOL), None);
     world.expect("freed", &[("waiting", "10.0.0.0")]);
+}
+
+#[test]
+fn controllers_of_two_classes_leave_each_other_alone() {
+    for (ours, theirs) in [
+        (None, Some("internal")),
+        (Some("a"), Some("b")),
+        (Some("a"), None),
+    ] {
+        let mut world = mk_world(&[("p", "10.0.0.0/24"), ("q", "2001:db8::/64")]);
+        world.core.class = theirs.map(str::to_owned);
+        world.edit("web", |s| {
+            s.spec.load_balancer_class = theirs.map(str::to_owned);
+        });
+        world.edit("waits", |s| {
+            s.spec.load_balancer_class = theirs.map(str::to_owned);
+            ask_pool("unknown")(s);
+        });
+        world.settle();
+        assert_eq!(world.service("web").annotation(CLASS), theirs);
+        let before = world.services.clone();
+        for stripped in [false, true] {
+            if stripped {
+                world.edit("web", |s| {
+                    unannotate(s, POOL);
+                    unannotate(s, CLASS);
+                });
+            }
+            world.restart();
+            world.core.class = ours.map(str::to_owned);
+            world.lead();
+            world.settle();
+            for name in ["web", "waits"] {
+                let status = &world.service(name).status;
+                assert_eq!(
+                    status,
+                    &before[&mk_key(name)].status,
+                    "{ours:?} {theirs:?} {name}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn what_our_class_wrote_while_it_served_a_service_goes_when_it_left_unseen() {
+    let mut world = mk_world(&[("p", "10.0.0.0/24")]);
+    world.core.class = Some("portolan".to_owned());
+    world.edit("web", |s| {
+        s.spec.load_balancer_class = Some("portolan".to_owned());
+    });
+    world.settle();
+    leave_both(world.services.get_mut(&mk_key("web")).unwrap());
+    world.restart();
+    world.core.class = Some("portolan".to_owned());
+    world.lead();
+    world.settle();
+    assert_eq!(world.ips("web"), "");
+    assert_eq!(world.service("web").annotation(POOL), None);
+    assert_eq!(world.service("web").annotation(CLASS), None);
+    assert!(world.service("web").status.conditions.is_empty());
 }

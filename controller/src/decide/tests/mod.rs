@@ -3,6 +3,7 @@
 mod adoption;
 mod class;
 mod conditions;
+mod contests;
 mod dual_stack;
 mod giving_way;
 mod history;

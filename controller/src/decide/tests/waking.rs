@@ -312,3 +312,43 @@ fn what_is_said_to_those_who_wait_does_not_follow_who_has_the_addresses() {
     assert_eq!(world.message("waiting"), message);
     assert_eq!(world.writes, writes);
 }
+
+#[test]
+fn a_release_costs_nothing_for_those_whom_it_can_not_help() {
+    let v4 = BTreeSet::from([Family::V4]);
+    let v6 = BTreeSet::from([Family::V6]);
+    for (row, pools, by_v4, by_v6) in [
+        (
+            "no pool has the other family",
+            &[("p", "10.0.0.0/24")][..],
+            0,
+            0,
+        ),
+        (
+            "the other family is exhausted",
+            &[("p", "10.0.0.0/24"), ("q", "2001:db8::/128")],
+            0,
+            1,
+        ),
+        (
+            "both are",
+            &[("p", "10.0.0.0/32"), ("q", "2001:db8::/128")],
+            1,
+            1,
+        ),
+    ] {
+        let mut world = mk_world(pools);
+        if pools.len() > 1 {
+            world.edit("first", dual("PreferDualStack"));
+        }
+        world.edit("web", dual("PreferDualStack"));
+        world.settle();
+        let helped = |freed| world.core.standings.waiting_for(freed).len();
+        assert_eq!((helped(&v4), helped(&v6)), (by_v4, by_v6), "{row}");
+        assert_eq!(
+            world.core.standings.worded_by(&BTreeSet::new()),
+            [],
+            "{row}"
+        );
+    }
+}
