@@ -57,7 +57,9 @@ impl Promises {
         let now = after.vips();
         for address in &now {
             if !before.vips().contains(address) {
-                let mut known = held.addresses.contains_key(address);
+                // What was promised to it while its status was another program's is its own as well.
+                let promised = super::rest::promised(before).contains(address);
+                let mut known = promised || held.addresses.contains_key(address);
                 // What it had when the term began or since is its own, whatever its status said in between.
                 replay(server, self.begun, |state| {
                     known |= rules::service(state, &key).is_some_and(|held| {

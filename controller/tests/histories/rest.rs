@@ -482,7 +482,7 @@ impl World {
 }
 
 /// What stays taken for a Service whose status another program rewrites.
-fn promised(service: &Service) -> Vec<IpAddr> {
+pub(crate) fn promised(service: &Service) -> Vec<IpAddr> {
     let list = service.annotation(HELD).into_iter();
     let list = list.flat_map(|list| list.split(", "));
     list.map(|address| address.parse().unwrap()).collect()
