@@ -219,11 +219,13 @@ impl Server {
         let held = self.get(kind, &key).cloned();
         let object = match (&write.body, held) {
             (Body::Config(config), held) => {
-                let held = held.and_then(|held| held.meta().resource_version.clone());
-                if held != config.metadata.resource_version {
+                let held = held.map(|held| held.meta().clone()).unwrap_or_default();
+                if held.resource_version != config.metadata.resource_version {
                     return Err(Failure::Conflict);
                 }
-                Object::Config((**config).clone())
+                let mut config = (**config).clone();
+                config.metadata.uid = held.uid;
+                Object::Config(config)
             }
             (Body::Status(_), None) => return Err(Failure::Gone),
             (Body::Status(patch), Some(Object::Service(held))) => {
