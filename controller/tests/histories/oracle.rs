@@ -58,7 +58,7 @@ impl Promises {
         for address in &now {
             if !before.vips().contains(address) {
                 // What was promised to it while its status was another program's is its own as well.
-                let promised = super::rest::promised(before).contains(address);
+                let promised = rules::promised(before).contains(address);
                 let mut known = promised || held.addresses.contains_key(address);
                 // What it had when the term began or since is its own, whatever its status said in between.
                 replay(server, self.begun, |state| {

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use portolan_api::ObjectKey;
-use portolan_api::annotation::{HELD, POOL};
+use portolan_api::annotation::POOL;
 use portolan_api::compile;
 use portolan_api::crd::IPAddressPoolSpec;
 use portolan_api::range::Family;
 use portolan_api::view::Service;
 
-use super::rules::{self, verdict};
+use super::rules::{self, is_balancer, is_marked, promised, verdict};
 use super::server::{Author, Entry, Kind, Object, State};
 use super::user::{ADDRESSES, NAMESPACES};
 use super::world::{Usage, World};
@@ -479,21 +479,6 @@ impl World {
         }
         Ok(())
     }
-}
-
-/// What stays taken for a Service whose status another program rewrites.
-pub(crate) fn promised(service: &Service) -> Vec<IpAddr> {
-    let list = service.annotation(HELD).into_iter();
-    let list = list.flat_map(|list| list.split(", "));
-    list.map(|address| address.parse().unwrap()).collect()
-}
-
-fn is_balancer(service: &Service) -> bool {
-    service.spec.kind.as_deref() == Some("LoadBalancer")
-}
-
-fn is_marked(service: &Service) -> bool {
-    verdict(service).is_some() || service.annotation(POOL).is_some()
 }
 
 /// Whether the status of the Service is somebody else's business.

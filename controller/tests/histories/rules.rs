@@ -5,7 +5,9 @@ use std::net::IpAddr;
 
 use jiff::Timestamp;
 use portolan_api::ObjectKey;
-use portolan_api::annotation::{ADDRESS_POOL, ALLOW_SHARED_IP, ASSIGNED, LOAD_BALANCER_IPS};
+use portolan_api::annotation::{
+    ADDRESS_POOL, ALLOW_SHARED_IP, ASSIGNED, HELD, LOAD_BALANCER_IPS, POOL,
+};
 use portolan_api::compile;
 use portolan_api::crd::IPAddressPoolSpec;
 use portolan_api::range::Family;
@@ -287,4 +289,19 @@ pub(crate) fn verdict(service: &Service) -> Option<(bool, &str)> {
         .iter()
         .find(|c| c.type_ == ASSIGNED)?;
     Some((ours.status == "True", ours.reason.as_str()))
+}
+
+/// What stays taken for a Service whose status another program rewrites.
+pub(crate) fn promised(service: &Service) -> Vec<IpAddr> {
+    let list = service.annotation(HELD).into_iter();
+    let list = list.flat_map(|list| list.split(", "));
+    list.map(|address| address.parse().unwrap()).collect()
+}
+
+pub(crate) fn is_balancer(service: &Service) -> bool {
+    service.spec.kind.as_deref() == Some("LoadBalancer")
+}
+
+pub(crate) fn is_marked(service: &Service) -> bool {
+    verdict(service).is_some() || service.annotation(POOL).is_some()
 }
