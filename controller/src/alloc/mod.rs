@@ -398,6 +398,13 @@ impl Allocator {
             .unwrap_or_default()
     }
 
+    /// Whether a pool has the address and gives it out.
+    #[must_use]
+    pub fn gives_out(&self, address: IpAddr) -> bool {
+        self.pool_with(address)
+            .is_some_and(|(pool, _)| pool.usable(address))
+    }
+
     /// The Services that we gave the address to.
     pub fn owners(&self, address: IpAddr) -> impl Iterator<Item = ServiceId> + '_ {
         let claim = self.claims.get(&address);

@@ -236,8 +236,11 @@ impl Core {
         self.model.dirty.objects.extend(dirty);
     }
 
-    /// How long the pool that has the address retains it.
+    /// How long the pool that has the address retains it. One that it does not give out any more would only use up a quota.
     fn retain_of(&self, address: IpAddr) -> Option<Duration> {
+        if !self.alloc.gives_out(address) {
+            return None;
+        }
         let pool = self.alloc.pool_of(address)?;
         let rule = self.config.pools.iter().find(|rule| rule.name == pool)?;
         compile::retention(&rule.spec)

@@ -271,3 +271,26 @@ fn a_service_that_comes_back_asking_for_something_else_gets_that() {
     world.settle();
     world.expect("and the old one is free in the end", &[("c", "10.0.0.0")]);
 }
+
+#[test]
+fn an_address_that_its_pool_no_longer_gives_out_is_not_retained() {
+    let mut world = mk_world(&[]);
+    let rules = |spec: &mut IPAddressPoolSpec| {
+        spec.retain = Some("10m".to_owned());
+        spec.quota = Some(portolan_api::crd::Quota {
+            addresses_per_namespace: 1,
+        });
+    };
+    world.edit_pool("p", "10.0.0.0/30", rules);
+    world.create("a");
+    world.settle();
+    world.delete("a");
+    world.settle();
+    world.edit_pool("p", "10.0.0.0/30", |spec| {
+        rules(spec);
+        spec.avoid_buggy_ips = true;
+    });
+    world.create("a");
+    world.settle();
+    assert_eq!(world.ips("a"), "10.0.0.1");
+}
