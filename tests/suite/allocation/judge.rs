@@ -26,8 +26,9 @@ struct Judge {
 /// A Service as it was seen last.
 struct Seen {
     wish: Value,
-    /// Its addresses, with the version and the wish of when it got each.
-    held: BTreeMap<IpAddr, (u64, Value)>,
+    /// Its addresses, with the version and the wish of when it got each; without a wish once it wished for something that
+    /// the address is not: whoever gives an address up may find it taken when they change their mind again.
+    held: BTreeMap<IpAddr, (u64, Option<Value>)>,
 }
 
 /// Everything in a log that must not be.
@@ -78,7 +79,8 @@ impl Judge {
                 .nowhere
                 .get(&address)
                 .is_some_and(|version| *version > since);
-            let content = wish == it.wish && !self.wants_another(&wish, address);
+            let content =
+                wish.is_some_and(|wish| wish == it.wish && !self.wants_another(&wish, address));
             if !it.deleted && content && !withdrawn {
                 self.violations.push(format!(
                     "{}: {} lost {address}, its own since {since}, for {:?} though nobody forced it",
@@ -94,13 +96,16 @@ impl Judge {
         }
         for address in &it.addresses {
             if !held.contains_key(address) {
-                held.insert(*address, (it.version, it.wish.clone()));
+                held.insert(*address, (it.version, Some(it.wish.clone())));
                 self.meet(it, *address);
                 // The pool was edited while the status was on its way.
                 if !self.pools.values().any(|spec| gives(spec, *address)) {
                     self.nowhere.insert(*address, it.version + 1);
                 }
             }
+        }
+        for (address, (_, wish)) in &mut held {
+            wish.take_if(|_| self.wants_another(&it.wish, *address));
         }
         let wish = it.wish.clone();
         self.services.insert(it.name.clone(), Seen { wish, held });
@@ -282,6 +287,11 @@ mod tests {
             mk(version, "d/a", wish, addresses)
         };
         let two = ["192.0.2.2"];
+        found(
+            "after a wish that was taken back",
+            vec![a(2, &one), asks(3, &one), a(4, &one), a(5, &seven)],
+            0,
+        );
         found(
             "to what it asked for all the time",
             vec![asks(2, &one), asks(3, &two)],
