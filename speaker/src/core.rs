@@ -10,9 +10,12 @@
 //! A plan is complete: acting on it means making the outside equal to it. So a lost or repeated event can never leave a
 //! stale announcement behind, and "what would this node announce if" is one call.
 
+mod endpoints;
 mod model;
+mod patience;
 mod plan;
 mod pools;
+mod services;
 #[cfg(test)]
 mod tests;
 

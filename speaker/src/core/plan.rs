@@ -13,16 +13,24 @@ use portolan_proto::bgp::{
     RouterIdError,
 };
 
-use super::model::{KnownService, Model};
+use super::model::Model;
+use super::services::KnownService;
 use crate::bgp::{Password, PeerAs, PeerSpec};
 use crate::l2::Interfaces;
 use crate::watches::fnv1a;
+
+/// Marks routes that are about to go (RFC 8326).
+const GRACEFUL_SHUTDOWN: Community = Community::new(0xffff, 0);
+/// What one ready endpoint counts for in a link bandwidth: 1 Gbit/s. Routers look at the relation of the numbers only.
+const ENDPOINT_BANDWIDTH: u64 = 125_000_000;
 
 /// Complete set of announcements of this node.
 #[derive(Debug, Default)]
 pub struct Plan {
     /// Why the node announces nothing at all, if so.
     pub excluded: Option<String>,
+    /// Why its routes are a last resort only, if so.
+    pub draining: Option<&'static str>,
     /// Addresses to answer for by ARP and NDP.
     pub l2: BTreeMap<IpAddr, Interfaces>,
     /// Peers of this node.
@@ -31,6 +39,8 @@ pub struct Plan {
     pub problems: Vec<String>,
     /// Routes for each peer by name.
     pub routes: BTreeMap<String, BTreeMap<IpNetwork, RouteAttrs>>,
+    /// Announced prefixes that hold more addresses than are used: nobody else is to have what is sent to the others.
+    pub attracted: BTreeSet<IpNetwork>,
 }
 
 /// What changed in a plan.
@@ -40,6 +50,8 @@ pub struct Difference {
     pub routes: Vec<(String, IpNetwork, Option<RouteAttrs>)>,
     /// Something changed in [`Plan::l2`].
     pub l2: bool,
+    /// Something changed in [`Plan::attracted`].
+    pub attracted: bool,
 }
 
 /// A peer of this node.
@@ -57,6 +69,7 @@ impl Model {
     pub fn plan(&self) -> Plan {
         let mut plan = Plan {
             excluded: self.excluded(),
+            draining: self.draining(),
             ..Plan::default()
         };
         let Some(node) = &self.node else { return plan };
@@ -74,14 +87,15 @@ impl Model {
         if plan.excluded.is_some() {
             return plan;
         }
-        self.cluster_ranges(&ours, &mut plan);
-        for (key, service) in &self.services {
-            for vip in &service.vips {
-                if self.attracts(key, service, *vip) {
-                    self.vip_routes(service, *vip, &ours, &mut plan);
-                    self.vip_l2(service, *vip, &mut plan);
-                }
-            }
+        self.ranges(&ours, &mut plan);
+        self.not_announced(&ours, &mut plan.problems);
+        let node = Announcing {
+            model: self,
+            peers: &ours,
+            kinds: self.kinds(),
+        };
+        for (key, service) in self.services.iter() {
+            node.service(key, service, |_| true, &mut plan);
         }
         plan
     }
@@ -93,51 +107,45 @@ impl Model {
     #[must_use]
     pub fn replan(&self, vips: &BTreeSet<IpAddr>, plan: &mut Plan) -> Difference {
         let prefixes = self.prefixes_of(vips);
-        let mut fresh = Plan::default();
+        let mut fresh = Plan {
+            draining: self.draining(),
+            ..Plan::default()
+        };
         let rules = self.config.peers.iter();
         let labels = self.node.as_ref().map(Node::labels);
         let ours: Vec<&PeerRule> = rules
             .filter(|peer| labels.is_some_and(|labels| peer.is_on(labels)))
             .collect();
         if self.excluded().is_none() {
-            self.cluster_ranges(&ours, &mut fresh);
-            for (key, service) in &self.services {
-                let touches = |vip: &&IpAddr| {
-                    vips.contains(*vip) || prefixes.iter().any(|prefix| prefix.contains(**vip))
-                };
-                for vip in service.vips.iter().filter(touches) {
-                    if self.attracts(key, service, *vip) {
-                        self.vip_routes(service, *vip, &ours, &mut fresh);
-                        self.vip_l2(service, *vip, &mut fresh);
-                    }
-                }
+            self.ranges(&ours, &mut fresh);
+            let touches = |vip: &IpAddr| {
+                vips.contains(vip) || prefixes.iter().any(|prefix| prefix.contains(*vip))
+            };
+            let node = Announcing {
+                model: self,
+                peers: &ours,
+                kinds: self.kinds(),
+            };
+            for (key, service) in self.services.iter() {
+                node.service(key, service, touches, &mut fresh);
             }
         }
         plan.take_over(&mut fresh, vips, &prefixes)
     }
 
-    /// The prefixes that these addresses are announced in, by any rule of this node.
+    /// The prefixes that these addresses are announced in, by any rule of this node: aggregates, and each one alone.
     fn prefixes_of(&self, vips: &BTreeSet<IpAddr>) -> BTreeSet<IpNetwork> {
         let of_rule = |rule: &BgpRule| -> Vec<IpNetwork> {
             vips.iter().map(|vip| announced(rule, *vip)).collect()
         };
-        self.bgp_rules().flat_map(of_rule).collect()
+        let alone = vips.iter().map(|vip| IpNetwork::from(*vip));
+        self.bgp_rules().flat_map(of_rule).chain(alone).collect()
     }
 
     fn excluded(&self) -> Option<String> {
         match &self.node {
             None => Some(format!("Node {} does not exist", self.node_name())),
             Some(node) => node.excluded().map(str::to_owned),
-        }
-    }
-
-    /// A node attracts traffic only if it can deliver it: for policy Local to an endpoint of its own, for policy Cluster
-    /// to any endpoint, of the address's own family.
-    fn attracts(&self, key: &ObjectKey, service: &KnownService, vip: IpAddr) -> bool {
-        let (anywhere, here) = self.usable(key, Family::of(vip));
-        match service.policy {
-            TrafficPolicy::Cluster => anywhere,
-            TrafficPolicy::Local => here,
         }
     }
 
@@ -149,31 +157,64 @@ impl Model {
             .filter(move |rule| labels.is_some_and(|labels| rule.is_on(labels)))
     }
 
-    fn cluster_ranges(&self, peers: &[&PeerRule], plan: &mut Plan) {
-        for rule in self
-            .bgp_rules()
-            .filter(|rule| rule.routes.contains(&RouteKind::ClusterIPRange))
-        {
-            for range in &self.config.cluster_ip_ranges {
-                plan.announce(rule, masked(*range, range.prefix()), peers);
+    /// What the rules of this node announce.
+    fn kinds(&self) -> BTreeSet<RouteKind> {
+        let kinds = self.bgp_rules().flat_map(|rule| &rule.routes);
+        kinds.copied().collect()
+    }
+
+    /// Routes that hang on no Service.
+    fn ranges(&self, peers: &[&PeerRule], plan: &mut Plan) {
+        for rule in self.bgp_rules() {
+            if rule.routes.contains(&RouteKind::ClusterIPRange) {
+                for range in &self.config.cluster_ip_ranges {
+                    let range = masked(*range, range.prefix());
+                    plan.announce(rule, range, peers, None);
+                    plan.attract(range, peers);
+                }
+            }
+            if rule.routes.contains(&RouteKind::PodCIDR) {
+                for range in self.pod_ranges() {
+                    plan.announce(rule, range, peers, None);
+                }
             }
         }
     }
 
-    fn vip_routes(
-        &self,
-        service: &KnownService,
-        vip: IpAddr,
-        peers: &[&PeerRule],
-        plan: &mut Plan,
-    ) {
-        let Some(pool) = self.pools.of(vip) else {
+    fn pod_ranges(&self) -> impl Iterator<Item = IpNetwork> {
+        let texts = self.node.iter().flat_map(|node| &node.spec.pod_cidrs);
+        let ranges = texts.filter_map(|text| text.parse::<IpNetwork>().ok());
+        ranges.map(|range| masked(range, range.prefix()))
+    }
+
+    /// External IPs that are addresses of this node or of a router are left out: the route would take the router's own
+    /// way to the node, or to itself, away.
+    fn not_announced(&self, peers: &[&PeerRule], problems: &mut Vec<String>) {
+        let rules: Vec<&BgpRule> = self
+            .bgp_rules()
+            .filter(|rule| rule.routes.contains(&RouteKind::ExternalIP))
+            .collect();
+        if rules.is_empty() {
             return;
-        };
-        let covers = |rule: &&BgpRule| rule.covers(pool, &service.labels);
-        for rule in self.bgp_rules().filter(covers) {
-            plan.announce(rule, announced(rule, vip), peers);
         }
+        for (key, service) in self.services.iter() {
+            let covered = |rule: &&BgpRule| rule.covers_own(RouteKind::ExternalIP, &service.labels);
+            let taken = |address: &&IpAddr| self.has(**address, peers);
+            for address in service.external.iter().filter(taken) {
+                if rules.iter().any(covered) {
+                    problems.push(format!(
+                        "externalIP {address} of Service {key} is an address of this node or of a BGPPeer: it is not announced"
+                    ));
+                }
+            }
+        }
+    }
+
+    /// Whether it is an address of this node or of a peer.
+    fn has(&self, address: IpAddr, peers: &[&PeerRule]) -> bool {
+        let own = self.node.iter().flat_map(|node| &node.status.addresses);
+        let mut own = own.filter_map(|own| own.address.parse::<IpAddr>().ok());
+        own.any(|own| own == address) || peers.iter().any(|peer| peer.address == address)
     }
 
     fn vip_l2(&self, service: &KnownService, vip: IpAddr, plan: &mut Plan) {
@@ -274,15 +315,42 @@ impl Plan {
 
     /// Puts a prefix to every peer that the rule names, or to all. Where several rules put the same prefix to the same
     /// peer, communities add up; of what has one value only, compilation lets no two differ.
-    fn announce(&mut self, rule: &BgpRule, prefix: IpNetwork, peers: &[&PeerRule]) {
+    fn announce(
+        &mut self,
+        rule: &BgpRule,
+        prefix: IpNetwork,
+        peers: &[&PeerRule],
+        mut share: Option<&mut Share>,
+    ) {
+        let draining = self.draining.is_some();
         let takes = |peer: &&&PeerRule| peer.carries(prefix.ip()) && rule.tells(peer);
-        for peer in peers.iter().filter(takes) {
+        for (index, peer) in peers.iter().enumerate().filter(|(_, peer)| takes(peer)) {
             let routes = self.routes.entry(peer.name.clone()).or_default();
             let attrs = routes.entry(prefix).or_default();
             attrs.local_pref = attrs.local_pref.max(rule.local_pref);
             attrs.med = attrs.med.max(rule.med);
             attrs.prepend = attrs.prepend.max(rule.as_path_prepend);
             attach(&rule.communities, attrs);
+            if let Some(share) = share.as_deref_mut().filter(|_| rule.bandwidth.is_some()) {
+                share.add(index, prefix, attrs);
+            }
+            if draining {
+                attrs.local_pref = Some(0);
+                attrs.prepend = attrs.prepend.max(rule.as_path_prepend.saturating_add(1));
+                attrs.communities.insert(GRACEFUL_SHUTDOWN);
+                attach(&rule.drain, attrs);
+            }
+        }
+    }
+
+    /// Notes that a prefix attracts more than the addresses that are used, if it is announced to somebody.
+    fn attract(&mut self, prefix: IpNetwork, peers: &[&PeerRule]) {
+        let told = |peer: &&PeerRule| {
+            let routes = self.routes.get(&peer.name);
+            routes.is_some_and(|routes| routes.contains_key(&prefix))
+        };
+        if peers.iter().any(told) {
+            self.attracted.insert(prefix);
         }
     }
 
@@ -304,6 +372,13 @@ impl Plan {
                 }
             }
         }
+        for prefix in prefixes {
+            let attracts = fresh.attracted.contains(prefix);
+            if attracts != self.attracted.contains(prefix) {
+                put_in(&mut self.attracted, *prefix, attracts);
+                difference.attracted = true;
+            }
+        }
         for vip in vips {
             let interfaces = fresh.l2.remove(vip);
             if self.l2.get(vip) != interfaces.as_ref() {
@@ -322,6 +397,113 @@ impl Plan {
             (Some(Interfaces::All), _) => {}
             (_, wanted) => {
                 self.l2.insert(vip, wanted);
+            }
+        }
+    }
+}
+
+/// What one address of a Service adds to the bandwidth of routes, once for each, however many rules announce it.
+struct Share {
+    bytes_per_second: u64,
+    /// Peers by index, and prefixes.
+    added: BTreeSet<(usize, IpNetwork)>,
+}
+
+impl Share {
+    fn of(endpoints: u32) -> Self {
+        Self {
+            bytes_per_second: u64::from(endpoints) * ENDPOINT_BANDWIDTH,
+            added: BTreeSet::new(),
+        }
+    }
+
+    fn add(&mut self, peer: usize, prefix: IpNetwork, attrs: &mut RouteAttrs) {
+        if self.added.insert((peer, prefix)) {
+            let sum = attrs.bandwidth.unwrap_or_default();
+            attrs.bandwidth = Some(sum.saturating_add(self.bytes_per_second));
+        }
+    }
+}
+
+/// This node, adding what it announces for Services.
+struct Announcing<'a> {
+    model: &'a Model,
+    peers: &'a [&'a PeerRule],
+    /// What its rules announce.
+    kinds: BTreeSet<RouteKind>,
+}
+
+impl Announcing<'_> {
+    /// Adds the addresses of a Service that `concerns` picks.
+    fn service(
+        &self,
+        key: &ObjectKey,
+        service: &KnownService,
+        concerns: impl Fn(&IpAddr) -> bool,
+        plan: &mut Plan,
+    ) {
+        let delivers = |policy, address| self.model.delivers(key, policy, Family::of(address));
+        for vip in service.vips.iter().copied().filter(&concerns) {
+            if delivers(service.policy, vip) {
+                self.vip(key, service, vip, plan);
+                self.model.vip_l2(service, vip, plan);
+            }
+        }
+        if self.kinds.contains(&RouteKind::ExternalIP) {
+            for address in service.external.iter().copied().filter(&concerns) {
+                if delivers(service.policy, address) && !self.model.has(address, self.peers) {
+                    let mut share = self.share(key, service, address);
+                    for rule in self.model.bgp_rules() {
+                        if rule.covers_own(RouteKind::ExternalIP, &service.labels) {
+                            plan.announce(rule, address.into(), self.peers, share.as_mut());
+                        }
+                    }
+                }
+            }
+        }
+        if self.kinds.contains(&RouteKind::ClusterIP)
+            || self.kinds.contains(&RouteKind::ClusterIPRange)
+        {
+            for address in service.cluster.iter().copied().filter(&concerns) {
+                if delivers(service.cluster_policy, address) {
+                    self.cluster_ip(service, address, plan);
+                }
+            }
+        }
+    }
+
+    fn vip(&self, key: &ObjectKey, service: &KnownService, vip: IpAddr, plan: &mut Plan) {
+        let Some(pool) = self.model.pools.of(vip) else {
+            return;
+        };
+        let mut share = self.share(key, service, vip);
+        let covers = |rule: &&BgpRule| rule.covers(pool, &service.labels);
+        for rule in self.model.bgp_rules().filter(covers) {
+            let prefix = announced(rule, vip);
+            plan.announce(rule, prefix, self.peers, share.as_mut());
+            if prefix != IpNetwork::from(vip) {
+                plan.attract(prefix, self.peers);
+            }
+        }
+    }
+
+    /// Policy Cluster spreads evenly over all nodes, wherever the endpoints are.
+    fn share(&self, key: &ObjectKey, service: &KnownService, address: IpAddr) -> Option<Share> {
+        let weighs = service.policy == TrafficPolicy::Local;
+        weighs.then(|| Share::of(self.model.weight(key, Family::of(address))))
+    }
+
+    /// A range is announced by every node, so an address in it that only some nodes can serve needs a route of its own.
+    fn cluster_ip(&self, service: &KnownService, address: IpAddr, plan: &mut Plan) {
+        let local = service.cluster_policy == TrafficPolicy::Local;
+        let in_range = local && {
+            let mut ranges = self.model.config.cluster_ip_ranges.iter();
+            ranges.any(|range| range.contains(address))
+        };
+        for rule in self.model.bgp_rules() {
+            let alone = rule.covers_own(RouteKind::ClusterIP, &service.labels);
+            if alone || (in_range && rule.routes.contains(&RouteKind::ClusterIPRange)) {
+                plan.announce(rule, address.into(), self.peers, None);
             }
         }
     }
@@ -351,6 +533,15 @@ fn put<K: Ord, V>(map: &mut BTreeMap<K, V>, key: K, value: Option<V>) {
         Some(value) => map.insert(key, value),
         None => map.remove(&key),
     };
+}
+
+/// Adds to a set, or takes out.
+fn put_in<K: Ord>(set: &mut BTreeSet<K>, key: K, there: bool) {
+    if there {
+        set.insert(key);
+    } else {
+        set.remove(&key);
+    }
 }
 
 /// The prefix that a rule announces an address in.
