@@ -13,7 +13,7 @@ use portolan_proto::bgp::{
 };
 
 use super::model::{KnownService, Model};
-use crate::bgp::{Password, PeerSpec};
+use crate::bgp::{Password, PeerAs, PeerSpec};
 use crate::l2::Interfaces;
 use crate::watches::fnv1a;
 
@@ -232,7 +232,7 @@ impl Model {
             port: rule.port,
             source: rule.source_address,
             local_as: Asn::new(rule.my_asn).map_err(|why| words(&why))?,
-            peer_as: Asn::new(rule.peer_asn).map_err(|why| words(&why))?,
+            peer_as: PeerAs::Exactly(Asn::new(rule.peer_asn).map_err(|why| words(&why))?),
             router_id: self.router_id(rule).map_err(|why| words(&why))?,
             hold_time: HoldTime::new(rule.hold_time_seconds).map_err(|why| words(&why))?,
             keepalive: rule
