@@ -149,7 +149,7 @@ pub fn compile(sources: &Sources, last: Option<&SpeakerConfigSpec>) -> Compiled 
     let mut judgements = Vec::new();
     let aliases = communities::compile(sources, &mut judgements);
     let pools = pools::compile(sources, last, &mut judgements);
-    let peers = peers::compile(sources, last, &mut judgements);
+    let peers = peers::compile(sources, last, &[], &mut judgements);
     let l2 = advertisements::compile_l2(sources, &pools, last, &mut judgements);
     let bgp = advertisements::compile_bgp(sources, &pools, &peers, &aliases, last, &mut judgements);
     for name in sources.bfd_profiles.keys() {
@@ -207,7 +207,7 @@ fn refused(kind: Kind, name: &str, refusal: &Refusal, last_good: bool) -> Judgem
     };
     let message = format!("{}{suffix}", refusal.message);
     let mut verdicts = vec![Verdict::no(ACCEPTED, refusal.reason, message)];
-    if matches!(kind, Kind::L2 | Kind::Bgp) {
+    if matches!(kind, Kind::L2 | Kind::Bgp | Kind::Peer) {
         // What was said of a former version must not stand beside the refusal.
         let why = "not looked up, because the object is refused: see condition Accepted";
         verdicts.push(Verdict::no(RESOLVED_REFS, "NotAccepted", why));

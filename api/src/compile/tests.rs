@@ -284,8 +284,8 @@ fn every_bad_peer_is_refused_with_field_and_remedy() {
         (
             "link-local",
             |s| s.peer_address = Some("fe80::1".into()),
-            "NotImplemented",
-            "link-local",
+            "Invalid",
+            "name the link in interface",
         ),
         (
             "unspecified",
@@ -350,60 +350,6 @@ fn every_bad_peer_is_refused_with_field_and_remedy() {
             },
             "Invalid",
             "keep one",
-        ),
-        (
-            "bfd",
-            |s| s.bfd_profile = Some("fast".into()),
-            "NotImplemented",
-            "spec.bfdProfile is not implemented yet",
-        ),
-        (
-            "vrf",
-            |s| s.vrf = Some("red".into()),
-            "NotImplemented",
-            "spec.vrf",
-        ),
-        (
-            "graceful restart",
-            |s| s.enable_graceful_restart = true,
-            "NotImplemented",
-            "spec.enableGracefulRestart",
-        ),
-        (
-            "both families",
-            |s| s.dual_stack_address_family = true,
-            "NotImplemented",
-            "spec.dualStackAddressFamily",
-        ),
-        (
-            "gtsm",
-            |s| s.ttl_security = true,
-            "NotImplemented",
-            "spec.ttlSecurity",
-        ),
-        (
-            "passive",
-            |s| s.listen = Listen::Passive,
-            "NotImplemented",
-            "spec.listen",
-        ),
-        (
-            "dynamic as",
-            |s| s.dynamic_asn = Some(DynamicAsn::External),
-            "NotImplemented",
-            "spec.dynamicASN",
-        ),
-        (
-            "local as",
-            |s| s.local_asn = Some(1),
-            "NotImplemented",
-            "spec.localASN",
-        ),
-        (
-            "unnumbered",
-            |s| s.interface = Some("eth0".into()),
-            "NotImplemented",
-            "spec.interface",
         ),
     ];
     for (row, edit, reason, words) in table {
