@@ -15,6 +15,7 @@ mod model;
 mod patience;
 mod plan;
 mod pools;
+mod routes;
 mod services;
 #[cfg(test)]
 mod tests;

@@ -299,7 +299,8 @@ impl Speaker {
         self.metrics.sessions(&sessions);
         let generation = self.model.config_generation();
         let mut status = report::make(&self.plan, &sessions, &self.layer2.status(), generation);
-        status.problems.extend(self.model.held_back());
+        status.problems.extend(self.model.problems());
+        self.metrics.held_back(self.model.held_back());
         self.metrics.reported(&status);
         let owner = Owner {
             name: self.model.node_name().to_owned(),

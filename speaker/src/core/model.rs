@@ -11,7 +11,7 @@ use portolan_api::view::{EndpointSlice, Node, Service, TrafficPolicy};
 use portolan_daemon::watch::Change;
 
 use super::endpoints::{Endpoints, Reach};
-use super::patience::{Patience, Scope};
+use super::patience::{Patience, Scope, Side};
 use super::pools::Pools;
 use super::services::{KnownService, Services};
 
@@ -201,18 +201,25 @@ impl Model {
         self.node.as_ref()?.draining()
     }
 
-    /// What is held back for a moment, in words.
+    /// What is not announced although a rule asks for it, in words.
     #[must_use]
-    pub fn held_back(&self) -> Vec<String> {
-        let words = |((service, family, _), wait): (&(ObjectKey, Family, Scope), Duration)| {
+    pub fn problems(&self) -> Vec<String> {
+        let words = |((service, family, _), wait): (&Side, Duration)| {
             format!(
                 "Service {service}: its {family} endpoints came and went too often, so its routes are held back for {} s",
                 wait.as_secs()
             )
         };
-        let mut held: Vec<String> = self.patience.held().map(words).collect();
-        held.sort_unstable();
-        held
+        let mut problems: Vec<String> = self.patience.held().map(words).collect();
+        problems.sort_unstable();
+        problems.extend(self.left_out());
+        problems
+    }
+
+    /// How many Services (by family) are held back because their endpoints came and went too often.
+    #[must_use]
+    pub fn held_back(&self) -> usize {
+        self.patience.held().count()
     }
 
     /// What has to be planned anew since the last call. Nothing before everything required is known: a speaker that has
