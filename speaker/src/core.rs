@@ -11,10 +11,12 @@
 //! stale announcement behind, and "what would this node announce if" is one call.
 
 mod model;
+mod peers;
 mod plan;
 mod pools;
 #[cfg(test)]
 mod tests;
 
 pub use model::{Due, Event, Model, Secret};
-pub use plan::{Difference, Plan, PlannedPeer};
+pub use peers::PlannedPeer;
+pub use plan::{Difference, Plan};

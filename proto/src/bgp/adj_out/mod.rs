@@ -10,7 +10,8 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Export, Families, Family, Prefix, Rib, RouteAttrs, Version, announce, end_of_rib, withdraw,
+    Export, Families, Family, NextHops, Prefix, Rib, RouteAttrs, Version, announce, end_of_rib,
+    withdraw,
 };
 
 /// One session's way through the [`Rib`].
@@ -71,6 +72,12 @@ impl AdjOut {
     #[must_use]
     pub fn carries(&self, family: Family) -> bool {
         self.families.has(family) && self.export.next_hops.has(family)
+    }
+
+    /// Our addresses that routes are told with.
+    #[must_use]
+    pub const fn next_hops(&self) -> NextHops {
+        self.export.next_hops
     }
 
     /// How many routes the peer has been told, as far as they still stand.
