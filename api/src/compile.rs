@@ -12,6 +12,7 @@
 
 mod advertisements;
 mod communities;
+mod overlaps;
 mod peers;
 mod pools;
 mod rivals;
@@ -29,7 +30,7 @@ use crate::crd::{
 };
 use crate::view::ServiceCIDR;
 
-pub use communities::{StandardOrLarge, parse_community};
+pub use communities::{CommunityValue, parse_community};
 pub use pools::{excluded_ranges, is_buggy, ranges, reservations, retention};
 
 /// Everything that configuration is made from, by name.

@@ -8,7 +8,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    DynamicAsn, IPAddressPoolSpec, Listen, RouteKind, SecretReference, TcpAuthenticationOption,
+    Bandwidth, DynamicAsn, IPAddressPoolSpec, Listen, RouteKind, SecretReference,
+    TcpAuthenticationOption,
 };
 use crate::selector::{LabelSelector, Labels, any_or_empty};
 
@@ -115,12 +116,36 @@ pub struct BgpRule {
     /// `LOCAL_PREF` towards internal peers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub local_pref: Option<u32>,
-    /// Standard communities as numbers.
+    /// What rides on the routes.
+    #[serde(flatten)]
+    pub communities: Communities,
+    /// `MULTI_EXIT_DISC`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub med: Option<u32>,
+    /// How many times our AS stands in the path towards external peers, beside the once that it must.
     #[serde(default)]
-    pub communities: Vec<u32>,
-    /// Large communities as three numbers each.
+    pub as_path_prepend: u8,
+    /// Where the link bandwidth comes from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bandwidth: Option<Bandwidth>,
+    /// What rides on the routes as well while the node drains.
     #[serde(default)]
-    pub large_communities: Vec<[u32; 3]>,
+    pub drain: Communities,
+}
+
+/// Communities by their form, as numbers.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Communities {
+    /// Standard communities (RFC 1997).
+    #[serde(default, rename = "communities")]
+    pub standard: Vec<u32>,
+    /// Large communities as three numbers each (RFC 8092).
+    #[serde(default, rename = "largeCommunities")]
+    pub large: Vec<[u32; 3]>,
+    /// Extended communities as their first and last four octets (RFC 4360).
+    #[serde(default, rename = "extendedCommunities")]
+    pub extended: Vec<[u32; 2]>,
 }
 
 /// An accepted BGPPeer.
@@ -229,6 +254,12 @@ impl BgpRule {
         self.routes.contains(&RouteKind::LoadBalancerIP)
             && self.pools.iter().any(|name| name == pool)
             && any_or_empty(&self.service_selectors, service)
+    }
+
+    /// Whether the rule announces addresses of this kind that a Service with these labels has without a pool's help.
+    #[must_use]
+    pub fn covers_own(&self, kind: RouteKind, service: &(impl Labels + ?Sized)) -> bool {
+        self.routes.contains(&kind) && any_or_empty(&self.service_selectors, service)
     }
 
     /// Whether a node with these labels announces.

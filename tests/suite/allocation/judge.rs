@@ -14,7 +14,8 @@ use super::witness::Sighting;
 
 /// Goes through a log and writes down what must not be in it.
 #[derive(Default)]
-struct Judge {
+struct Judge<'a> {
+    log: &'a [Sighting],
     services: BTreeMap<String, Seen>,
     holders: BTreeMap<IpAddr, BTreeSet<String>>,
     pools: BTreeMap<String, Value>,
@@ -33,7 +34,10 @@ struct Seen {
 
 /// Everything in a log that must not be.
 pub(super) fn violations(log: &[Sighting]) -> Vec<String> {
-    let mut judge = Judge::default();
+    let mut judge = Judge {
+        log,
+        ..Judge::default()
+    };
     for sighting in log {
         if sighting.pool {
             judge.pool(sighting);
@@ -44,7 +48,7 @@ pub(super) fn violations(log: &[Sighting]) -> Vec<String> {
     judge.violations
 }
 
-impl Judge {
+impl Judge<'_> {
     fn pool(&mut self, it: &Sighting) {
         if it.deleted {
             self.pools.remove(&it.name);
@@ -83,8 +87,11 @@ impl Judge {
                 wish.is_some_and(|wish| wish == it.wish && !self.wants_another(&wish, address));
             if !it.deleted && content && !withdrawn {
                 self.violations.push(format!(
-                    "{}: {} lost {address}, its own since {since}, for {:?} though nobody forced it",
-                    it.version, it.name, it.addresses
+                    "{}: {} lost {address}, its own since {since}, for {:?} though nobody forced it; seen of both: {}",
+                    it.version,
+                    it.name,
+                    it.addresses,
+                    self.seen(it, address)
                 ));
             }
             if let Some(holders) = self.holders.get_mut(&address) {
@@ -109,6 +116,24 @@ impl Judge {
         }
         let wish = it.wish.clone();
         self.services.insert(it.name.clone(), Seen { wish, held });
+    }
+
+    /// All that the log has of a Service, and of others with the address.
+    fn seen(&self, it: &Sighting, address: IpAddr) -> String {
+        let concerns = |other: &&Sighting| {
+            !other.pool && (other.name == it.name || other.addresses.contains(&address))
+        };
+        let line = |other: &Sighting| {
+            let annotations = &other.wish["annotations"];
+            format!(
+                "\n    {} {}{} {:?} wants {annotations}",
+                other.version,
+                other.name,
+                if other.deleted { " deleted" } else { "" },
+                other.addresses
+            )
+        };
+        self.log.iter().filter(concerns).map(line).collect()
     }
 
     /// Whether a Service asks for something that this address is not.
