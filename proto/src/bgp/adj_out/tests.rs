@@ -16,6 +16,7 @@ fn mk_adj() -> AdjOut {
         local_as: Asn::new(65000).unwrap(),
         as4: true,
         next_hops: NextHops::from(IpAddr::from([192, 0, 2, 1])),
+        extended_next_hop: false,
     };
     AdjOut::new(export, Families::only(V4))
 }
