@@ -13,6 +13,7 @@
 mod endpoints;
 mod model;
 mod patience;
+mod peers;
 mod plan;
 mod pools;
 mod routes;
@@ -21,4 +22,5 @@ mod services;
 mod tests;
 
 pub use model::{Due, Event, Model, Secret};
-pub use plan::{Difference, Plan, PlannedPeer};
+pub use peers::PlannedPeer;
+pub use plan::{Difference, Plan};

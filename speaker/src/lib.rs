@@ -72,6 +72,8 @@ pub struct Options {
     pub lb_class: Option<String>,
     /// Serves metrics and health.
     pub listener: TcpListener,
+    /// The port that BGP peers connect to.
+    pub bgp_port: u16,
     /// Cancelled to stop.
     pub shutdown: CancellationToken,
 }
@@ -84,6 +86,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         node_name,
         lb_class,
         listener,
+        bgp_port,
         shutdown,
     } = options;
     let mut tasks = JoinSet::new();
@@ -107,9 +110,12 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         .await
         .context("netlink")?;
     let exclude = Exclude::usual().context("interfaces to leave alone")?;
+    let sessions = Sessions::new(&node_name)
+        .with_links(links.clone())
+        .listening_on(bgp_port);
     let layer2 = Layer2::start(links, exclude).context("layer 2")?;
     let speaker = Speaker {
-        sessions: Sessions::new(&node_name),
+        sessions,
         model: Model::new(node_name, namespace, lb_class),
         plan: Plan::default(),
         layer2,

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use portolan_api::ObjectKey;
-use portolan_api::crd::{SecretReference, SpeakerConfig, SpeakerConfigSpec};
+use portolan_api::crd::{PeerRule, SecretReference, SpeakerConfig, SpeakerConfigSpec};
 use portolan_api::range::Family;
 use portolan_api::view::{EndpointSlice, Node, Service, TrafficPolicy};
 use portolan_daemon::watch::Change;
@@ -265,22 +265,27 @@ impl Model {
     /// Whether some peer takes its key from a Secret.
     #[must_use]
     pub fn needs_secrets(&self) -> bool {
-        self.config
-            .peers
-            .iter()
-            .any(|peer| peer.password_secret.is_some())
+        let takes = |peer: &PeerRule| {
+            peer.password_secret.is_some() || peer.tcp_authentication_option.is_some()
+        };
+        self.config.peers.iter().any(takes)
     }
 
-    /// The TCP MD5 key in a Secret of our own namespace with what is wrong with the Secret now, or why there is no key.
-    pub(super) fn key(&self, secret: &SecretReference) -> Result<(&str, Option<String>), String> {
+    /// The key in a Secret of our own namespace with what is wrong with the Secret now, or why there is no key. `field`
+    /// is where the Secret is named.
+    pub(super) fn key(
+        &self,
+        field: &str,
+        secret: &SecretReference,
+    ) -> Result<(&str, Option<String>), String> {
         let name = &secret.name;
         let ours = &self.namespace;
         if let Some(other) = secret.namespace.as_ref().filter(|other| *other != ours) {
             return Err(format!(
-                "passwordSecret {other}/{name}: Secrets are read from namespace {ours} only: move it there"
+                "{field} {other}/{name}: Secrets are read from namespace {ours} only: move it there"
             ));
         }
-        let says = |problem: &str| format!("passwordSecret {ours}/{name} {problem}");
+        let says = |problem: &str| format!("{field} {ours}/{name} {problem}");
         match self.secrets.get(name) {
             None => Err(says(Self::NO_SECRET)),
             Some(Key {

@@ -1,19 +1,18 @@
 //! What this node announces, computed as one complete value.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 use portolan_api::crd::{BgpRule, L2Rule, PeerRule};
 use portolan_api::view::Node;
-use portolan_proto::bgp::{Asn, HoldTime, RouteAttrs, RouterId, RouterIdError};
+use portolan_proto::bgp::RouteAttrs;
 
 use super::model::Model;
+use super::peers::PlannedPeer;
 use super::routes::{Announcing, announced};
 use super::services::KnownService;
-use crate::bgp::{Password, PeerAs, PeerSpec};
 use crate::l2::Interfaces;
-use crate::watches::fnv1a;
 
 /// Complete set of announcements of this node.
 #[derive(Debug, Default)]
@@ -45,15 +44,6 @@ pub struct Difference {
     pub attracted: bool,
 }
 
-/// A peer of this node.
-#[derive(Debug)]
-pub enum PlannedPeer {
-    /// A session must run.
-    Run(PeerSpec),
-    /// A session can not run: name, address, why.
-    Wait(String, IpAddr, String),
-}
-
 impl Model {
     /// What this node must announce, as far as is known.
     #[must_use]
@@ -66,11 +56,7 @@ impl Model {
         let Some(node) = &self.node else { return plan };
         let rules = self.config.peers.iter();
         let ours: Vec<&PeerRule> = rules.filter(|peer| peer.is_on(node.labels())).collect();
-        for (index, rule) in ours.iter().enumerate() {
-            let before = ours.get(..index).unwrap_or_default();
-            let peer = self.peer(rule, before, &mut plan.problems);
-            plan.peers.push(peer);
-        }
+        plan.peers = self.peers(&ours, &mut plan.problems);
         for peer in &ours {
             plan.routes.insert(peer.name.clone(), BTreeMap::new());
         }
@@ -144,83 +130,6 @@ impl Model {
             let named = (!rule.interfaces.is_empty())
                 .then(|| rule.interfaces.iter().cloned().collect::<BTreeSet<_>>());
             plan.answer(vip, named);
-        }
-    }
-
-    fn peer(
-        &self,
-        rule: &PeerRule,
-        before: &[&PeerRule],
-        problems: &mut Vec<String>,
-    ) -> PlannedPeer {
-        // Two sessions from one node to one socket would fight for the router's one neighbour entry. Their selectors
-        // decide per node, so only the node can see it.
-        let same = |other: &&&PeerRule| {
-            (other.address, other.port, other.source_address)
-                == (rule.address, rule.port, rule.source_address)
-        };
-        let spec = match before.iter().find(same) {
-            Some(other) => Err(format!(
-                "the same neighbour as BGPPeer {} on this node: let nodeSelectors keep them apart, or remove one",
-                other.name
-            )),
-            None => self.peer_spec(rule, problems),
-        };
-        match spec {
-            Ok(spec) => PlannedPeer::Run(spec),
-            Err(why) => PlannedPeer::Wait(
-                rule.name.clone(),
-                rule.address.unwrap_or(Ipv4Addr::UNSPECIFIED.into()),
-                why,
-            ),
-        }
-    }
-
-    fn peer_spec(&self, rule: &PeerRule, problems: &mut Vec<String>) -> Result<PeerSpec, String> {
-        let key = match &rule.password_secret {
-            Some(secret) => {
-                let (key, problem) = self.key(secret)?;
-                problems.extend(problem.map(|why| format!("BGPPeer {}: {why}", rule.name)));
-                Some(key.to_owned())
-            }
-            None => rule.password.clone(),
-        };
-        let words = |why: &dyn std::fmt::Display| why.to_string();
-        Ok(PeerSpec {
-            name: rule.name.clone(),
-            address: rule.address.ok_or("peers by interface do not run yet")?,
-            port: rule.port,
-            source: rule.source_address,
-            local_as: Asn::new(rule.my_asn).map_err(|why| words(&why))?,
-            peer_as: PeerAs::Exactly(
-                Asn::new(rule.peer_asn.unwrap_or_default()).map_err(|why| words(&why))?,
-            ),
-            router_id: self.router_id(rule).map_err(|why| words(&why))?,
-            hold_time: HoldTime::new(rule.hold_time_seconds).map_err(|why| words(&why))?,
-            keepalive: rule
-                .keepalive_milliseconds
-                .map(|ms| std::time::Duration::from_millis(ms.into())),
-            connect_time: rule
-                .connect_seconds
-                .map(|s| std::time::Duration::from_secs(s.into())),
-            password: key
-                .map(Password::new)
-                .transpose()
-                .map_err(|why| words(&why))?,
-            multihop: rule.multi_hop,
-        })
-    }
-
-    /// The configured identifier, else the node's first IPv4 address, else a number made from the node's name, which is
-    /// as good: RFC 6286 asks only that it is unique within the AS and not zero.
-    fn router_id(&self, rule: &PeerRule) -> Result<RouterId, RouterIdError> {
-        let addresses = self.node.iter().flat_map(|node| &node.status.addresses);
-        let internal = addresses
-            .filter(|address| address.kind == "InternalIP")
-            .find_map(|address| address.address.parse::<Ipv4Addr>().ok());
-        match rule.router_id.or(internal) {
-            Some(id) => RouterId::try_from(id),
-            None => RouterId::new(fnv1a(self.node_name()).max(1)),
         }
     }
 }
