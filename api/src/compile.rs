@@ -11,6 +11,7 @@
 //! that can not even be decoded is as one that is refused, but nothing can be said on it.
 
 mod advertisements;
+mod bfd;
 mod communities;
 mod peers;
 mod pools;
@@ -151,10 +152,7 @@ pub fn compile(sources: &Sources, last: Option<&SpeakerConfigSpec>) -> Compiled 
     let peers = peers::compile(sources, last, &mut judgements);
     let l2 = advertisements::compile_l2(sources, &pools, last, &mut judgements);
     let bgp = advertisements::compile_bgp(sources, &pools, &peers, &aliases, last, &mut judgements);
-    for name in sources.bfd_profiles.keys() {
-        let refusal = Refusal::not_implemented("BFD");
-        judgements.push(refused(Kind::BfdProfile, name, &refusal, false));
-    }
+    let bfd = bfd::compile(sources, last, &mut judgements);
     let cluster_ip_ranges = cluster_ip_ranges(sources, last);
     Compiled {
         config: SpeakerConfigSpec {
@@ -162,6 +160,7 @@ pub fn compile(sources: &Sources, last: Option<&SpeakerConfigSpec>) -> Compiled 
             l2,
             bgp,
             peers,
+            bfd,
             cluster_ip_ranges,
         },
         judgements,

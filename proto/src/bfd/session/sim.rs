@@ -256,8 +256,8 @@ proptest! {
             for pair in times.windows(2) {
                 let [(before, earlier), (after, later)] = pair else { continue };
                 // News travels out of turn.
-                let told = |packet: &Packet| Packet { poll: false, your_discriminator: None, ..*packet };
-                if told(earlier) != told(later) {
+                let mut changes = world.changes[side].iter();
+                if earlier.poll != later.poll || changes.any(|(at, _)| before <= at && at <= after) {
                     continue;
                 }
                 let least = earlier.desired_min_tx.duration() * 3 / 4;
