@@ -62,10 +62,10 @@ fn put(
     sessions.insert(peer, session);
     tokio::spawn(async move {
         while watch.changed().await.is_ok() {
-            let live = *watch.borrow_and_update();
+            let now = *watch.borrow_and_update();
             let line = format!(
                 "{peer} {} failures {} diag {:?} remote {}",
-                live.state, live.failures, live.diag, live.remote_state
+                now.state, now.failures, now.diag, now.remote_state
             );
             if say(&line).is_err() {
                 return;

@@ -131,19 +131,19 @@ mod tests {
         type Change = fn(&mut BFDProfileSpec);
         let cases: [(&str, Change); 9] = [
             ("spec.receiveInterval: 9 is", |s| {
-                s.receive_interval = Some(9)
+                s.receive_interval = Some(9);
             }),
             ("spec.receiveInterval: 60001", |s| {
-                s.receive_interval = Some(60_001)
+                s.receive_interval = Some(60_001);
             }),
             ("spec.transmitInterval: 0 is", |s| {
-                s.transmit_interval = Some(0)
+                s.transmit_interval = Some(0);
             }),
             ("spec.detectMultiplier: 1 is", |s| {
-                s.detect_multiplier = Some(1)
+                s.detect_multiplier = Some(1);
             }),
             ("spec.detectMultiplier: 256", |s| {
-                s.detect_multiplier = Some(256)
+                s.detect_multiplier = Some(256);
             }),
             ("spec.minimumTtl: 255 is", |s| s.minimum_ttl = Some(255)),
             ("spec.minimumTtl: -1 is", |s| s.minimum_ttl = Some(-1)),

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
-use portolan_proto::bfd::{Diag, Negotiated, State};
+use portolan_proto::bfd::{Change, Diag, Negotiated, State};
 use tokio::sync::{mpsc, watch};
 
 use super::{BfdStatus, Liveness, SessionSpec, UserId};
@@ -13,11 +13,56 @@ use super::{BfdStatus, Liveness, SessionSpec, UserId};
 /// What is said of sessions without the thread.
 pub(super) const ENDED: &str = "BFD has ended on this node";
 
-/// What the thread says of a session, for one user.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Note {
-    pub(super) user: UserId,
-    pub(super) told: Told,
+/// What the thread says.
+#[derive(Clone, Debug)]
+pub(super) enum Note {
+    /// How a user's session is.
+    Told(UserId, Told),
+    /// What happened, for the log.
+    Event(Event),
+}
+
+/// What happened. The thread does not log: whoever reads the log could make it wait.
+#[derive(Clone, Debug)]
+pub(super) enum Event {
+    /// A session has another state.
+    Changed {
+        peer: IpAddr,
+        local: IpAddr,
+        change: Change,
+    },
+    /// A defect of the program ended a session.
+    Panicked { peer: IpAddr, words: String },
+    /// Packets can not be received.
+    Deaf(String),
+}
+
+impl Event {
+    fn log(self) {
+        match self {
+            Self::Changed {
+                peer,
+                local,
+                change,
+            } => {
+                let Change {
+                    from,
+                    to,
+                    diag,
+                    remote_state,
+                } = change;
+                if change.is_failure() {
+                    tracing::warn!(%peer, %local, %from, %to, %diag, %remote_state, "BFD session failed");
+                } else {
+                    tracing::info!(%peer, %local, %from, %to, %diag, %remote_state, "BFD session");
+                }
+            }
+            Self::Panicked { peer, words } => {
+                tracing::error!(%peer, panic = words, "a BFD session panicked; it begins anew");
+            }
+            Self::Deaf(words) => tracing::warn!("{words}"),
+        }
+    }
 }
 
 /// A session as it is.
@@ -88,7 +133,7 @@ impl Entries {
         self.lock().get(&user).map(|entry| entry.status.clone())
     }
 
-    fn take(&self, Note { user, told }: Note) {
+    fn take(&self, user: UserId, told: Told) {
         let mut entries = self.lock();
         let Some(Entry { watch, status }) = entries.get_mut(&user) else {
             return;
@@ -137,7 +182,10 @@ fn gone(failures: u64) -> Liveness {
 /// Reads notes until the thread has ended.
 pub(super) async fn run(mut news: mpsc::Receiver<Note>, entries: Entries) {
     while let Some(note) = news.recv().await {
-        entries.take(note);
+        match note {
+            Note::Told(user, told) => entries.take(user, told),
+            Note::Event(event) => event.log(),
+        }
     }
     entries.end(ENDED);
 }

@@ -31,6 +31,8 @@ pub(super) struct Lane {
     problem: Option<String>,
     /// When it ends although the peer has not acknowledged AdminDown.
     leaving: Option<Instant>,
+    /// What happened since it was last asked for; there is one at most for each packet.
+    pub(super) changes: Vec<Change>,
     numbers: Numbers,
     buffer: Vec<u8>,
 }
@@ -81,6 +83,7 @@ impl Lane {
             failures: 0,
             problem: None,
             leaving: None,
+            changes: Vec::new(),
             numbers,
             buffer: Vec::new(),
         }
@@ -184,18 +187,7 @@ impl Lane {
             self.failures += 1;
             self.numbers.failures.inc();
         }
-        let Path { peer, local, .. } = self.path;
-        let Change {
-            from,
-            to,
-            diag,
-            remote_state,
-        } = change;
-        if change.is_failure() {
-            tracing::warn!(%peer, %local, %from, %to, %diag, %remote_state, "BFD session failed");
-        } else {
-            tracing::info!(%peer, %local, %from, %to, %diag, %remote_state, "BFD session");
-        }
+        self.changes.push(change);
     }
 
     /// All that users are told. `trouble` is what keeps packets from reaching us at all.

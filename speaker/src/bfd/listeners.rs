@@ -79,8 +79,13 @@ pub(super) struct Listener {
 }
 
 impl Listener {
-    pub(super) fn open(kind: Kind) -> io::Result<Self> {
-        let address = kind.address();
+    /// Listens on all addresses of the node, or on one. No other program can share the port: it would take packets from us
+    /// without a word.
+    pub(super) fn open(kind: Kind, on: Option<IpAddr>) -> io::Result<Self> {
+        let mut address = kind.address();
+        if let Some(on) = on {
+            address.set_ip(on);
+        }
         let socket = Socket::new(
             Domain::for_address(address),
             Type::DGRAM.nonblocking(),

@@ -144,12 +144,16 @@ impl Shared {
 impl Engine {
     /// Starts without sessions. Must be called inside a tokio runtime, which carries the notes to the users.
     pub fn start() -> Result<Self, Error> {
+        Self::start_on(None)
+    }
+
+    fn start_on(address: Option<IpAddr>) -> Result<Self, Error> {
         let (commands, orders) = sync_channel(COMMANDS);
         let (woken, wake) = io::pipe().map_err(Error::Pipe)?;
         let (notes, news) = mpsc::channel(NOTES);
         let entries = Entries::default();
         let numbers = Numbers::default();
-        let worker = Worker::new(orders, woken, notes, numbers.clone());
+        let worker = Worker::new(orders, woken, notes, numbers.clone(), address);
         std::thread::Builder::new()
             .name("bfd".into())
             .spawn(move || worker.run())

@@ -4,13 +4,13 @@
 //! A session that is not Up is looked at as well, less often: the node's address towards the peer may have changed.
 
 use std::any::Any;
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use portolan_proto::bfd::{Demux, Dice, Packet, Path, Session, State, TTL};
 
-use super::herald::{Note, Told};
+use super::herald::{Event, Note, Told};
 use super::lane::{Lane, config};
 use super::listeners::{Arrival, Kind};
 use super::outlet::{Outlet, OutletError, resolve};
@@ -24,6 +24,9 @@ const RARELY: u32 = 5;
 
 /// Longest time to wait for a peer to acknowledge AdminDown: it is repeated twice, a second apart.
 const PATIENCE: Duration = Duration::from_millis(2500);
+
+/// Log entries that wait for the herald.
+const EVENTS: usize = 256;
 
 /// A session on this node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,6 +52,8 @@ pub(super) struct Roster {
     queued: BTreeMap<LaneId, Instant>,
     /// Users who may have something to be told.
     stale: BTreeSet<UserId>,
+    /// What is to be logged.
+    events: VecDeque<Event>,
     dice: Dice,
     numbers: Numbers,
     lane_count: u64,
@@ -65,6 +70,7 @@ impl Roster {
             queue: BTreeSet::new(),
             queued: BTreeMap::new(),
             stale: BTreeSet::new(),
+            events: VecDeque::new(),
             dice: Dice::new(seed),
             numbers,
             lane_count: 0,
@@ -160,6 +166,14 @@ impl Roster {
         match outcome {
             Ok((result, deadline)) => {
                 self.stale.extend(lane.users());
+                let Path { peer, local, .. } = lane.path;
+                let changes = std::mem::take(&mut lane.changes).into_iter();
+                let events = changes.map(|change| Event::Changed {
+                    peer,
+                    local,
+                    change,
+                });
+                self.events.extend(events);
                 self.schedule(id, deadline);
                 Some(result)
             }
@@ -188,12 +202,11 @@ impl Roster {
     fn bury(&mut self, id: LaneId, panic: &(dyn Any + Send)) {
         let words = panic.downcast_ref::<&str>().copied();
         let words = words.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-        let peer = self.lanes.get(&id).map(|lane| lane.path.peer);
-        tracing::error!(
-            ?peer,
-            panic = words,
-            "a BFD session panicked; it begins anew"
-        );
+        self.events
+            .extend(self.lanes.get(&id).map(|lane| Event::Panicked {
+                peer: lane.path.peer,
+                words: words.unwrap_or_default().to_owned(),
+            }));
         self.numbers.panics.inc();
         self.remove(id);
     }
@@ -311,11 +324,12 @@ impl Roster {
 
     /// Whether somebody has not been told yet.
     pub(super) fn has_news(&self) -> bool {
-        !self.stale.is_empty()
+        !self.stale.is_empty() || !self.events.is_empty()
     }
 
     /// Tells users what is new, as far as `send` takes it. `troubles` are those of listeners.
     pub(super) fn tell(&mut self, troubles: &BTreeMap<Kind, String>, send: impl Fn(Note) -> bool) {
+        // Told first, logged second: a log that is not read must not keep users waiting.
         while let Some(user) = self.stale.first().copied() {
             if let Some(entry) = self.users.get_mut(&user) {
                 let lane = entry.lane.and_then(|lane| self.lanes.get(&lane));
@@ -324,11 +338,7 @@ impl Roster {
                     None => absent(entry),
                 };
                 if entry.told.as_ref() != Some(&told) {
-                    let note = Note {
-                        user,
-                        told: told.clone(),
-                    };
-                    if !send(note) {
+                    if !send(Note::Told(user, told.clone())) {
                         return;
                     }
                     entry.told = Some(told);
@@ -336,6 +346,18 @@ impl Roster {
             }
             self.stale.remove(&user);
         }
+        while let Some(event) = self.events.pop_front() {
+            if !send(Note::Event(event.clone())) {
+                self.events.push_front(event);
+                self.events.truncate(EVENTS);
+                return;
+            }
+        }
+    }
+
+    /// Something to be logged that concerns no session alone.
+    pub(super) fn note(&mut self, event: Event) {
+        self.events.push_back(event);
     }
 
     /// Everybody may have something to be told.

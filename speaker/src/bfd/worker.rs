@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{PipeReader, Read as _};
+use std::net::IpAddr;
 use std::os::fd::AsFd as _;
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
@@ -10,7 +11,7 @@ use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::TimeSpec;
 use tokio::sync::{mpsc, oneshot};
 
-use super::herald::Note;
+use super::herald::{Event, Note};
 use super::listeners::{Kind, Listener};
 use super::roster::{LOOK, Roster};
 use super::status::Numbers;
@@ -46,6 +47,8 @@ pub(super) struct Worker {
     numbers: Numbers,
     roster: Roster,
     listeners: BTreeMap<Kind, Listener>,
+    /// The one address to listen on, in tests.
+    on: Option<IpAddr>,
     /// Why packets of a kind can not reach us.
     troubles: BTreeMap<Kind, String>,
     look_at: Instant,
@@ -64,6 +67,7 @@ impl Worker {
         woken: PipeReader,
         notes: mpsc::Sender<Note>,
         numbers: Numbers,
+        on: Option<IpAddr>,
     ) -> Self {
         // The standard library's own source of keys for hash tables: random for every process.
         let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0);
@@ -74,6 +78,7 @@ impl Worker {
             roster: Roster::new(seed, numbers.clone()),
             numbers,
             listeners: BTreeMap::new(),
+            on,
             troubles: BTreeMap::new(),
             look_at: clock(),
             ending: None,
@@ -210,7 +215,7 @@ impl Worker {
             if self.listeners.contains_key(&kind) {
                 continue;
             }
-            match Listener::open(kind) {
+            match Listener::open(kind, self.on) {
                 Ok(listener) => {
                     self.listeners.insert(kind, listener);
                     if self.troubles.remove(&kind).is_some() {
@@ -225,7 +230,7 @@ impl Worker {
     fn trouble(&mut self, kind: Kind, error: &std::io::Error) {
         let words = format!("BFD packets can not be received: {kind}: {error}");
         if self.troubles.get(&kind) != Some(&words) {
-            tracing::warn!("{words}");
+            self.roster.note(Event::Deaf(words.clone()));
             self.troubles.insert(kind, words);
             self.roster.tell_all();
         }
