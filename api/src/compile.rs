@@ -12,6 +12,7 @@
 
 mod advertisements;
 mod communities;
+mod overlaps;
 mod peers;
 mod pools;
 mod rivals;
@@ -29,7 +30,7 @@ use crate::crd::{
 };
 use crate::view::ServiceCIDR;
 
-pub use communities::{StandardOrLarge, parse_community};
+pub use communities::{CommunityValue, parse_community};
 pub use pools::{excluded_ranges, is_buggy, ranges, reservations, retention};
 
 /// Everything that configuration is made from, by name.
@@ -148,7 +149,7 @@ pub fn compile(sources: &Sources, last: Option<&SpeakerConfigSpec>) -> Compiled 
     let mut judgements = Vec::new();
     let aliases = communities::compile(sources, &mut judgements);
     let pools = pools::compile(sources, last, &mut judgements);
-    let peers = peers::compile(sources, last, &mut judgements);
+    let peers = peers::compile(sources, last, &[], &mut judgements);
     let l2 = advertisements::compile_l2(sources, &pools, last, &mut judgements);
     let bgp = advertisements::compile_bgp(sources, &pools, &peers, &aliases, last, &mut judgements);
     for name in sources.bfd_profiles.keys() {
@@ -206,7 +207,7 @@ fn refused(kind: Kind, name: &str, refusal: &Refusal, last_good: bool) -> Judgem
     };
     let message = format!("{}{suffix}", refusal.message);
     let mut verdicts = vec![Verdict::no(ACCEPTED, refusal.reason, message)];
-    if matches!(kind, Kind::L2 | Kind::Bgp) {
+    if matches!(kind, Kind::L2 | Kind::Bgp | Kind::Peer) {
         // What was said of a former version must not stand beside the refusal.
         let why = "not looked up, because the object is refused: see condition Accepted";
         verdicts.push(Verdict::no(RESOLVED_REFS, "NotAccepted", why));

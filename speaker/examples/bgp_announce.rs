@@ -16,7 +16,7 @@ use anyhow::Context;
 use clap::Parser;
 use ipnetwork::IpNetwork;
 use portolan_proto::bgp::{Asn, Community, HoldTime, LargeCommunity, PORT, RouteAttrs, RouterId};
-use portolan_speaker::bgp::{Password, PeerSpec, SessionStatus, Sessions};
+use portolan_speaker::bgp::{Password, PeerAs, PeerSpec, SessionStatus, Sessions};
 use tokio::io::AsyncReadExt;
 
 #[derive(Parser)]
@@ -61,7 +61,7 @@ impl Args {
             port: self.port,
             source: self.source,
             local_as: self.local_as,
-            peer_as: self.peer_as,
+            peer_as: PeerAs::Exactly(self.peer_as),
             router_id: self.router_id,
             hold_time: HoldTime::new(self.hold)?,
             keepalive: None,
@@ -137,9 +137,9 @@ fn command(line: &str, routes: &mut Routes) -> anyhow::Result<()> {
     let communities = standard.iter().map(|word| word.parse::<Community>());
     let large = large.iter().map(|word| word.parse::<LargeCommunity>());
     let attrs = RouteAttrs {
-        local_pref: None,
         communities: communities.collect::<Result<BTreeSet<_>, _>>()?,
         large: large.collect::<Result<BTreeSet<_>, _>>()?,
+        ..RouteAttrs::default()
     };
     routes.insert(prefix.parse()?, attrs);
     Ok(())

@@ -33,4 +33,5 @@ mod kubernetes_smoke;
 mod lab_life;
 mod lab_smoke;
 mod layer2;
+mod rawpeer;
 mod survival;

@@ -19,7 +19,7 @@ mod task;
 #[cfg(test)]
 mod tests;
 
-pub use portolan_proto::bgp::session::SessionState;
+pub use portolan_proto::bgp::session::{PeerAs, SessionState};
 pub use portolan_proto::bgp::{Asn, Community, HoldTime, LargeCommunity, RouteAttrs, RouterId};
 pub use sessions::Sessions;
 pub use shared::SessionStatus;

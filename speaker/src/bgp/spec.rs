@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use portolan_proto::bgp::session::Config;
+use portolan_proto::bgp::session::{Config, Listen, PeerAs};
 use portolan_proto::bgp::{Asn, Families, Family, HoldTime, Relation, RouterId};
 
 use crate::sys::MD5_KEY_MAX;
@@ -23,7 +23,7 @@ pub struct PeerSpec {
     /// Our AS.
     pub local_as: Asn,
     /// The AS that the peer must have.
-    pub peer_as: Asn,
+    pub peer_as: PeerAs,
     /// Our BGP identifier.
     pub router_id: RouterId,
     /// The hold time that we propose.
@@ -48,7 +48,7 @@ impl PeerSpec {
     /// TTL or hop limit of our packets: 1 keeps eBGP on the link (RFC 4271 §5.1.3 lets it be configured).
     #[must_use]
     pub fn ttl(&self) -> u8 {
-        match self.local_as.relation(self.peer_as) {
+        match self.peer_as.relation(self.local_as) {
             Relation::External if !self.multihop => 1,
             Relation::External | Relation::Internal => 255,
         }
@@ -65,6 +65,9 @@ impl PeerSpec {
             keepalive: self.keepalive,
             connect_retry: self.connect_time,
             families: Families::only(Family::of(self.address)),
+            listen: Listen::Active,
+            extended_next_hop: false,
+            graceful_restart: None,
             authenticated: self.password.is_some(),
             single_hop: self.ttl() == 1,
         }

@@ -154,7 +154,7 @@ impl Task {
         match connected {
             Ok((connection, local)) => {
                 self.connection = Some((id, connection));
-                self.give(Input::Connected(id, local));
+                self.give(Input::Connected(id, local.into()));
             }
             Err(error) => self.give(Input::ConnectFailed(id, error.into())),
         }

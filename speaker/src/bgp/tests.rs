@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use ipnetwork::IpNetwork;
-use portolan_proto::bgp::session::{Config, Offer, SessionState};
+use portolan_proto::bgp::session::{Config, Listen, Offer, SessionState};
 use portolan_proto::bgp::{
     Asn, Code, Families, Family, Frame, HoldTime, Kind, Notification, Open, Peek, Relation,
     examine, write_keepalive,
@@ -29,7 +29,7 @@ pub(super) fn mk_spec(name: &str, port: u16) -> PeerSpec {
         port,
         source: Some(Ipv4Addr::new(127, 0, 0, 2).into()),
         local_as: asn(65001),
-        peer_as: asn(65000),
+        peer_as: PeerAs::Exactly(asn(65000)),
         router_id: "192.0.2.10".parse().unwrap(),
         hold_time: HoldTime::DEFAULT,
         keepalive: None,
@@ -75,12 +75,15 @@ impl Router {
             .unwrap();
         let config = Config {
             local_as: asn(65000),
-            peer_as: asn(65001),
+            peer_as: PeerAs::Exactly(asn(65001)),
             router_id: "192.0.2.1".parse().unwrap(),
             hold_time: HoldTime::DEFAULT,
             keepalive: None,
             connect_retry: None,
             families: Families::only(Family::V4Unicast),
+            listen: Listen::Active,
+            extended_next_hop: false,
+            graceful_restart: None,
             authenticated: false,
             single_hop: true,
         };

@@ -5,15 +5,16 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnetwork::IpNetwork;
 use portolan_api::ObjectKey;
-use portolan_api::crd::{BgpRule, L2Rule, PeerRule, RouteKind};
+use portolan_api::crd::{BgpRule, Communities, L2Rule, PeerRule, RouteKind};
 use portolan_api::range::Family;
 use portolan_api::view::{Node, TrafficPolicy};
 use portolan_proto::bgp::{
-    Asn, Community, HoldTime, LargeCommunity, RouteAttrs, RouterId, RouterIdError,
+    Asn, Community, ExtendedCommunity, HoldTime, LargeCommunity, RouteAttrs, RouterId,
+    RouterIdError,
 };
 
 use super::model::{KnownService, Model};
-use crate::bgp::{Password, PeerSpec};
+use crate::bgp::{Password, PeerAs, PeerSpec};
 use crate::l2::Interfaces;
 use crate::watches::fnv1a;
 
@@ -232,7 +233,7 @@ impl Model {
             port: rule.port,
             source: rule.source_address,
             local_as: Asn::new(rule.my_asn).map_err(|why| words(&why))?,
-            peer_as: Asn::new(rule.peer_asn).map_err(|why| words(&why))?,
+            peer_as: PeerAs::Exactly(Asn::new(rule.peer_asn).map_err(|why| words(&why))?),
             router_id: self.router_id(rule).map_err(|why| words(&why))?,
             hold_time: HoldTime::new(rule.hold_time_seconds).map_err(|why| words(&why))?,
             keepalive: rule
@@ -272,25 +273,16 @@ impl Plan {
     }
 
     /// Puts a prefix to every peer that the rule names, or to all. Where several rules put the same prefix to the same
-    /// peer, communities add up and the higher local preference counts.
+    /// peer, communities add up; of what has one value only, compilation lets no two differ.
     fn announce(&mut self, rule: &BgpRule, prefix: IpNetwork, peers: &[&PeerRule]) {
         let takes = |peer: &&&PeerRule| peer.carries(prefix.ip()) && rule.tells(peer);
         for peer in peers.iter().filter(takes) {
             let routes = self.routes.entry(peer.name.clone()).or_default();
             let attrs = routes.entry(prefix).or_default();
             attrs.local_pref = attrs.local_pref.max(rule.local_pref);
-            attrs
-                .communities
-                .extend(rule.communities.iter().map(|c| community(*c)));
-            attrs.large.extend(
-                rule.large_communities
-                    .iter()
-                    .map(|[global, local1, local2]| LargeCommunity {
-                        global: *global,
-                        local1: *local1,
-                        local2: *local2,
-                    }),
-            );
+            attrs.med = attrs.med.max(rule.med);
+            attrs.prepend = attrs.prepend.max(rule.as_path_prepend);
+            attach(&rule.communities, attrs);
         }
     }
 
@@ -335,9 +327,22 @@ impl Plan {
     }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "the two halves of 32 bits")]
-fn community(bits: u32) -> Community {
-    Community::new((bits >> 16) as u16, bits as u16)
+/// Adds communities to a route.
+fn attach(communities: &Communities, attrs: &mut RouteAttrs) {
+    let standard = communities.standard.iter();
+    attrs.communities.extend(standard.map(|bits| {
+        let [a, b, c, d] = bits.to_be_bytes();
+        Community::new(u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]))
+    }));
+    let large = communities.large.iter();
+    attrs.large.extend(
+        large.map(|[global, local1, local2]| LargeCommunity::new(*global, *local1, *local2)),
+    );
+    let extended = communities.extended.iter();
+    attrs.extended.extend(extended.map(|[head, tail]| {
+        let octets = u64::from(*head) << 32 | u64::from(*tail);
+        ExtendedCommunity::new(octets.to_be_bytes())
+    }));
 }
 
 /// Sets or removes one entry.

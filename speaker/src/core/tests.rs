@@ -6,8 +6,8 @@ use ipnetwork::IpNetwork;
 use k8s_openapi::ByteString;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use portolan_api::crd::{
-    BgpRule, IPAddressPoolSpec, L2Rule, PeerRule, PoolRule, RouteKind, SecretReference,
-    SpeakerConfig, SpeakerConfigSpec,
+    BgpRule, Communities, IPAddressPoolSpec, L2Rule, PeerRule, PoolRule, RouteKind,
+    SecretReference, SpeakerConfig, SpeakerConfigSpec,
 };
 use portolan_api::selector::LabelSelector;
 use portolan_api::view::{
@@ -503,10 +503,10 @@ fn rules_peers_and_advertisements_select_nodes_services_pools_and_peers() {
 fn several_rules_for_one_prefix_add_their_communities_and_aggregates_stand_beside_hosts() {
     let mut model = mk_model();
     let mut config = mk_config();
-    config.bgp[0].communities = vec![1];
+    config.bgp[0].communities.standard = vec![1];
     let mut second = mk_bgp("second", &[RouteKind::LoadBalancerIP]);
-    second.communities = vec![2];
-    second.large_communities = vec![[1, 2, 3]];
+    second.communities.standard = vec![2];
+    second.communities.large = vec![[1, 2, 3]];
     second.local_pref = Some(200);
     let mut wide = mk_bgp("wide", &[RouteKind::LoadBalancerIP]);
     wide.aggregation_length = 24;
@@ -738,7 +738,7 @@ proptest! {
     fn a_plan_brought_up_to_date_is_the_plan_made_anew(steps in proptest::collection::vec(any_step(), 1..40)) {
         let mut model = mk_model();
         let mut config = mk_config();
-        let wide = BgpRule { aggregation_length: 30, communities: vec![7], ..config.bgp[0].clone() };
+        let wide = BgpRule { aggregation_length: 30, communities: Communities { standard: vec![7], ..Communities::default() }, ..config.bgp[0].clone() };
         let gold = BgpRule {
             service_selectors: vec![LabelSelector {
                 match_labels: [("tier".to_owned(), "gold".to_owned())].into(),

@@ -1,6 +1,5 @@
 //! The life of a peer's connections: started, stopped, opened, accepted, established, lost.
 
-use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use super::super::{AdjOut, Code, Export, HeaderError, NextHops, Open};
@@ -67,7 +66,7 @@ impl Peer {
         out.push(Effect::Connect(id));
     }
 
-    pub(super) fn connected(&mut self, id: ConnId, local: IpAddr, now: Instant, out: &mut Out) {
+    pub(super) fn connected(&mut self, id: ConnId, local: NextHops, now: Instant, out: &mut Out) {
         let Some(slot) = self.ours.as_mut().filter(|slot| slot.id == id) else {
             return;
         };
@@ -84,7 +83,7 @@ impl Peer {
         }
     }
 
-    pub(super) fn accepted(&mut self, id: ConnId, local: IpAddr, now: Instant, out: &mut Out) {
+    pub(super) fn accepted(&mut self, id: ConnId, local: NextHops, now: Instant, out: &mut Out) {
         let other = self.ours.as_ref().map(Slot::name);
         let known = self.theirs.as_ref().map(Slot::name);
         let taken = other == Some(SessionState::Established)
@@ -182,8 +181,38 @@ impl Peer {
         self.note(Event::Lost(format!("{words}{hint}")), now, out);
     }
 
+    /// Every session with the peer ends: its path is dead, so the words will hardly arrive (RFC 9384).
+    pub(super) fn bfd_down(&mut self, now: Instant, out: &mut Out) {
+        let mut lost = false;
+        for direction in [Direction::Ours, Direction::Theirs] {
+            let Some(slot) = self.slot(direction) else {
+                continue;
+            };
+            if slot.name() >= SessionState::OpenSent {
+                send(slot.id, &Code::BFD_DOWN.bare(), out);
+                self.end(direction, Close::Drain, &Ended::Lost, now, out);
+                lost = true;
+            }
+        }
+        if lost {
+            self.note(Event::BfdDown, now, out);
+        }
+    }
+
+    /// Nothing can be said any more over a link that is gone.
+    pub(super) fn link_down(&mut self, words: &str, now: Instant, out: &mut Out) {
+        let mut lost = false;
+        for direction in [Direction::Ours, Direction::Theirs] {
+            lost |= self.slot(direction).is_some();
+            self.end(direction, Close::Abort, &Ended::Lost, now, out);
+        }
+        if lost {
+            self.note(Event::LinkDown(words.to_owned()), now, out);
+        }
+    }
+
     pub(super) fn establish(&mut self, direction: Direction, now: Instant, out: &mut Out) {
-        let (local_as, relation) = (self.config.local_as, self.config.relation());
+        let local_as = self.config.local_as;
         let Some(slot) = self.slot_mut(direction) else {
             return;
         };
@@ -196,12 +225,11 @@ impl Peer {
             return;
         };
         clocks.heard(&negotiated, now);
-        let next_hops = NextHops::from(local);
         let export = Export {
-            relation,
+            relation: negotiated.relation,
             local_as,
             as4: negotiated.as4,
-            next_hops,
+            next_hops: local,
         };
         let adj = AdjOut::new(export, negotiated.families);
         let useless = negotiated.families.is_empty();

@@ -17,6 +17,7 @@
 //! The RFC's Idle is a peer without a connection: stopped, or waiting out a back-off. Its Active, waiting for the
 //! peer to connect, is never on its own here: whoever does not wait for an attempt of ours makes one.
 
+mod config;
 mod connect;
 mod event;
 mod fallback;
@@ -32,8 +33,7 @@ mod slot;
 mod tests;
 mod timer;
 
-use std::time::Duration;
-
+pub use config::{Config, GracefulRestart, Listen, PeerAs};
 pub use event::{
     Close, ConnId, ConnectFailure, Direction, Effect, Event, Input, Out, Output, StopReason,
 };
@@ -42,39 +42,6 @@ pub use history::{History, Record};
 pub use negotiate::{Negotiated, validate_open};
 pub use peer::Peer;
 use retry::Ended;
-
-use super::{Asn, Families, HoldTime, Relation, RouterId};
-
-/// Everything about a neighbour that the state machine needs to know.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Config {
-    /// Our AS towards this peer.
-    pub local_as: Asn,
-    /// The AS that the peer must have.
-    pub peer_as: Asn,
-    /// Our BGP identifier.
-    pub router_id: RouterId,
-    /// The hold time that we propose.
-    pub hold_time: HoldTime,
-    /// Time between keepalives; never more than a third of the negotiated hold time, which is the default.
-    pub keepalive: Option<Duration>,
-    /// Fixed time between attempts to connect instead of the growing one.
-    pub connect_retry: Option<Duration>,
-    /// The families that we offer.
-    pub families: Families,
-    /// TCP MD5 is in use: a silent peer may have another key.
-    pub authenticated: bool,
-    /// Our packets reach directly connected routers only.
-    pub single_hop: bool,
-}
-
-impl Config {
-    /// eBGP or iBGP.
-    #[must_use]
-    pub fn relation(&self) -> Relation {
-        self.local_as.relation(self.peer_as)
-    }
-}
 
 /// Where a peer stands, in the words of RFC 4271 §8.2.2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -12,6 +12,8 @@ use super::Config;
 pub struct Negotiated {
     /// The peer's identifier.
     pub peer_id: RouterId,
+    /// The peer's AS.
+    pub peer_as: Asn,
     /// eBGP or iBGP.
     pub relation: Relation,
     /// How long silence is endured.
@@ -33,10 +35,11 @@ pub fn validate_open(
     offered: &Capabilities,
     theirs: &Open,
 ) -> Result<Negotiated, Notification> {
-    if peer_as(theirs)? != config.peer_as {
+    let peer_as = peer_as(theirs)?;
+    if !config.peer_as.accepts(peer_as, config.local_as) {
         return Err(Code::BAD_PEER_AS.bare());
     }
-    let relation = config.relation();
+    let relation = config.local_as.relation(peer_as);
     let identifier = theirs.identifier.to_be_bytes();
     let peer_id =
         RouterId::new(theirs.identifier).map_err(|_| Code::BAD_BGP_IDENTIFIER.with(&identifier))?;
@@ -49,6 +52,7 @@ pub fn validate_open(
         .negotiate(config.hold_time);
     Ok(Negotiated {
         peer_id,
+        peer_as,
         relation,
         hold,
         keepalive: hold

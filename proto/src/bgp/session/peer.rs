@@ -62,6 +62,8 @@ impl Peer {
             Input::Garbled(id, error) => self.garbled(id, error, now, out),
             Input::Lost(id, words) => self.lost(id, &words, now, out),
             Input::Output(id, output) => self.output(id, output, now),
+            Input::BfdDown => self.bfd_down(now, out),
+            Input::LinkDown(words) => self.link_down(&words, now, out),
             Input::Timer => self.timer(now, out),
         }
     }

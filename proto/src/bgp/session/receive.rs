@@ -1,10 +1,10 @@
 //! What messages do to a peer: the table of RFC 4271 §8.2.2, one function per message and one arm per state.
 
-use std::net::IpAddr;
 use std::time::Instant;
 
 use super::super::{
-    Code, Frame, Kind, Notification, Open, Refresh, RefreshKind, Verdict, examine, write_keepalive,
+    Code, Frame, Kind, NextHops, Notification, Open, Refresh, RefreshKind, Verdict, examine,
+    write_keepalive,
 };
 use super::peer::send;
 use super::slot::{Clocks, Slot, State, unexpected};
@@ -148,7 +148,7 @@ impl Peer {
     fn opened(
         &mut self,
         direction: Direction,
-        local: IpAddr,
+        local: NextHops,
         body: &[u8],
         now: Instant,
         out: &mut Out,
@@ -234,7 +234,7 @@ impl Peer {
             State::Connect { .. } | State::OpenSent { .. } => return None,
             State::OpenConfirm { .. } => {
                 let us = (self.config.router_id, self.config.local_as);
-                let them = (negotiated.peer_id, self.config.peer_as);
+                let them = (negotiated.peer_id, negotiated.peer_as);
                 if us > them {
                     Direction::Theirs
                 } else {

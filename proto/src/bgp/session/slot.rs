@@ -1,9 +1,8 @@
 //! One of the two connections that a peer may have, and its state.
 
-use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use super::super::{AdjOut, Kind};
+use super::super::{AdjOut, Kind, NextHops};
 use super::{ConnId, Negotiated, Offer, SessionState};
 
 /// A connection and where it stands. Each state carries what only it knows.
@@ -20,10 +19,10 @@ pub(super) enum State {
     /// Our SYN is out.
     Connect { until: Instant },
     /// Our OPEN is out.
-    OpenSent { local: IpAddr, until: Instant },
+    OpenSent { local: NextHops, until: Instant },
     /// Both OPENs were good.
     OpenConfirm {
-        local: IpAddr,
+        local: NextHops,
         negotiated: Negotiated,
         clocks: Clocks,
     },

@@ -5,12 +5,12 @@ mod fallback;
 mod table;
 mod timing;
 
-use std::net::IpAddr;
+use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use super::super::{
-    Code, Families, Family, Frame, HEADER, HeaderError, HoldTime, Kind, Notification, Open, Peek,
-    Prefix, Refresh, Rib, RouteAttrs, write_keepalive,
+    Asn, Code, Families, Family, Frame, HEADER, HeaderError, HoldTime, Kind, NextHops,
+    Notification, Open, Peek, Prefix, Refresh, Rib, RouteAttrs, write_keepalive,
 };
 use super::slot::Slot;
 use super::*;
@@ -18,12 +18,15 @@ use super::*;
 pub(super) fn mk_config(local_as: u32, peer_as: u32, router_id: &str) -> Config {
     Config {
         local_as: Asn::new(local_as).unwrap(),
-        peer_as: Asn::new(peer_as).unwrap(),
+        peer_as: PeerAs::Exactly(Asn::new(peer_as).unwrap()),
         router_id: router_id.parse().unwrap(),
         hold_time: HoldTime::DEFAULT,
         keepalive: None,
         connect_retry: None,
         families: Families::only(Family::V4Unicast),
+        listen: Listen::Active,
+        extended_next_hop: false,
+        graceful_restart: None,
         authenticated: false,
         single_hop: true,
     }
@@ -34,7 +37,11 @@ pub(super) fn mk_start() -> Instant {
     Instant::now()
 }
 
-const LOCAL: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+pub(super) const LOCAL: NextHops = NextHops {
+    v4: Some(Ipv4Addr::new(192, 0, 2, 1)),
+    v6: None,
+    link_local: None,
+};
 const SECOND: Duration = Duration::from_secs(1);
 
 /// One peer of AS 65000 towards AS 65001, with its clock and what came out last.
