@@ -213,7 +213,11 @@ impl Model {
         };
         match spec {
             Ok(spec) => PlannedPeer::Run(spec),
-            Err(why) => PlannedPeer::Wait(rule.name.clone(), rule.address, why),
+            Err(why) => PlannedPeer::Wait(
+                rule.name.clone(),
+                rule.address.unwrap_or(Ipv4Addr::UNSPECIFIED.into()),
+                why,
+            ),
         }
     }
 
@@ -229,11 +233,13 @@ impl Model {
         let words = |why: &dyn std::fmt::Display| why.to_string();
         Ok(PeerSpec {
             name: rule.name.clone(),
-            address: rule.address,
+            address: rule.address.ok_or("peers by interface do not run yet")?,
             port: rule.port,
             source: rule.source_address,
             local_as: Asn::new(rule.my_asn).map_err(|why| words(&why))?,
-            peer_as: PeerAs::Exactly(Asn::new(rule.peer_asn).map_err(|why| words(&why))?),
+            peer_as: PeerAs::Exactly(
+                Asn::new(rule.peer_asn.unwrap_or_default()).map_err(|why| words(&why))?,
+            ),
             router_id: self.router_id(rule).map_err(|why| words(&why))?,
             hold_time: HoldTime::new(rule.hold_time_seconds).map_err(|why| words(&why))?,
             keepalive: rule
