@@ -1,4 +1,4 @@
-//! Announces prefixes to one router without Kubernetes, to try out the router's side of a configuration.
+//! Announces prefixes to routers without Kubernetes, to try out the router's side of a configuration.
 //!
 //! ```text
 //! cargo run -p portolan-speaker --example bgp_announce -- \
@@ -21,9 +21,9 @@ use tokio::io::AsyncReadExt;
 
 #[derive(Parser)]
 struct Args {
-    /// Address of the router.
-    #[arg(long)]
-    peer: IpAddr,
+    /// Address of a router; once for each.
+    #[arg(long = "peer", required = true)]
+    peers: Vec<IpAddr>,
     /// Its port.
     #[arg(long, default_value_t = PORT)]
     port: u16,
@@ -54,10 +54,10 @@ struct Args {
 }
 
 impl Args {
-    fn spec(self) -> anyhow::Result<PeerSpec> {
+    fn spec(&self, peer: IpAddr) -> anyhow::Result<PeerSpec> {
         Ok(PeerSpec {
-            name: "router".into(),
-            address: self.peer,
+            name: peer.to_string(),
+            address: peer,
             port: self.port,
             source: self.source,
             local_as: self.local_as,
@@ -66,7 +66,7 @@ impl Args {
             hold_time: HoldTime::new(self.hold)?,
             keepalive: None,
             connect_time: None,
-            password: self.password.map(Password::new).transpose()?,
+            password: self.password.clone().map(Password::new).transpose()?,
             multihop: self.multihop,
         })
     }
@@ -85,8 +85,14 @@ async fn main() -> anyhow::Result<()> {
         .collect();
     let mut sessions = Sessions::new("example");
     let mut watch = sessions.changes();
-    sessions.apply(vec![args.spec()?]);
-    sessions.routes("router", routes.clone());
+    let specs = args.peers.iter().map(|peer| args.spec(*peer));
+    sessions.apply(specs.collect::<anyhow::Result<_>>()?);
+    let announce = |sessions: &mut Sessions, routes: &Routes| {
+        for peer in &args.peers {
+            sessions.routes(&peer.to_string(), routes.clone());
+        }
+    };
+    announce(&mut sessions, &routes);
     sessions.set_synced();
 
     let mut input = tokio::net::unix::pipe::Receiver::from_owned_fd(
@@ -110,7 +116,7 @@ async fn main() -> anyhow::Result<()> {
                         return Ok(());
                     }
                     command(line, &mut routes).with_context(|| line.to_owned())?;
-                    sessions.routes("router", routes.clone());
+                    announce(&mut sessions, &routes);
                     pending = rest.to_owned();
                 }
             }

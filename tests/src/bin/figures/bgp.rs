@@ -223,7 +223,7 @@ fn print_announced(count: u32, rows: &[(Announcer, Announced)]) {
         return;
     };
     let mut table = Table::new();
-    table.load_preset(ASCII_MARKDOWN);
+    table.load_style(ASCII_MARKDOWN);
     table.set_header([
         &format!("{count} routes"),
         "→ FRR's kernel",
@@ -277,7 +277,7 @@ fn print_announced(count: u32, rows: &[(Announcer, Announced)]) {
 
 fn print_flooded(count: u32, rows: &[(Announcer, Flooded)]) {
     let mut table = Table::new();
-    table.load_preset(ASCII_MARKDOWN);
+    table.load_style(ASCII_MARKDOWN);
     table.set_header([
         &format!("{count} routes into"),
         "resident before",
