@@ -10,15 +10,24 @@
 //! bound       the plain loop that no controller can be faster than
 //! requests    what the API server was asked for
 //! usage       memory, processor time and metrics of a program
+//! bgp         Portolan's sessions beside those of GoBGP, BIRD and ExaBGP
+//! announcer   how these four are started, mrt a table for GoBGP
+//! fib         when a router's kernel got its routes
+//! flood       a router with a million routes
 //! sheet       one line per figure, budget beside it
 //! ```
 //!
 //! `cargo bench` measures what needs no cluster: the allocator and the speaker's way from event to message.
 
 mod allocation;
+mod announcer;
+mod bgp;
 mod bound;
 mod controller;
+mod fib;
+mod flood;
 mod load;
+mod mrt;
 mod peer;
 mod requests;
 mod sheet;
@@ -68,6 +77,10 @@ struct Flags {
     #[arg(long)]
     allocation: bool,
 
+    /// Instead of everything else: announcing beside GoBGP, BIRD and ExaBGP, without Kubernetes
+    #[arg(long)]
+    bgp: bool,
+
     /// Services that are created at once; with --allocation also twice as many
     #[arg(long, value_name = "COUNT", default_value_t = 5000)]
     services: usize,
@@ -90,6 +103,13 @@ async fn run(flags: &Flags) -> Result<()> {
     } else {
         (flags.services, 200)
     };
+    if flags.bgp {
+        return if flags.quick {
+            bgp::measure(&[10_000], 100_000).await
+        } else {
+            bgp::measure(&[10_000, 100_000], 1_000_000).await
+        };
+    }
     let mut sheet = Sheet::begin();
     sizes(&mut sheet)?;
     if flags.allocation {

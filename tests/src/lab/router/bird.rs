@@ -274,6 +274,8 @@ fn render(config: &RouterConfig) -> String {
         format!("router id {};", config.id),
         "debug protocols { states, events };".into(),
         "protocol device { scan time 1; }".into(),
+        // Next hops of internal routes are looked up in the table, which has to know the LAN for that.
+        "protocol direct { ipv4; ipv6; }".into(),
     ];
     for family in ["ipv4", "ipv6"] {
         let channel = format!("{family} {{ import none; export where source = RTS_BGP; }};");
