@@ -10,7 +10,7 @@ use portolan_proto::bgp::session::{Close, ConnId, Effect, Event, Input, Out, Pee
 use portolan_proto::bgp::{Family, Frame, Peek, Version};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, yield_now};
 use tokio::time::sleep_until;
 
 use super::PeerSpec;
@@ -73,12 +73,16 @@ impl Task {
                     break;
                 }
                 Woken::Attempt(id, result) => self.attempted(id, result),
-                Woken::Socket => self.read(),
+                Woken::Socket => {
+                    self.read();
+                    // A peer that never stops talking is always ready: the others, and all clocks, come first now.
+                    yield_now().await;
+                }
                 Woken::Other => {}
             }
             // After reading, so that a task that was kept waiting does not take its own lateness for the
             // silence of the peer.
-            self.timer();
+            self.timer().await;
         }
         self.publish();
         while self.closing.join_next().await.is_some() {}
@@ -102,14 +106,22 @@ impl Task {
         self.act();
     }
 
-    fn timer(&mut self) {
-        if self
-            .peer
-            .next_deadline()
-            .is_some_and(|deadline| deadline <= now())
-        {
+    /// A process that was stopped, or kept from running, wakes up to its clocks before the runtime has asked the kernel
+    /// about its sockets: what has come since is read first.
+    async fn timer(&mut self) {
+        if self.due() {
+            yield_now().await;
+            self.read();
+        }
+        if self.due() {
             self.give(Input::Timer);
         }
+    }
+
+    fn due(&self) -> bool {
+        self.peer
+            .next_deadline()
+            .is_some_and(|deadline| deadline <= now())
     }
 
     /// Does what the state machine said.
