@@ -5,6 +5,7 @@
 
 pub mod announcer;
 pub mod arp;
+pub mod bfd;
 pub mod bgp;
 pub mod ethernet;
 pub mod ndp;

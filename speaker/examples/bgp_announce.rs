@@ -16,7 +16,9 @@ use anyhow::Context;
 use clap::Parser;
 use ipnetwork::IpNetwork;
 use portolan_proto::bgp::{Asn, Community, HoldTime, LargeCommunity, PORT, RouteAttrs, RouterId};
-use portolan_speaker::bgp::{Password, PeerSpec, SessionStatus, Sessions};
+use portolan_speaker::bgp::{
+    Distance, Password, PeerAs, PeerSpec, Remote, SessionStatus, Sessions, Signature,
+};
 use tokio::io::AsyncReadExt;
 
 #[derive(Parser)]
@@ -55,19 +57,20 @@ struct Args {
 
 impl Args {
     fn spec(self) -> anyhow::Result<PeerSpec> {
+        let remote = Remote::Address(self.peer);
+        let peer_as = PeerAs::Exactly(self.peer_as);
+        let password = self.password.map(Password::new).transpose()?;
         Ok(PeerSpec {
-            name: "router".into(),
-            address: self.peer,
             port: self.port,
             source: self.source,
-            local_as: self.local_as,
-            peer_as: self.peer_as,
-            router_id: self.router_id,
             hold_time: HoldTime::new(self.hold)?,
-            keepalive: None,
-            connect_time: None,
-            password: self.password.map(Password::new).transpose()?,
-            multihop: self.multihop,
+            signature: password.map(Signature::Md5),
+            distance: if self.multihop {
+                Distance::Multihop
+            } else {
+                Distance::Usual
+            },
+            ..PeerSpec::new("router", remote, self.local_as, peer_as, self.router_id)
         })
     }
 }
@@ -137,9 +140,9 @@ fn command(line: &str, routes: &mut Routes) -> anyhow::Result<()> {
     let communities = standard.iter().map(|word| word.parse::<Community>());
     let large = large.iter().map(|word| word.parse::<LargeCommunity>());
     let attrs = RouteAttrs {
-        local_pref: None,
         communities: communities.collect::<Result<BTreeSet<_>, _>>()?,
         large: large.collect::<Result<BTreeSet<_>, _>>()?,
+        ..RouteAttrs::default()
     };
     routes.insert(prefix.parse()?, attrs);
     Ok(())

@@ -5,9 +5,10 @@
 //! free of duplicates. Equal sets therefore give equal bytes, and packing groups routes by those bytes.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::{Asn, Community, Family, LargeCommunity, Relation};
+use super::{
+    Asn, Community, ExtendedCommunity, Family, LargeCommunity, NextHop, NextHops, Relation,
+};
 use crate::write::Writer;
 
 /// What is configured about a route beside its prefix.
@@ -19,6 +20,14 @@ pub struct RouteAttrs {
     pub communities: BTreeSet<Community>,
     /// `LARGE_COMMUNITY` (RFC 8092).
     pub large: BTreeSet<LargeCommunity>,
+    /// `EXTENDED_COMMUNITIES` (RFC 4360), beside that of `bandwidth`.
+    pub extended: BTreeSet<ExtendedCommunity>,
+    /// `MULTI_EXIT_DISC` (RFC 4271 §5.1.4); none unless asked for, as routers make no ECMP group of unequal ones.
+    pub med: Option<u32>,
+    /// How many times our AS stands in the path beside the once that it must, towards other ASes.
+    pub prepend: u8,
+    /// Link bandwidth in bytes per second, as an extended community (draft-ietf-idr-link-bandwidth).
+    pub bandwidth: Option<u64>,
 }
 
 impl RouteAttrs {
@@ -27,50 +36,8 @@ impl RouteAttrs {
 
     /// About how many bytes they take on the wire.
     pub(super) fn wire_estimate(&self) -> usize {
-        48 + 4 * self.communities.len() + 12 * self.large.len()
-    }
-}
-
-/// Our addresses as next hops, per family; a family without one cannot be announced.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct NextHops {
-    /// `NEXT_HOP` of classic NLRI.
-    pub v4: Option<Ipv4Addr>,
-    /// Global address in `MP_REACH_NLRI`.
-    pub v6: Option<Ipv6Addr>,
-}
-
-impl From<IpAddr> for NextHops {
-    /// The local address of the session serves its own family.
-    fn from(address: IpAddr) -> Self {
-        match address {
-            IpAddr::V4(v4) => Self {
-                v4: Some(v4),
-                v6: None,
-            },
-            // A socket of an IPv4 peer may show its address in mapped form.
-            IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
-                Some(v4) => Self {
-                    v4: Some(v4),
-                    v6: None,
-                },
-                None => Self {
-                    v4: None,
-                    v6: Some(v6),
-                },
-            },
-        }
-    }
-}
-
-impl NextHops {
-    /// Whether routes of `family` have a next hop.
-    #[must_use]
-    pub const fn has(&self, family: Family) -> bool {
-        match family {
-            Family::V4Unicast => self.v4.is_some(),
-            Family::V6Unicast => self.v6.is_some(),
-        }
+        let lists = 4 * self.communities.len() + 12 * self.large.len() + 8 * self.extended.len();
+        72 + lists + 4 * usize::from(self.prepend)
     }
 }
 
@@ -85,28 +52,46 @@ pub struct Export {
     pub as4: bool,
     /// Who to send the traffic to.
     pub next_hops: NextHops,
+    /// IPv4 routes may have an IPv6 next hop (RFC 8950).
+    pub extended_next_hop: bool,
 }
 
 const ORIGIN: (u8, u8) = (0x40, 1);
 const AS_PATH: (u8, u8) = (0x40, 2);
 const NEXT_HOP: (u8, u8) = (0x40, 3);
+const MULTI_EXIT_DISC: (u8, u8) = (0x80, 4);
 const LOCAL_PREF: (u8, u8) = (0x40, 5);
 const COMMUNITIES: (u8, u8) = (0xc0, 8);
+const EXTENDED_COMMUNITIES: (u8, u8) = (0xc0, 16);
 const AS4_PATH: (u8, u8) = (0xc0, 17);
 const LARGE_COMMUNITIES: (u8, u8) = (0xc0, 32);
 
 const AS_SEQUENCE: u8 = 2;
 
+/// Link bandwidth: type "two-octet AS specific", then its subtype. Bit 0x40 keeps it within one AS.
+const LINK_BANDWIDTH: (u8, u8) = (0x00, 0x04);
+const NON_TRANSITIVE: u8 = 0x40;
+
 impl Export {
+    /// The next hop for routes of `family`, which decides their form too.
+    #[must_use]
+    pub fn next_hop(&self, family: Family) -> Option<NextHop> {
+        self.next_hops.of(family, self.extended_next_hop)
+    }
+
     /// The attributes in ascending order of their types, without `MP_REACH_NLRI`, which belongs to the packer.
     /// `NEXT_HOP` is there for classic IPv4 NLRI only.
-    pub(super) fn attributes(&self, attrs: &RouteAttrs, family: Family) -> Vec<u8> {
+    pub(super) fn attributes(&self, attrs: &RouteAttrs, next_hop: NextHop) -> Vec<u8> {
         let mut out = Vec::with_capacity(attrs.wire_estimate());
         let mut writer = Writer::new(&mut out);
         put(&mut writer, ORIGIN, &[0]);
-        put(&mut writer, AS_PATH, &self.path(self.as4));
-        if let (Family::V4Unicast, Some(next_hop)) = (family, self.next_hops.v4) {
-            put(&mut writer, NEXT_HOP, &next_hop.octets());
+        put(&mut writer, AS_PATH, &self.path(attrs.prepend, self.as4));
+        match next_hop {
+            NextHop::Classic(v4) => put(&mut writer, NEXT_HOP, &v4.octets()),
+            NextHop::Single(_) | NextHop::Pair(..) => {}
+        }
+        if let Some(med) = attrs.med {
+            put(&mut writer, MULTI_EXIT_DISC, &med.to_be_bytes());
         }
         if self.relation == Relation::Internal {
             let preference = attrs.local_pref.unwrap_or(RouteAttrs::DEFAULT_LOCAL_PREF);
@@ -118,10 +103,19 @@ impl Export {
             .flat_map(|community| community.get().to_be_bytes())
             .collect();
         put_list(&mut writer, COMMUNITIES, &communities);
+        let bandwidth = attrs
+            .bandwidth
+            .map(|bandwidth| self.link_bandwidth(bandwidth));
+        let extended: BTreeSet<_> = attrs.extended.iter().copied().chain(bandwidth).collect();
+        let extended: Vec<u8> = extended
+            .into_iter()
+            .flat_map(ExtendedCommunity::octets)
+            .collect();
+        put_list(&mut writer, EXTENDED_COMMUNITIES, &extended);
         // RFC 6793 §4.2.2: the true path rides along where AS_TRANS stands in for us.
         let hidden = !self.as4 && self.local_as.two_byte().is_none();
         if hidden && self.relation == Relation::External {
-            put(&mut writer, AS4_PATH, &self.path(true));
+            put(&mut writer, AS4_PATH, &self.path(attrs.prepend, true));
         }
         let large: Vec<u8> = attrs
             .large
@@ -133,17 +127,38 @@ impl Export {
         out
     }
 
-    fn path(&self, as4: bool) -> Vec<u8> {
+    /// Towards other ASes one segment with our AS, once and as often as it is prepended; else nothing.
+    fn path(&self, prepend: u8, as4: bool) -> Vec<u8> {
         let mut segment = Vec::new();
         if self.relation == Relation::External {
-            segment.extend([AS_SEQUENCE, 1]);
-            if as4 {
-                segment.extend(self.local_as.get().to_be_bytes());
-            } else {
-                segment.extend(self.local_as.two_byte_or_trans().to_be_bytes());
+            let times = prepend.saturating_add(1);
+            segment.extend([AS_SEQUENCE, times]);
+            for _ in 0..times {
+                if as4 {
+                    segment.extend(self.local_as.get().to_be_bytes());
+                } else {
+                    segment.extend(self.local_as.two_byte_or_trans().to_be_bytes());
+                }
             }
         }
         segment
+    }
+
+    /// The draft's form keeps it within the AS, which would hide it from external peers: those get the transitive one,
+    /// as FRR does.
+    fn link_bandwidth(&self, bytes_per_second: u64) -> ExtendedCommunity {
+        let (kind, subtype) = LINK_BANDWIDTH;
+        let kind = match self.relation {
+            Relation::Internal => kind | NON_TRANSITIVE,
+            Relation::External => kind,
+        };
+        let [high, low] = self.local_as.two_byte_or_trans().to_be_bytes();
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "the wire has an IEEE 754 single"
+        )]
+        let [a, b, c, d] = (bytes_per_second as f32).to_be_bytes();
+        ExtendedCommunity::new([kind, subtype, high, low, a, b, c, d])
     }
 }
 
@@ -168,6 +183,8 @@ fn put_list(writer: &mut Writer<'_>, header: (u8, u8), value: &[u8]) {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
     use super::*;
 
     fn mk_export(relation: Relation, asn: u32, as4: bool) -> Export {
@@ -177,6 +194,7 @@ mod tests {
             local_as: Asn::new(asn).unwrap(),
             as4,
             next_hops,
+            extended_next_hop: false,
         }
     }
 
@@ -185,10 +203,11 @@ mod tests {
             local_pref: Some(7),
             communities: BTreeSet::from([Community::new(2, 1), Community::new(1, 2)]),
             large: BTreeSet::from([LargeCommunity::new(1, 2, 3)]),
+            ..RouteAttrs::default()
         }
     }
 
-    const V4: Family = Family::V4Unicast;
+    const V4: NextHop = NextHop::Classic(Ipv4Addr::new(192, 0, 2, 1));
 
     #[test]
     fn ebgp_prepends_once_and_keeps_local_preference_to_itself() {
@@ -229,9 +248,55 @@ mod tests {
     }
 
     #[test]
-    fn ipv6_routes_carry_no_classic_next_hop() {
+    fn what_steers_traffic_stands_in_its_order() {
+        let attrs = RouteAttrs {
+            med: Some(5),
+            prepend: 1,
+            bandwidth: Some(125_000_000),
+            ..RouteAttrs::default()
+        };
+        let got = mk_export(Relation::External, 65000, true).attributes(&attrs, V4);
+        let want: &[u8] = &[
+            0x40, 1, 1, 0, //
+            0x40, 2, 10, 2, 2, 0, 0, 0xfd, 0xe8, 0, 0, 0xfd, 0xe8, //
+            0x40, 3, 4, 192, 0, 2, 1, //
+            0x80, 4, 4, 0, 0, 0, 5, //
+            0xc0, 16, 8, 0x00, 0x04, 0xfd, 0xe8, 0x4c, 0xee, 0x6b, 0x28,
+        ];
+        assert_eq!(got, want);
+        let internal = mk_export(Relation::Internal, 65000, true).attributes(&attrs, V4);
+        assert_eq!(
+            internal[4..7],
+            [0x40, 2, 0],
+            "nobody prepends inside of an AS"
+        );
+        assert_eq!(internal[31..33], [0x40, 0x04], "within the AS");
+    }
+
+    #[test]
+    fn extended_communities_are_sorted_with_the_bandwidth_among_them() {
+        let target = ExtendedCommunity::new([0, 2, 0xfd, 0xe8, 0, 0, 0, 1]);
+        let origin = ExtendedCommunity::new([1, 3, 192, 0, 2, 1, 0, 1]);
+        let attrs = RouteAttrs {
+            extended: BTreeSet::from([origin, target]),
+            bandwidth: Some(0),
+            ..RouteAttrs::default()
+        };
+        let got = mk_export(Relation::External, 65000, true).attributes(&attrs, V4);
+        let want: &[u8] = &[
+            0xc0, 16, 24, //
+            0, 2, 0xfd, 0xe8, 0, 0, 0, 1, //
+            0, 4, 0xfd, 0xe8, 0, 0, 0, 0, //
+            1, 3, 192, 0, 2, 1, 0, 1,
+        ];
+        assert_eq!(got[20..], *want);
+        assert_eq!(target.to_string(), "ext:0002fde800000001");
+    }
+
+    #[test]
+    fn routes_in_mp_reach_carry_no_classic_next_hop() {
         let got = mk_export(Relation::External, 65000, true)
-            .attributes(&RouteAttrs::default(), Family::V6Unicast);
+            .attributes(&RouteAttrs::default(), NextHop::Single(Ipv6Addr::LOCALHOST));
         assert_eq!(got.len(), 13);
     }
 

@@ -1,9 +1,11 @@
 //! What goes into a [`super::Peer`] and what comes out.
 
 use std::fmt;
-use std::net::IpAddr;
 
-use super::super::{Asn, Code, Family, Frame, HeaderError, HoldTime, Notification, RouterId};
+use super::super::{
+    Asn, Code, Family, Frame, HeaderError, HoldTime, NextHops, Notification, RouterId,
+};
+use super::PeerAs;
 
 /// One TCP connection, or the attempt at one. Never used twice by the same peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -18,6 +20,17 @@ pub enum Direction {
     Theirs,
 }
 
+impl Direction {
+    /// The other one.
+    #[must_use]
+    pub(super) const fn other(self) -> Self {
+        match self {
+            Self::Ours => Self::Theirs,
+            Self::Theirs => Self::Ours,
+        }
+    }
+}
+
 /// What happened.
 #[derive(Clone, Debug)]
 pub enum Input<'a> {
@@ -25,12 +38,12 @@ pub enum Input<'a> {
     Start,
     /// End everything and stay so until the next start (event 2, 8).
     Stop(StopReason),
-    /// The connection asked for by [`Effect::Connect`] is there, with this local address (event 16).
-    Connected(ConnId, IpAddr),
+    /// The connection asked for by [`Effect::Connect`] is there, between these addresses of ours (event 16).
+    Connected(ConnId, NextHops),
     /// It failed (event 18).
     ConnectFailed(ConnId, ConnectFailure),
     /// They connected to us, and [`super::Peer::mint`] named it (event 17).
-    Accepted(ConnId, IpAddr),
+    Accepted(ConnId, NextHops),
     /// A whole message came (events 19 to 27).
     Received(ConnId, Frame<'a>),
     /// What came is no message (events 21, 28).
@@ -39,6 +52,10 @@ pub enum Input<'a> {
     Lost(ConnId, String),
     /// How the output queue of a connection fares.
     Output(ConnId, Output),
+    /// BFD says that the path to the peer is gone (RFC 5882 §4.3).
+    BfdDown,
+    /// The interface to a directly connected peer is down, or our address on it is gone; in words.
+    LinkDown(String),
     /// The deadline of [`super::Peer::next_deadline`] may have come (events 9 to 13, 29). Early is harmless.
     Timer,
 }
@@ -74,6 +91,8 @@ pub enum StopReason {
     Reset(String),
     /// The configuration changed (6/6).
     ConfigChange,
+    /// The speaker restarts and its routes are to stay (RFC 8538 §4): 6/4 with words.
+    Restart(String),
 }
 
 impl StopReason {
@@ -83,7 +102,7 @@ impl StopReason {
         match self {
             Self::Shutdown(words) => Code::ADMINISTRATIVE_SHUTDOWN.saying(words),
             Self::Deconfigured => Code::PEER_DECONFIGURED.bare(),
-            Self::Reset(words) => Code::ADMINISTRATIVE_RESET.saying(words),
+            Self::Reset(words) | Self::Restart(words) => Code::ADMINISTRATIVE_RESET.saying(words),
             Self::ConfigChange => Code::CONFIGURATION_CHANGE.bare(),
         }
     }
@@ -130,6 +149,8 @@ pub enum Event {
     Opened {
         /// Its identifier.
         peer: RouterId,
+        /// Its AS.
+        asn: Asn,
         /// The hold time both use.
         hold: HoldTime,
     },
@@ -142,17 +163,30 @@ pub enum Event {
         /// What the peer claims, 0 included.
         claimed: u32,
         /// What was expected.
-        configured: Asn,
+        configured: PeerAs,
     },
     /// We ended a connection.
     NotificationSent(Notification),
     /// They did.
     NotificationReceived(Notification),
+    /// They did, because we announce more than they take (6/1); the next attempt is a minute away.
+    PrefixLimit {
+        /// Which family, if they said it.
+        family: Option<Family>,
+        /// How many they take, if they said it.
+        limit: Option<u32>,
+    },
+    /// They restarted and opened a new connection: the old one is dropped without a word (RFC 4724 §5).
+    PeerRestarted,
     /// The peer closed in favour of another connection (6/7), and there is none: it has a session with someone else
     /// at our address, or holds one of ours that is gone.
     HeldElsewhere,
     /// The connection broke; in words.
     Lost(String),
+    /// BFD lost the peer.
+    BfdDown,
+    /// The interface to it is gone; in words.
+    LinkDown(String),
     /// A broken NOTIFICATION, which gets no answer.
     BrokenNotification,
     /// The peer asked for everything again.
@@ -175,15 +209,19 @@ impl Event {
             | Self::Established
             | Self::Refresh(_)
             | Self::BrokenRoutes
+            | Self::PeerRestarted
             | Self::FallBack(_) => false,
             Self::NotificationSent(notification) | Self::NotificationReceived(notification) => {
                 notification.code != Code::CONNECTION_COLLISION
             }
             Self::ConnectFailed(_)
+            | Self::PrefixLimit { .. }
             | Self::NoCommonFamily
             | Self::WrongAs { .. }
             | Self::HeldElsewhere
             | Self::Lost(_)
+            | Self::BfdDown
+            | Self::LinkDown(_)
             | Self::BrokenNotification => true,
         }
     }
@@ -205,8 +243,10 @@ impl fmt::Display for Event {
             Self::Stopped(reason) => write!(f, "stopped: {}", reason.notification()),
             Self::Connected(Direction::Ours) => f.write_str("connected"),
             Self::Connected(Direction::Theirs) => f.write_str("accepted a connection"),
-            Self::ConnectFailed(words) => f.write_str(words),
-            Self::Opened { peer, hold } => write!(f, "peer is {peer}, hold time {hold}"),
+            Self::ConnectFailed(words) | Self::LinkDown(words) => f.write_str(words),
+            Self::Opened { peer, asn, hold } => {
+                write!(f, "peer is {peer} in AS {asn}, hold time {hold}")
+            }
             Self::Established => f.write_str("established"),
             Self::NoCommonFamily => f.write_str(
                 "the peer offers none of our address families: nothing can be announced",
@@ -217,12 +257,27 @@ impl fmt::Display for Event {
             } => {
                 write!(
                     f,
-                    "the peer says that it is AS {claimed}, configured is AS {configured}"
+                    "the peer says that it is AS {claimed}, configured is {configured}"
                 )
             }
             Self::NotificationSent(notification) => write!(f, "we closed: {notification}"),
             Self::NotificationReceived(notification) => {
                 write!(f, "the peer closed: {notification}")
+            }
+            Self::PrefixLimit { family, limit } => {
+                f.write_str("the peer closed: it takes ")?;
+                match limit {
+                    Some(limit) => write!(f, "at most {limit}")?,
+                    None => f.write_str("fewer")?,
+                }
+                match family {
+                    Some(family) => write!(f, " {family} routes")?,
+                    None => f.write_str(" routes")?,
+                }
+                write!(f, " than we announce ({})", Code::MAXIMUM_PREFIXES)
+            }
+            Self::PeerRestarted => {
+                f.write_str("the peer has restarted: its old connection is dropped")
             }
             Self::HeldElsewhere => write!(
                 f,
@@ -231,6 +286,7 @@ impl fmt::Display for Event {
                 Code::CONNECTION_COLLISION
             ),
             Self::Lost(words) => write!(f, "connection lost: {words}"),
+            Self::BfdDown => f.write_str("BFD has lost the peer"),
             Self::BrokenNotification => {
                 f.write_str("the peer closed with a NOTIFICATION that cannot be read")
             }

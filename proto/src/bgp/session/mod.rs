@@ -7,23 +7,30 @@
 //!  pull(rib, room) ► │ retry, back-off, offer    │ ─────► UPDATE bytes
 //!                    └───────────────────────────┘ ─────► next_deadline()
 //!
-//!  a slot:  (empty) ─► Connect ─► OpenSent ─► OpenConfirm ─► Established ─► (empty)
+//!  ours:    (empty) ─► Connect ─► OpenSent ─► OpenConfirm ─► Established ─► (empty)
+//!  theirs:  (empty) ────────────► OpenSent ─► ...
 //! ```
 //!
 //! Two TCP connections may exist between two speakers at once: the one that we opened and the one that they
 //! opened. Both live in the same machine, which therefore can decide which of them survives. Every input
 //! names its connection, so a late word from a closed one changes nothing.
 //!
-//! The RFC's Idle is a peer without a connection: stopped, or waiting out a back-off. Its Active, waiting for the
-//! peer to connect, is never on its own here: whoever does not wait for an attempt of ours makes one.
+//! The RFC's Idle is a peer without a connection that would not take one: stopped, or waiting out a back-off. Its
+//! Active is a peer without a connection that waits for one ([`Listen::Passive`], [`Listen::Both`]). Connections from
+//! the peer are taken in any state and at any time: its own back-off paces them, and one that comes while we wait out
+//! ours is the end of the wait.
 
+mod collision;
+mod config;
 mod connect;
 mod event;
 mod fallback;
 mod history;
 mod negotiate;
+mod offer;
 mod peer;
 mod receive;
+mod refresh;
 mod retry;
 #[cfg(test)]
 mod sim;
@@ -32,56 +39,22 @@ mod slot;
 mod tests;
 mod timer;
 
-use std::time::Duration;
-
+pub use config::{Config, GracefulRestart, Listen, PeerAs};
 pub use event::{
     Close, ConnId, ConnectFailure, Direction, Effect, Event, Input, Out, Output, StopReason,
 };
-pub use fallback::Offer;
 pub use history::{History, Record};
-pub use negotiate::{Negotiated, validate_open};
+pub use negotiate::{Negotiated, PeerRestart, validate_open};
+pub use offer::Offer;
 pub use peer::Peer;
 use retry::Ended;
-
-use super::{Asn, Families, HoldTime, Relation, RouterId};
-
-/// Everything about a neighbour that the state machine needs to know.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Config {
-    /// Our AS towards this peer.
-    pub local_as: Asn,
-    /// The AS that the peer must have.
-    pub peer_as: Asn,
-    /// Our BGP identifier.
-    pub router_id: RouterId,
-    /// The hold time that we propose.
-    pub hold_time: HoldTime,
-    /// Time between keepalives; never more than a third of the negotiated hold time, which is the default.
-    pub keepalive: Option<Duration>,
-    /// Fixed time between attempts to connect instead of the growing one.
-    pub connect_retry: Option<Duration>,
-    /// The families that we offer.
-    pub families: Families,
-    /// TCP MD5 is in use: a silent peer may have another key.
-    pub authenticated: bool,
-    /// Our packets reach directly connected routers only.
-    pub single_hop: bool,
-}
-
-impl Config {
-    /// eBGP or iBGP.
-    #[must_use]
-    pub fn relation(&self) -> Relation {
-        self.local_as.relation(self.peer_as)
-    }
-}
 
 /// Where a peer stands, in the words of RFC 4271 §8.2.2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SessionState {
     /// Stopped, or waiting out a back-off before the next attempt.
     Idle,
-    /// Waiting for the peer to connect. [`Peer::state`] never says so: a peer that only waits backs off, and is Idle.
+    /// Waiting for the peer to connect.
     Active,
     /// Our SYN is out.
     Connect,

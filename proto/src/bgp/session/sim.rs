@@ -2,16 +2,13 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
-use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
 use super::super::{Frame, HoldTime, Peek};
-use super::tests::{mk_config, mk_start};
+use super::tests::{LOCAL, mk_config, mk_start};
 use super::*;
-
-const LOCAL: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
 
 /// What travels to the end of a connection.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

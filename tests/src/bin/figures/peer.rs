@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use portolan_proto::bgp::session::{Config, Offer};
+use portolan_proto::bgp::session::{Config, Listen, Offer, PeerAs};
 use portolan_proto::bgp::{
     Asn, Families, Family, Frame, HoldTime, Kind, Open, PORT, Peek, Prefix, PrefixError,
     write_keepalive,
@@ -86,12 +86,15 @@ impl Peer {
 fn hello(id: &str) -> Result<Vec<u8>> {
     let config = Config {
         local_as: Asn::new(ROUTER_AS).context("the AS of the router")?,
-        peer_as: Asn::new(NODE_AS).context("the AS of the nodes")?,
+        peer_as: PeerAs::Exactly(Asn::new(NODE_AS).context("the AS of the nodes")?),
         router_id: id.parse().context("the identifier of the router")?,
         hold_time: HoldTime::DEFAULT,
         keepalive: None,
         connect_retry: None,
         families: Families::only(Family::V4Unicast),
+        listen: Listen::Passive,
+        extended_next_hop: false,
+        graceful_restart: None,
         authenticated: false,
         single_hop: true,
     };

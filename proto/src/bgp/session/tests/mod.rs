@@ -1,16 +1,20 @@
 //! One peer on a bench: messages by hand, time by hand.
 
 mod chaos;
+mod collision;
 mod fallback;
+mod listen;
+mod refresh;
+mod restart;
 mod table;
 mod timing;
 
-use std::net::IpAddr;
+use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use super::super::{
-    Code, Families, Family, Frame, HEADER, HeaderError, HoldTime, Kind, Notification, Open, Peek,
-    Prefix, Refresh, Rib, RouteAttrs, write_keepalive,
+    Asn, Capabilities, Code, Families, Family, Frame, HEADER, HeaderError, HoldTime, Kind,
+    NextHops, Notification, Open, Peek, Prefix, Refresh, Restart, Rib, RouteAttrs, write_keepalive,
 };
 use super::slot::Slot;
 use super::*;
@@ -18,12 +22,15 @@ use super::*;
 pub(super) fn mk_config(local_as: u32, peer_as: u32, router_id: &str) -> Config {
     Config {
         local_as: Asn::new(local_as).unwrap(),
-        peer_as: Asn::new(peer_as).unwrap(),
+        peer_as: PeerAs::Exactly(Asn::new(peer_as).unwrap()),
         router_id: router_id.parse().unwrap(),
         hold_time: HoldTime::DEFAULT,
         keepalive: None,
         connect_retry: None,
         families: Families::only(Family::V4Unicast),
+        listen: Listen::Active,
+        extended_next_hop: false,
+        graceful_restart: None,
         authenticated: false,
         single_hop: true,
     }
@@ -34,7 +41,11 @@ pub(super) fn mk_start() -> Instant {
     Instant::now()
 }
 
-const LOCAL: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+pub(super) const LOCAL: NextHops = NextHops {
+    v4: Some(Ipv4Addr::new(192, 0, 2, 1)),
+    v6: None,
+    link_local: None,
+};
 const SECOND: Duration = Duration::from_secs(1);
 
 /// One peer of AS 65000 towards AS 65001, with its clock and what came out last.
@@ -92,6 +103,26 @@ impl Bench {
         }
         assert_eq!(bench.peer.state(), state);
         bench
+    }
+
+    /// The peer connects.
+    fn accept(&mut self) -> ConnId {
+        let id = self.peer.mint();
+        self.give(Input::Accepted(id, LOCAL));
+        id
+    }
+
+    /// The connection that is to be opened.
+    fn connecting(&self) -> bool {
+        let is = |effect: &Effect| matches!(effect, Effect::Connect(_));
+        self.out.iter().any(is)
+    }
+
+    fn how_closed(&self, id: ConnId) -> Option<Close> {
+        self.out.iter().find_map(|effect| match effect {
+            Effect::Close(closed, how) if *closed == id => Some(*how),
+            _ => None,
+        })
     }
 
     /// The NOTIFICATION that was sent last.
