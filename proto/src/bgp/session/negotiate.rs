@@ -150,6 +150,11 @@ mod tests {
         })
         .unwrap();
         assert_eq!(got.hold.seconds(), 9);
+        let long = judge(&Open {
+            hold_time: 65535,
+            ..mk_open()
+        });
+        assert_eq!(long.unwrap().hold, HoldTime::DEFAULT, "ours is shorter");
         assert_eq!(got.keepalive, Some(Duration::from_secs(3)));
         assert_eq!(got.families, Families::only(Family::V4Unicast));
         assert!(got.as4);
@@ -204,6 +209,42 @@ mod tests {
                     ..mk_open()
                 },
                 Code::BAD_PEER_AS.bare(),
+            ),
+            (
+                "our own AS",
+                Open {
+                    my_as: 65000,
+                    capabilities: with_as4(Some(65000)),
+                    ..mk_open()
+                },
+                Code::BAD_PEER_AS.bare(),
+            ),
+            (
+                "field 0 beside a good capability",
+                Open {
+                    my_as: 0,
+                    ..mk_open()
+                },
+                Code::BAD_PEER_AS.bare(),
+            ),
+            (
+                "AS, identifier and hold time wrong at once",
+                Open {
+                    my_as: 1,
+                    identifier: 0,
+                    hold_time: 1,
+                    ..mk_open()
+                },
+                Code::BAD_PEER_AS.bare(),
+            ),
+            (
+                "identifier and hold time wrong at once",
+                Open {
+                    identifier: 0,
+                    hold_time: 1,
+                    ..mk_open()
+                },
+                Code::BAD_BGP_IDENTIFIER.with(&[0; 4]),
             ),
             (
                 "identifier 0",
