@@ -17,15 +17,17 @@ use clap::Parser;
 use ipnetwork::IpNetwork;
 use portolan_proto::bgp::{Asn, Community, HoldTime, LargeCommunity, PORT, RouteAttrs, RouterId};
 use portolan_speaker::bgp::{
-    Distance, Password, PeerAs, PeerSpec, Remote, SessionStatus, Sessions, Signature,
+    Distance, Listen, Password, PeerAs, PeerSpec, Remote, SessionStatus, Sessions, Signature,
 };
+use portolan_speaker::link;
 use tokio::io::AsyncReadExt;
+use tokio_util::sync::CancellationToken;
 
 #[derive(Parser)]
 struct Args {
-    /// Address of the router.
+    /// Address of the router, or the interface of an unnumbered session.
     #[arg(long)]
-    peer: IpAddr,
+    peer: String,
     /// Its port.
     #[arg(long, default_value_t = PORT)]
     port: u16,
@@ -50,6 +52,12 @@ struct Args {
     /// The router is more than one hop away.
     #[arg(long)]
     multihop: bool,
+    /// Carry IPv4 and IPv6 on the session.
+    #[arg(long)]
+    dual_stack: bool,
+    /// Let the router connect to us.
+    #[arg(long)]
+    passive: bool,
     /// Announce this many IPv4 host routes from 198.18.0.0 on.
     #[arg(long, default_value_t = 0)]
     many: u32,
@@ -57,7 +65,10 @@ struct Args {
 
 impl Args {
     fn spec(self) -> anyhow::Result<PeerSpec> {
-        let remote = Remote::Address(self.peer);
+        let remote = match self.peer.parse() {
+            Ok(address) => Remote::Address(address),
+            Err(_) => Remote::Interface(self.peer),
+        };
         let peer_as = PeerAs::Exactly(self.peer_as);
         let password = self.password.map(Password::new).transpose()?;
         Ok(PeerSpec {
@@ -69,6 +80,12 @@ impl Args {
                 Distance::Multihop
             } else {
                 Distance::Usual
+            },
+            dual_stack: self.dual_stack,
+            listen: if self.passive {
+                Listen::Passive
+            } else {
+                Listen::Active
             },
             ..PeerSpec::new("router", remote, self.local_as, peer_as, self.router_id)
         })
@@ -86,7 +103,8 @@ async fn main() -> anyhow::Result<()> {
             (IpNetwork::from(address), RouteAttrs::default())
         })
         .collect();
-    let mut sessions = Sessions::new("example");
+    let links = link::watch(CancellationToken::new()).await?;
+    let mut sessions = Sessions::new("example").with_links(links);
     let mut watch = sessions.changes();
     sessions.apply(vec![args.spec()?]);
     sessions.routes("router", routes.clone());
