@@ -152,6 +152,7 @@ fn mk_adj_out() -> Option<AdjOut> {
         local_as: Asn::new(65000).ok()?,
         as4: true,
         next_hops: NextHops::from(IpAddr::from(Ipv4Addr::new(172, 30, 0, 11))),
+        extended_next_hop: false,
     };
     Some(AdjOut::new(export, Families::only(Family::V4Unicast)))
 }

@@ -10,10 +10,14 @@
 //! A plan is complete: acting on it means making the outside equal to it. So a lost or repeated event can never leave a
 //! stale announcement behind, and "what would this node announce if" is one call.
 
+mod endpoints;
 mod model;
+mod patience;
 mod peers;
 mod plan;
 mod pools;
+mod routes;
+mod services;
 #[cfg(test)]
 mod tests;
 

@@ -62,6 +62,7 @@ pub(crate) fn make(
     NodeReportStatus {
         config_generation,
         excluded: plan.excluded.clone(),
+        draining: plan.draining.map(str::to_owned),
         sessions_summary: format!("{up}/{}", reports.len()),
         sessions: reports,
         routes: count(prefixes.len()),
