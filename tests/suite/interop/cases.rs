@@ -46,6 +46,8 @@ pub(super) struct Case {
     pub(super) only_v6: bool,
     /// Whether the router asks for its routes again in the end.
     pub(super) refresh: bool,
+    /// Whether BFD comes up beside each session.
+    pub(super) bfd: bool,
     /// Who can not take part, and why.
     pub(super) lacks: &'static [(Daemon, &'static str)],
 }
@@ -61,6 +63,7 @@ const EXTERNAL: Case = Case {
     local_pref: None,
     only_v6: false,
     refresh: false,
+    bfd: false,
     lacks: &[],
 };
 
@@ -188,6 +191,18 @@ pub(super) const PARTICULAR: &[Case] = &[
         name: "graceful restart and long-lived stale routes are offered",
         neighbour: |node| Neighbour::at(node, NODE_AS).passive().graceful_restart(),
         peer: "  peerASN: 65001\n  enableGracefulRestart: true\n  longLivedStaleTime: 1h\n",
+        ..EXTERNAL
+    },
+    Case {
+        name: "BFD",
+        neighbour: |node| Neighbour::at(node, NODE_AS).passive().bfd(300, 3),
+        peer: "  peerASN: 65001\n  bfdProfile: plain\n",
+        bfd: true,
+        lacks: &[
+            (Daemon::Gobgp, "GoBGP 3.10 has no BFD"),
+            (Daemon::Exabgp, "ExaBGP has no BFD"),
+            (Daemon::Openbgpd, "OpenBGPD 7.7 has no BFD"),
+        ],
         ..EXTERNAL
     },
     Case {

@@ -18,6 +18,14 @@ use portolan_tests::world::{BGP, NODE_AS, POOL, SOON, Shape, World, service_yaml
 
 use super::cases::Case;
 
+/// The defaults.
+const PROFILE: &str = "
+apiVersion: portolan.dev/v1alpha1
+kind: BFDProfile
+metadata: { name: plain }
+spec: {}
+";
+
 /// What became of a case with a daemon.
 enum Outcome {
     Fine,
@@ -72,7 +80,9 @@ impl Stage {
         })
         .await?;
         let advertisement = BGP.replace("spec: {", "spec: { localPref: 250, ");
-        world.apply(&format!("{POOL}---{advertisement}")).await?;
+        world
+            .apply(&format!("{POOL}---{advertisement}---{PROFILE}"))
+            .await?;
         world.apply(&service_yaml("web", "Cluster")).await?;
         let outside = Endpoint::at(
             Dual {
@@ -151,6 +161,15 @@ impl Stage {
                 tail.join("\n")
             )
         })?;
+        if case.bfd {
+            let sessions = case.sessions.of(self.node().address()).len();
+            retry_until(PATIENCE, "BFD", async || {
+                let up = router.bfd_up()?;
+                ensure!(up == sessions, "{up} of {sessions} are up");
+                Ok(())
+            })
+            .await?;
+        }
         if case.refresh {
             for before in router.sessions()? {
                 router.refresh(before.peer)?;

@@ -14,6 +14,7 @@
 //! announcer   how these four are started, mrt a table for GoBGP
 //! fib         when a router's kernel got its routes
 //! flood       a router with a million routes
+//! failover    a node dies, found by BFD
 //! sheet       one line per figure, budget beside it
 //! ```
 //!
@@ -24,6 +25,7 @@ mod announcer;
 mod bgp;
 mod bound;
 mod controller;
+mod failover;
 mod fib;
 mod flood;
 mod load;
@@ -81,6 +83,14 @@ struct Flags {
     #[arg(long)]
     bgp: bool,
 
+    /// Instead of everything else: nodes that die, found by BFD, as clients see it
+    #[arg(long)]
+    failover: bool,
+
+    /// With --failover: how many die, one after the other
+    #[arg(long, value_name = "COUNT", default_value_t = 60)]
+    kills: usize,
+
     /// Services that are created at once; with --allocation also twice as many
     #[arg(long, value_name = "COUNT", default_value_t = 5000)]
     services: usize,
@@ -109,6 +119,9 @@ async fn run(flags: &Flags) -> Result<()> {
         } else {
             bgp::measure(&[10_000, 100_000], 1_000_000).await
         };
+    }
+    if flags.failover {
+        return failover::measure(if flags.quick { 4 } else { flags.kills }).await;
     }
     let mut sheet = Sheet::begin();
     sizes(&mut sheet)?;

@@ -129,6 +129,15 @@ impl Router for Bird {
         self.ask(&format!("reload in {protocol}")).map(drop)
     }
 
+    /// `172.30.0.11   eth0       Up         10:00:00.000    0.100    0.300`
+    fn bfd_up(&self) -> Result<usize> {
+        let answer = self.ask("show bfd sessions")?;
+        let states = answer
+            .lines()
+            .filter_map(|line| line.split_whitespace().nth(2));
+        Ok(states.filter(|state| *state == "Up").count())
+    }
+
     fn log(&self) -> Result<String> {
         self.process.log()
     }
