@@ -170,7 +170,7 @@ fn mk_config() -> SpeakerConfig {
                 ..BgpRule::default()
             }],
             peers: vec![mk_peer()],
-            cluster_ip_ranges: Vec::new(),
+            ..SpeakerConfigSpec::default()
         },
     }
 }

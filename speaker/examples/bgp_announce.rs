@@ -1,4 +1,4 @@
-//! Announces prefixes to one router without Kubernetes, to try out the router's side of a configuration.
+//! Announces prefixes to routers without Kubernetes, to try out the router's side of a configuration.
 //!
 //! ```text
 //! cargo run -p portolan-speaker --example bgp_announce -- \
@@ -23,9 +23,9 @@ use tokio::io::AsyncReadExt;
 
 #[derive(Parser)]
 struct Args {
-    /// Address of the router.
-    #[arg(long)]
-    peer: IpAddr,
+    /// Address of a router; once for each.
+    #[arg(long = "peer", required = true)]
+    peers: Vec<IpAddr>,
     /// Its port.
     #[arg(long, default_value_t = PORT)]
     port: u16,
@@ -56,10 +56,11 @@ struct Args {
 }
 
 impl Args {
-    fn spec(self) -> anyhow::Result<PeerSpec> {
-        let remote = Remote::Address(self.peer);
+    fn spec(&self, peer: IpAddr) -> anyhow::Result<PeerSpec> {
+        let name = peer.to_string();
+        let remote = Remote::Address(peer);
         let peer_as = PeerAs::Exactly(self.peer_as);
-        let password = self.password.map(Password::new).transpose()?;
+        let password = self.password.clone().map(Password::new).transpose()?;
         Ok(PeerSpec {
             port: self.port,
             source: self.source,
@@ -70,7 +71,7 @@ impl Args {
             } else {
                 Distance::Usual
             },
-            ..PeerSpec::new("router", remote, self.local_as, peer_as, self.router_id)
+            ..PeerSpec::new(&name, remote, self.local_as, peer_as, self.router_id)
         })
     }
 }
@@ -88,8 +89,14 @@ async fn main() -> anyhow::Result<()> {
         .collect();
     let mut sessions = Sessions::new("example");
     let mut watch = sessions.changes();
-    sessions.apply(vec![args.spec()?]);
-    sessions.routes("router", routes.clone());
+    let specs = args.peers.iter().map(|peer| args.spec(*peer));
+    sessions.apply(specs.collect::<anyhow::Result<_>>()?);
+    let announce = |sessions: &mut Sessions, routes: &Routes| {
+        for peer in &args.peers {
+            sessions.routes(&peer.to_string(), routes.clone());
+        }
+    };
+    announce(&mut sessions, &routes);
     sessions.set_synced();
 
     let mut input = tokio::net::unix::pipe::Receiver::from_owned_fd(
@@ -113,7 +120,7 @@ async fn main() -> anyhow::Result<()> {
                         return Ok(());
                     }
                     command(line, &mut routes).with_context(|| line.to_owned())?;
-                    sessions.routes("router", routes.clone());
+                    announce(&mut sessions, &routes);
                     pending = rest.to_owned();
                 }
             }

@@ -12,6 +12,7 @@
 //! of an orderly stop: give up the Lease, so that the controller moves layer-2 VIPs; withdraw and close BGP with words;
 //! answer ARP and NDP until the VIPs have moved, at most [`HANDOVER`]; end.
 
+pub mod bfd;
 pub mod bgp;
 pub mod core;
 mod heartbeat;

@@ -1,15 +1,19 @@
-//! The one module with `unsafe`: socket options that no crate offers.
+//! The one module with `unsafe`: what the kernel offers and no crate does.
 #![expect(
     unsafe_code,
-    reason = "getsockopt and setsockopt with structures of our own; one SAFETY line per call"
+    reason = "system calls that no crate wraps; one SAFETY line per call"
 )]
 
 mod hops;
+mod icmp;
 mod md5;
+mod scheduling;
 mod tcp_ao;
 
 pub use hops::{save_syn, saved_syn_ttl, set_min_ttl};
+pub use icmp::{set_icmp6_filter, watched};
 pub use md5::{KEY_MAX, has_md5, remove_md5_key, set_md5_key};
+pub use scheduling::{lock_memory, set_real_time};
 pub use tcp_ao::{AoAlgorithm, AoKey, has_tcp_ao, is_ao_signed, remove_ao_key, set_ao_key};
 
 use std::io;

@@ -29,6 +29,7 @@ mod allocation;
 mod bad_input;
 mod bgp;
 mod bgp_routes;
+mod interop;
 mod kubernetes_smoke;
 mod lab_life;
 mod lab_smoke;

@@ -87,6 +87,7 @@ fn mk_config() -> SpeakerConfigSpec {
             "10.96.0.0/12".parse().unwrap(),
             "fd00:96::/112".parse().unwrap(),
         ],
+        ..SpeakerConfigSpec::default()
     }
 }
 
