@@ -94,6 +94,8 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let mut registry = Registry::default();
     let metrics = Metrics::default();
     metrics.register(&mut registry);
+    let bfd = bfd::Engine::start().context("BFD")?;
+    bfd.register(&mut registry);
     let health = Health::waiting_for(&["cluster state"]);
     tasks.spawn(http::serve(
         listener,
@@ -113,10 +115,12 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let exclude = Exclude::usual().context("interfaces to leave alone")?;
     let sessions = Sessions::new(&node_name)
         .with_links(links.clone())
+        .with_bfd(bfd.clone())
         .listening_on(bgp_port);
     let layer2 = Layer2::start(links, exclude).context("layer 2")?;
     let speaker = Speaker {
         sessions,
+        bfd,
         model: Model::new(node_name, namespace, lb_class),
         plan: Plan::default(),
         layer2,
@@ -142,6 +146,7 @@ struct Speaker {
     model: Model,
     plan: Plan,
     sessions: Sessions,
+    bfd: bfd::Engine,
     layer2: Layer2,
     unreachable: Unreachable,
     metrics: Metrics,
@@ -333,9 +338,21 @@ impl Speaker {
         }
     }
 
+    /// A speaker that stops is started again, as a rule, and its node goes on forwarding meanwhile: routers that agreed to
+    /// it may keep the routes. They must not if the node is to be left alone.
+    async fn leave_routers(&mut self) {
+        if self.model.draining().is_some() || self.plan.excluded.is_some() {
+            tokio::join!(self.sessions.shutdown(GOODBYE), self.bfd.shutdown());
+        } else {
+            // First, or routers would take our silence for a failure and drop the routes.
+            self.bfd.shutdown().await;
+            self.sessions.restart(GOODBYE).await;
+        }
+    }
+
     async fn stop(mut self, mut rx: mpsc::Receiver<Event>) {
         self.heart.cancel();
-        self.sessions.shutdown(GOODBYE).await;
+        self.leave_routers().await;
         if let Some(beating) = self.beating.take() {
             let _ = tokio::time::timeout(HANDOVER, beating).await;
         }
