@@ -1,6 +1,6 @@
 //! Link bandwidth: endpoints counted, and changes of the count told when they are quiet.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use portolan_api::crd::Bandwidth;
 
