@@ -112,6 +112,7 @@ impl Peer {
                 slot.state = State::OpenSent {
                     local,
                     until: now + OPEN_TIME,
+                    late: false,
                 };
                 self.introduce(Direction::Ours, now, out);
             }
@@ -129,16 +130,15 @@ impl Peer {
                 return;
             }
         }
-        let patience = match self.ours.as_ref().map(Slot::name) {
-            Some(SessionState::Established) => SECOND_TIME,
-            None | Some(_) => OPEN_TIME,
-        };
+        let late = self.ours.as_ref().map(Slot::name) == Some(SessionState::Established);
+        let patience = if late { SECOND_TIME } else { OPEN_TIME };
         self.theirs = Some(Slot {
             id,
             offer: self.fallback.offer(now),
             state: State::OpenSent {
                 local,
                 until: now + patience,
+                late,
             },
         });
         self.introduce(Direction::Theirs, now, out);

@@ -222,8 +222,8 @@ mod tests {
         ] {
             let open = Open {
                 my_as,
-                identifier,
                 hold_time,
+                identifier,
                 ..mk_open()
             };
             assert_eq!(judge(&open), Err(want), "{name}");

@@ -14,6 +14,7 @@ use super::{
 
 /// One neighbour.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub struct Peer {
     pub(super) config: Config,
     pub(super) fallback: Fallback,
