@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::super::super::{Family, Frame, Kind, Prefix, Refresh, RefreshKind, RouteAttrs};
+use super::super::super::{Family, Frame, Kind, Prefix, Refresh, RefreshKind};
 use crate::read::Reader;
 
 /// Routes, and whether they are stale.
@@ -12,11 +12,8 @@ pub(super) struct Learned {
     routes: BTreeMap<Prefix, bool>,
     /// End-of-RIB per family in this session.
     ends: [usize; 2],
-}
-
-/// The attributes of all routes in the simulation.
-pub(super) fn plain() -> RouteAttrs {
-    RouteAttrs::default()
+    /// What went because it was stale.
+    dropped: Vec<Prefix>,
 }
 
 impl Learned {
@@ -30,12 +27,19 @@ impl Learned {
         self.routes.keys()
     }
 
-    pub(super) fn take_in(&mut self, frame: Frame<'_>) {
+    /// Whether routes wait for the end of something that never ends.
+    pub(super) fn is_stale(&self) -> bool {
+        self.routes.values().any(|stale| *stale)
+    }
+
+    /// Returns what was dropped because it was not heard again.
+    pub(super) fn take_in(&mut self, frame: Frame<'_>) -> Vec<Prefix> {
         match frame.kind {
             Kind::Update => self.update(frame.body),
             Kind::RouteRefresh => self.marker(frame.body),
             Kind::Open | Kind::Notification | Kind::Keepalive => {}
         }
+        std::mem::take(&mut self.dropped)
     }
 
     fn marker(&mut self, body: &[u8]) {
@@ -56,8 +60,10 @@ impl Learned {
     }
 
     fn drop_stale(&mut self, family: Family) {
-        self.routes
-            .retain(|prefix, stale| prefix.family() != family || !*stale);
+        let gone = self
+            .routes
+            .extract_if(.., |prefix, stale| prefix.family() == family && *stale);
+        self.dropped.extend(gone.map(|(prefix, _)| prefix));
     }
 
     /// Reads the three forms that we write: classic, `MP_REACH_NLRI` first, `MP_UNREACH_NLRI` alone.

@@ -107,25 +107,22 @@ fn mk_world(setting: &Setting) -> World {
 }
 
 /// Sixteen routes, half of each family.
-fn mk_routes(bits: u16) -> impl Iterator<Item = Prefix> {
-    (0..16u16)
-        .filter(move |bit| bits & (1 << bit) != 0)
-        .map(|bit| {
-            let text = match bit % 2 {
-                0 => format!("10.0.0.{bit}/32"),
-                _ => format!("fd00::{bit}/128"),
-            };
-            text.parse().unwrap()
-        })
+fn mk_routes(bits: u16) -> BTreeSet<Prefix> {
+    let bits = (0..16u16).filter(|bit| bits & (1 << bit) != 0);
+    bits.map(|bit| {
+        let text = match bit % 2 {
+            0 => format!("10.0.0.{bit}/32"),
+            _ => format!("fd00::{bit}/128"),
+        };
+        text.parse().unwrap()
+    })
+    .collect()
 }
 
 fn play(world: &mut World, step: &Step) {
     match step {
         Step::Wait(time) => world.run(Duration::from_millis(u64::from(*time))),
-        Step::Routes(side, bits) => {
-            world.ribs[*side].replace(mk_routes(*bits).map(|prefix| (prefix, learned::plain())));
-            world.pull(*side);
-        }
+        Step::Routes(side, bits) => world.want(*side, &mk_routes(*bits)),
         Step::Snap => {
             for wire in world.wires() {
                 world.snap(wire);
@@ -164,14 +161,9 @@ fn play(world: &mut World, step: &Step) {
 
 /// Sends a ROUTE-REFRESH if there is a session.
 fn ask(world: &mut World, side: usize, family: Family) {
-    let live = [&world.peers[side].ours, &world.peers[side].theirs]
-        .into_iter()
-        .flatten()
-        .find(|slot| slot.name() == SessionState::Established);
-    if let Some(id) = live.map(|slot| slot.id) {
+    if let Some(wire) = world.live(side) {
         let mut bytes = Vec::new();
         Refresh::request(family, &mut bytes);
-        let wire = world.wire(side, id);
         world.post(side, wire, Parcel::Message(bytes));
     }
 }
@@ -199,6 +191,11 @@ fn live(setting: &Setting, steps: &[Step]) -> Result<(), TestCaseError> {
     prop_assert_eq!(world.peers[0].established_count(), count, "and it stays");
     for side in [0usize, 1] {
         let told: Vec<&Prefix> = world.learned[1 - side].prefixes().collect();
+        prop_assert!(
+            !world.learned[1 - side].is_stale(),
+            "stale routes of side {}",
+            side
+        );
         let wanted = wanted(&world.ribs[side]);
         prop_assert_eq!(
             told,

@@ -14,10 +14,12 @@ mod learned;
 mod long;
 mod scenes;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
-use super::super::{Families, Family, Frame, HoldTime, Kind, NextHops, Peek, Rib};
+use super::super::{
+    Families, Family, Frame, HoldTime, Kind, NextHops, Peek, Prefix, Rib, RouteAttrs,
+};
 use super::tests::{mk_config, mk_start};
 use super::*;
 use learned::Learned;
@@ -36,6 +38,12 @@ enum Parcel {
 /// Connections are named by their opener and its id.
 type Wire = (usize, ConnId);
 
+/// How much is packed at a time: about one route.
+const ROOM: usize = 30;
+
+/// How many messages a socket takes before the other side has read some.
+const SOCKET: usize = 4;
+
 /// What travels on one wire to one side, with the time of arrival and a number that orders equal times.
 type Queue = VecDeque<(Instant, u64, Parcel)>;
 
@@ -47,6 +55,9 @@ struct World {
     peers: [Peer; 2],
     ribs: [Rib; 2],
     learned: [Learned; 2],
+    /// Since when each side wants each route told, and since when it is Established.
+    wanted: [BTreeMap<Prefix, Instant>; 2],
+    up: [Instant; 2],
     queues: BTreeMap<(Wire, usize), Queue>,
     /// What each side calls a connection whose socket it has open.
     names: [BTreeMap<Wire, ConnId>; 2],
@@ -91,6 +102,8 @@ impl World {
             configs,
             ribs,
             learned: Default::default(),
+            wanted: Default::default(),
+            up: [mk_start(); 2],
             queues: BTreeMap::new(),
             names: Default::default(),
             delay: delay.map(Duration::from_millis),
@@ -123,6 +136,7 @@ impl World {
         }
         if self.peers[side].established_count() > before {
             self.learned[side].session();
+            self.up[side] = self.now;
         }
         self.pull(side);
         self.check(side);
@@ -162,12 +176,35 @@ impl World {
         *named.expect("an effect on a connection that is gone").0
     }
 
-    /// Sends what routes the other side lacks, as the driver does.
+    /// Makes these all that `side` wants told.
+    fn want(&mut self, side: usize, routes: &BTreeSet<Prefix>) {
+        let now = self.now;
+        let wanted = &mut self.wanted[side];
+        wanted.retain(|prefix, _| routes.contains(prefix));
+        for prefix in routes {
+            wanted.entry(*prefix).or_insert(now);
+        }
+        let attrs = RouteAttrs::default;
+        self.ribs[side].replace(routes.iter().map(|prefix| (*prefix, attrs())));
+        self.pull(side);
+    }
+
+    /// Sends what routes the other side lacks, as the driver does: a little, as long as the socket takes it.
     fn pull(&mut self, side: usize) {
-        let mut bytes = Vec::new();
-        let pulled = self.peers[side].pull(&self.ribs[side], 4096, self.now, &mut bytes);
-        if let Some((id, _)) = pulled {
-            let wire = self.wire(side, id);
+        loop {
+            let mut bytes = Vec::new();
+            let live = self.live(side);
+            let full = live.is_some_and(|wire| {
+                let queue = self.queues.get(&(wire, 1 - side));
+                queue.is_some_and(|queue| queue.len() >= SOCKET)
+            });
+            let (Some(wire), false) = (live, full) else {
+                break;
+            };
+            self.peers[side].pull(&self.ribs[side], ROOM, self.now, &mut bytes);
+            if bytes.is_empty() || self.cut {
+                break;
+            }
             let mut rest = &bytes[..];
             while let Ok(Peek::Whole(_, length)) = Frame::peek(rest) {
                 let (message, more) = rest.split_at(length);
@@ -182,6 +219,16 @@ impl World {
             };
             self.ribs[side].forget(family, heard);
         }
+    }
+
+    /// The wire on which a side is Established.
+    fn live(&self, side: usize) -> Option<Wire> {
+        let slots = [&self.peers[side].ours, &self.peers[side].theirs];
+        let live = slots
+            .into_iter()
+            .flatten()
+            .find(|slot| slot.name() == SessionState::Established)?;
+        Some(self.wire(side, live.id))
     }
 
     /// What must hold for each side at any time.
@@ -222,6 +269,7 @@ impl World {
         if let Some((_, _, parcel)) = front {
             self.arrive(wire, to, parcel);
         }
+        self.pull(1 - to);
     }
 
     fn arrive(&mut self, wire: Wire, to: usize, parcel: Parcel) {
@@ -251,7 +299,15 @@ impl World {
         };
         self.give(to, Input::Received(id, frame));
         if self.peers[to].negotiated().is_some() {
-            self.learned[to].take_in(frame);
+            let from = 1 - to;
+            for prefix in self.learned[to].take_in(frame) {
+                let wanted = self.wanted[from].get(&prefix);
+                let all_along = wanted.is_some_and(|since| *since < self.up[from]);
+                assert!(
+                    !all_along,
+                    "{prefix} was dropped while side {from} wanted it"
+                );
+            }
         }
     }
 
