@@ -186,6 +186,11 @@ impl Peer {
         let Some(direction) = self.find(id) else {
             return;
         };
+        match self.slot(direction).map(Slot::name) {
+            // Nothing can come before TCP is there.
+            None | Some(SessionState::Connect) => return,
+            Some(_) => {}
+        }
         if let Some(answer) = error.notification() {
             self.fail(direction, answer, now, out);
         } else {

@@ -12,6 +12,8 @@ pub(super) struct Learned {
     routes: BTreeMap<Prefix, bool>,
     /// End-of-RIB per family in this session.
     ends: [usize; 2],
+    /// BoRR per family that still waits for its EoRR.
+    resends: [bool; 2],
     /// What went because it was stale.
     dropped: Vec<Prefix>,
 }
@@ -20,6 +22,7 @@ impl Learned {
     /// A session is Established: what is known is stale until it is heard again.
     pub(super) fn session(&mut self) {
         self.ends = [0, 0];
+        self.resends = [false, false];
         self.routes.values_mut().for_each(|stale| *stale = true);
     }
 
@@ -27,9 +30,9 @@ impl Learned {
         self.routes.keys()
     }
 
-    /// Whether routes wait for the end of something that never ends.
+    /// Whether something that has begun never ended: routes that are stale for ever.
     pub(super) fn is_stale(&self) -> bool {
-        self.routes.values().any(|stale| *stale)
+        self.routes.values().any(|stale| *stale) || self.resends != [false, false]
     }
 
     /// Returns what was dropped because it was not heard again.
@@ -53,8 +56,12 @@ impl Learned {
                     .iter_mut()
                     .filter(|(it, _)| it.family() == family);
                 of_family.for_each(|(_, stale)| *stale = true);
+                self.resends[index(family)] = true;
             }
-            RefreshKind::End => self.drop_stale(family),
+            RefreshKind::End => {
+                self.resends[index(family)] = false;
+                self.drop_stale(family);
+            }
             RefreshKind::Request | RefreshKind::Unknown(_) => {}
         }
     }
