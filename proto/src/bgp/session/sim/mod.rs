@@ -12,14 +12,13 @@
 mod explore;
 mod learned;
 mod long;
+mod routes;
 mod scenes;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use super::super::{
-    Families, Family, Frame, HoldTime, Kind, NextHops, Peek, Prefix, Rib, RouteAttrs,
-};
+use super::super::{Families, Family, Frame, HoldTime, Kind, NextHops, Peek, Prefix, Rib};
 use super::tests::{mk_config, mk_start};
 use super::*;
 use learned::Learned;
@@ -37,12 +36,6 @@ enum Parcel {
 
 /// Connections are named by their opener and its id.
 type Wire = (usize, ConnId);
-
-/// How much is packed at a time: about one route.
-const ROOM: usize = 30;
-
-/// How many messages a socket takes before the other side has read some.
-const SOCKET: usize = 4;
 
 /// What travels on one wire to one side, with the time of arrival and a number that orders equal times.
 type Queue = VecDeque<(Instant, u64, Parcel)>;
@@ -174,61 +167,6 @@ impl World {
     fn wire(&self, side: usize, id: ConnId) -> Wire {
         let named = self.names[side].iter().find(|(_, name)| **name == id);
         *named.expect("an effect on a connection that is gone").0
-    }
-
-    /// Makes these all that `side` wants told.
-    fn want(&mut self, side: usize, routes: &BTreeSet<Prefix>) {
-        let now = self.now;
-        let wanted = &mut self.wanted[side];
-        wanted.retain(|prefix, _| routes.contains(prefix));
-        for prefix in routes {
-            wanted.entry(*prefix).or_insert(now);
-        }
-        let attrs = RouteAttrs::default;
-        self.ribs[side].replace(routes.iter().map(|prefix| (*prefix, attrs())));
-        self.pull(side);
-    }
-
-    /// Sends what routes the other side lacks, as the driver does: a little, as long as the socket takes it.
-    fn pull(&mut self, side: usize) {
-        loop {
-            let mut bytes = Vec::new();
-            let live = self.live(side);
-            let full = live.is_some_and(|wire| {
-                let queue = self.queues.get(&(wire, 1 - side));
-                queue.is_some_and(|queue| queue.len() >= SOCKET)
-            });
-            let (Some(wire), false) = (live, full) else {
-                break;
-            };
-            self.peers[side].pull(&self.ribs[side], ROOM, self.now, &mut bytes);
-            if bytes.is_empty() || self.cut {
-                break;
-            }
-            let mut rest = &bytes[..];
-            while let Ok(Peek::Whole(_, length)) = Frame::peek(rest) {
-                let (message, more) = rest.split_at(length);
-                self.post(side, wire, Parcel::Message(message.to_vec()));
-                rest = more;
-            }
-        }
-        for family in Family::ALL {
-            let heard = match self.peers[side].adj_out() {
-                Some(adj) => adj.heard(family),
-                None => self.ribs[side].head(family),
-            };
-            self.ribs[side].forget(family, heard);
-        }
-    }
-
-    /// The wire on which a side is Established.
-    fn live(&self, side: usize) -> Option<Wire> {
-        let slots = [&self.peers[side].ours, &self.peers[side].theirs];
-        let live = slots
-            .into_iter()
-            .flatten()
-            .find(|slot| slot.name() == SessionState::Established)?;
-        Some(self.wire(side, live.id))
     }
 
     /// What must hold for each side at any time.
