@@ -2,7 +2,7 @@
 # Installs what is missing, and only that; says one line before each step. For Debian 12 or Ubuntu, as root.
 #
 #   hack/setup.sh demo    what the demo needs
-#   hack/setup.sh test    that, and what the tests need on top: BIRD, GoBGP, Go
+#   hack/setup.sh test    that, and what the tests need on top: BIRD, GoBGP, ExaBGP, OpenBGPD, Go
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -49,6 +49,8 @@ wanted() {
         cat <<-'LIST'
 			bird bird2
 			gobgpd gobgpd
+			exabgp exabgp
+			/usr/sbin/bgpd openbgpd
 		LIST
     fi
 }
@@ -100,7 +102,7 @@ install_packages() {
         "${packages[@]}" >/dev/null || die "apt-get could not install: ${packages[*]}"
     # On a machine that boots with systemd they would start next time.
     local service
-    for service in frr bird bird6 gobgpd; do
+    for service in frr bird bird6 gobgpd exabgp openbgpd; do
         case " ${packages[*]} " in
         *" $service "* | *" ${service}2 "*)
             if command -v systemctl >/dev/null && [ -d /run/systemd/system ]; then

@@ -11,7 +11,9 @@
 //! that can not even be decoded is as one that is refused, but nothing can be said on it.
 
 mod advertisements;
+mod bfd;
 mod communities;
+mod overlaps;
 mod peers;
 mod pools;
 mod rivals;
@@ -29,7 +31,7 @@ use crate::crd::{
 };
 use crate::view::ServiceCIDR;
 
-pub use communities::{StandardOrLarge, parse_community};
+pub use communities::{CommunityValue, parse_community};
 pub use pools::{excluded_ranges, is_buggy, ranges, reservations, retention};
 
 /// Everything that configuration is made from, by name.
@@ -148,13 +150,11 @@ pub fn compile(sources: &Sources, last: Option<&SpeakerConfigSpec>) -> Compiled 
     let mut judgements = Vec::new();
     let aliases = communities::compile(sources, &mut judgements);
     let pools = pools::compile(sources, last, &mut judgements);
-    let peers = peers::compile(sources, last, &mut judgements);
+    let bfd = bfd::compile(sources, last, &mut judgements);
+    let profiles: Vec<&str> = bfd.iter().map(|rule| rule.name.as_str()).collect();
+    let peers = peers::compile(sources, last, &profiles, &mut judgements);
     let l2 = advertisements::compile_l2(sources, &pools, last, &mut judgements);
     let bgp = advertisements::compile_bgp(sources, &pools, &peers, &aliases, last, &mut judgements);
-    for name in sources.bfd_profiles.keys() {
-        let refusal = Refusal::not_implemented("BFD");
-        judgements.push(refused(Kind::BfdProfile, name, &refusal, false));
-    }
     let cluster_ip_ranges = cluster_ip_ranges(sources, last);
     Compiled {
         config: SpeakerConfigSpec {
@@ -162,6 +162,7 @@ pub fn compile(sources: &Sources, last: Option<&SpeakerConfigSpec>) -> Compiled 
             l2,
             bgp,
             peers,
+            bfd,
             cluster_ip_ranges,
         },
         judgements,
@@ -206,7 +207,7 @@ fn refused(kind: Kind, name: &str, refusal: &Refusal, last_good: bool) -> Judgem
     };
     let message = format!("{}{suffix}", refusal.message);
     let mut verdicts = vec![Verdict::no(ACCEPTED, refusal.reason, message)];
-    if matches!(kind, Kind::L2 | Kind::Bgp) {
+    if matches!(kind, Kind::L2 | Kind::Bgp | Kind::Peer) {
         // What was said of a former version must not stand beside the refusal.
         let why = "not looked up, because the object is refused: see condition Accepted";
         verdicts.push(Verdict::no(RESOLVED_REFS, "NotAccepted", why));

@@ -278,7 +278,14 @@ fn every_role_is_bound_to_the_account_that_its_pods_run_as() {
 #[test]
 fn containers_hold_the_least_privileges() {
     let documents = mk_documents();
-    for (kind, added) in [("Deployment", &[][..]), ("DaemonSet", &["NET_RAW"])] {
+    let speaker = [
+        "NET_RAW",
+        "NET_ADMIN",
+        "NET_BIND_SERVICE",
+        "SYS_NICE",
+        "IPC_LOCK",
+    ];
+    for (kind, added) in [("Deployment", &[][..]), ("DaemonSet", &speaker[..])] {
         let workload = of_kind(&documents, kind).next().expect(kind);
         let container = &workload["spec"]["template"]["spec"]["containers"][0];
         let security = &container["securityContext"];

@@ -5,9 +5,11 @@
 
 pub mod announcer;
 pub mod arp;
+pub mod bfd;
 pub mod bgp;
 pub mod ethernet;
 pub mod ndp;
 pub mod read;
 pub mod responder;
+pub mod router_advertisement;
 pub mod write;

@@ -72,10 +72,10 @@ async fn each_bad_object_is_refused_alone(face: Face) -> Result<()> {
         ("IPAddressPool", "twice", pool("twice", "{ addresses: [10.1.0.0/24], reservations: [{ namespace: a, name: b, address: 10.1.0.1 }, { namespace: a, name: b, address: 10.1.0.2 }] }"), "Invalid", vec!["spec.reservations", "a/b", "one address of each"]),
         ("IPAddressPool", "kept-back", pool("kept-back", "{ addresses: [10.1.0.0/24], excludedAddresses: [10.1.0.1/32], reservations: [{ namespace: a, name: b, address: 10.1.0.1 }] }"), "Invalid", vec!["spec.reservations[0].address", "10.1.0.1", "spec.excludedAddresses"]),
         ("IPAddressPool", "no-address", pool("no-address", "{ addresses: [10.1.0.0/24], reservations: [{ namespace: a, name: b, address: 10.1.0.256 }] }"), "Invalid", vec!["spec.reservations[0].address", "10.1.0.256"]),
-        ("BGPPeer", "bfd", "apiVersion: portolan.dev/v1alpha1\nkind: BGPPeer\nmetadata: { name: bfd }\nspec: { myASN: 65000, peerASN: 65001, peerAddress: 10.0.0.1, bfdProfile: fast }\n".to_owned(), "NotImplemented", vec!["spec.bfdProfile"]),
+        ("BGPPeer", "link-local", "apiVersion: portolan.dev/v1alpha1\nkind: BGPPeer\nmetadata: { name: link-local }\nspec: { myASN: 65000, peerASN: 65001, peerAddress: \"fe80::1\" }\n".to_owned(), "Invalid", vec!["spec.peerAddress", "interface"]),
         ("BGPPeer", "hold", "apiVersion: portolan.dev/v1alpha1\nkind: BGPPeer\nmetadata: { name: hold }\nspec: { myASN: 65000, peerASN: 65001, peerAddress: 10.0.0.1, holdTime: 2s }\n".to_owned(), "Invalid", vec!["spec.holdTime", "3s"]),
         ("BGPAdvertisement", "community", "apiVersion: portolan.dev/v1alpha1\nkind: BGPAdvertisement\nmetadata: { name: community }\nspec: { communities: [nobody-knows] }\n".to_owned(), "Invalid", vec!["spec.communities", "nobody-knows", "create it"]),
-        ("BFDProfile", "fast", "apiVersion: portolan.dev/v1alpha1\nkind: BFDProfile\nmetadata: { name: fast }\nspec: { }\n".to_owned(), "NotImplemented", vec!["BFD"]),
+        ("BFDProfile", "fast", "apiVersion: portolan.dev/v1alpha1\nkind: BFDProfile\nmetadata: { name: fast }\nspec: { echoMode: true }\n".to_owned(), "NotImplemented", vec!["spec.echoMode", "rp_filter"]),
     ];
     for (kind, name, yaml, reason, words) in table {
         world.apply(&yaml).await.with_context(|| name.to_owned())?;
@@ -299,13 +299,7 @@ spec: {{ transmitInterval: 50 }}
         ),
         (
             "bfdprofiles",
-            vec![
-                "TRANSMIT INTERVAL",
-                "50",
-                "ACCEPTED",
-                "False",
-                "NotImplemented",
-            ],
+            vec!["TRANSMIT INTERVAL", "50", "ACCEPTED", "True"],
         ),
         ("speakerconfigs", vec!["POOLS", "pool", "PEERS", "router"]),
         ("nodereports", vec!["SESSIONS", "0/1", "ROUTES", "L2 VIPS"]),

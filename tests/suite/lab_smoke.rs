@@ -8,7 +8,9 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use ipnetwork::IpNetwork;
 use portolan_tests::lab::proxy::{Backend, Proxy, ServiceRule};
-use portolan_tests::lab::router::{Bird, Frr, Gobgp, Neighbour, Router, RouterConfig, Session};
+use portolan_tests::lab::router::{
+    Bird, Daemon, Exabgp, Frr, Gobgp, Neighbour, Router, RouterConfig, Session,
+};
 use portolan_tests::lab::{Host, Lab, Layout, Link, Node, Pod, retry_until};
 
 const SPEAKERS: u32 = 64512;
@@ -88,23 +90,24 @@ fn mk_each(lab: &Lab) -> Vec<Neighbour> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn frr_bird_and_gobgp_learn_two_next_hops_and_clients_reach_both_nodes() -> Result<()> {
+async fn every_daemon_learns_two_next_hops_and_clients_reach_both_nodes() -> Result<()> {
     let lab = Lab::start(Layout {
         nodes: 2,
-        routers: 3,
+        routers: 5,
     })?;
-    let [first, second, third] = &lab.routers[..] else {
-        panic!("three routers")
-    };
-    let frr = Frr::start(first, &mk_config(first, mk_range())).await?;
-    let bird = Bird::start(second, &mk_config(second, mk_each(&lab))).await?;
-    let gobgp = Gobgp::start(third, &mk_config(third, mk_range())).await?;
+    let mut routers = Vec::new();
+    for (daemon, host) in Daemon::ALL.into_iter().zip(&lab.routers) {
+        let neighbours = match daemon {
+            Daemon::Bird | Daemon::Exabgp => mk_each(&lab),
+            Daemon::Frr | Daemon::Gobgp | Daemon::Openbgpd => mk_range(),
+        };
+        routers.push(daemon.start(host, &mk_config(host, neighbours)).await?);
+    }
     let _pods = mk_pods(&lab)?;
     let mut speakers = Vec::new();
     for node in &lab.nodes {
         speakers.push(mk_speaker(&lab, node).await?);
     }
-    let routers: [&dyn Router; 3] = [&frr, &bird, &gobgp];
     for (router, (host, client)) in routers.iter().zip(lab.routers.iter().zip(&lab.clients)) {
         let name = router.name();
         for vip in mk_vips() {
@@ -113,7 +116,7 @@ async fn frr_bird_and_gobgp_learn_two_next_hops_and_clients_reach_both_nodes() -
                 .iter()
                 .map(|node| node.host.address().of_family(vip))
                 .collect();
-            check_rib(*router, vip, &nodes).await?;
+            check_rib(&**router, vip, &nodes).await?;
             if router.has_fib() {
                 check_ways(name, host, client, vip, &nodes).await?;
             }
@@ -125,6 +128,63 @@ async fn frr_bird_and_gobgp_learn_two_next_hops_and_clients_reach_both_nodes() -
             "{name}: {sessions:?}"
         );
         assert_eq!(router.prefixes()?, mk_vips().map(IpNetwork::from), "{name}");
+        if name != "GoBGP" {
+            check_refresh(&**router).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Asked for its routes again, a neighbour sends them again.
+async fn check_refresh(router: &dyn Router) -> Result<()> {
+    let name = router.name();
+    for before in router.sessions()? {
+        router.refresh(before.peer)?;
+        retry_until(SOON, &format!("UPDATEs anew at {name}"), async || {
+            let sessions = router.sessions()?;
+            let after = sessions.iter().find(|it| it.peer == before.peer);
+            let more = after.is_some_and(|after| after.updates > before.updates);
+            ensure!(more, "{before:?}, now {after:?}");
+            Ok(())
+        })
+        .await?;
+    }
+    Ok(())
+}
+
+/// `ExaBGP` can say what `GoBGP` can not.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_daemon_shows_link_bandwidth_that_has_a_way_to() -> Result<()> {
+    let lab = Lab::start(Layout {
+        nodes: 1,
+        routers: 5,
+    })?;
+    let mut routers = Vec::new();
+    for (daemon, host) in Daemon::ALL.into_iter().zip(&lab.routers) {
+        routers.push(daemon.start(host, &mk_config(host, mk_each(&lab))).await?);
+    }
+    let node = &lab.nodes[0].host;
+    let neighbours = lab
+        .routers
+        .iter()
+        .map(|router| Neighbour::at(router.address().v4, ROUTERS));
+    let config = RouterConfig::new(SPEAKERS, node.address().v4, neighbours.collect());
+    let speaker = Exabgp::start(node, &config).await?;
+    let vip = mk_vips()[0];
+    // 125 MB/s, transitive (draft-ietf-idr-link-bandwidth §3).
+    speaker.command(&format!(
+        "announce route {vip}/32 next-hop self extended-community [ 0x0004FC004CEE6B28 ]"
+    ))?;
+    for router in &routers {
+        let what = format!("{} to show the bandwidth", router.name());
+        retry_until(SOON, &what, async || {
+            let paths = router.rib(vip.into())?;
+            let shown = paths.first().map(|path| path.link_bandwidth);
+            let wanted = (router.name() != "OpenBGPD").then_some(125_000_000);
+            ensure!(shown == Some(wanted), "{paths:?}");
+            Ok(())
+        })
+        .await?;
     }
     Ok(())
 }

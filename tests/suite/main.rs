@@ -28,8 +28,10 @@ macro_rules! on_both_faces {
 mod allocation;
 mod bad_input;
 mod bgp;
+mod interop;
 mod kubernetes_smoke;
 mod lab_life;
 mod lab_smoke;
 mod layer2;
+mod rawpeer;
 mod survival;

@@ -1,12 +1,13 @@
 //! Advertisements: names resolved, numbers checked.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use super::communities::{Aliases, StandardOrLarge, parse_community};
-use super::rivals::{Refs, Trial, may_meet};
+use super::communities::{Aliases, resolve};
+use super::overlaps::disagreement;
+use super::rivals::{Refs, Trial};
 use super::{Judgement, Kind, Refusal, Sources, check_selectors, pools};
 use crate::crd::{
-    BGPAdvertisementSpec, BgpRule, L2AdvertisementSpec, L2Rule, PeerRule, PoolRule, RouteKind,
+    BGPAdvertisementSpec, BgpRule, Communities, L2AdvertisementSpec, L2Rule, PeerRule, PoolRule,
     SpeakerConfigSpec,
 };
 use crate::range::Family;
@@ -88,7 +89,7 @@ pub(super) fn compile_bgp(
         let result = bgp_rule(name, &object.spec, &scope, peers, aliases);
         trial.hear(name, created, result, judgements);
     }
-    trial.settle(disagreement, judgements)
+    trial.settle(|rule, other| disagreement(rule, other, pools), judgements)
 }
 
 fn bgp_rule(
@@ -98,12 +99,10 @@ fn bgp_rule(
     peers: &[PeerRule],
     aliases: &Aliases,
 ) -> Result<(BgpRule, Refs), Refusal> {
-    unserved(spec)?;
     check_selectors("spec.nodeSelectors", &spec.node_selectors)?;
     check_selectors("spec.serviceSelectors", &spec.service_selectors)?;
     let covered = scope.covered(&spec.ip_address_pools, &spec.ip_address_pool_selectors)?;
     let lengths = aggregation(spec, &covered, scope.pools)?;
-    let (communities, large_communities) = resolve(&spec.communities, aliases)?;
     let refs = scope.missing_pools(&spec.ip_address_pools).and_then(|()| {
         missing("spec.peers", "BGPPeer", &spec.peers, |peer| {
             peers.iter().any(|p| p.name == peer)
@@ -112,11 +111,6 @@ fn bgp_rule(
     let mut routes = spec.routes.clone();
     routes.sort_unstable();
     routes.dedup();
-    let local_pref = spec
-        .local_pref
-        .map(u32::try_from)
-        .transpose()
-        .map_err(|_| Refusal::invalid("spec.localPref", "must be 0 to 4294967295"))?;
     let rule = BgpRule {
         name: name.to_owned(),
         routes,
@@ -126,28 +120,42 @@ fn bgp_rule(
         peers: spec.peers.clone(),
         aggregation_length: lengths.0,
         aggregation_length_v6: lengths.1,
-        local_pref,
-        communities,
-        large_communities,
+        local_pref: number("spec.localPref", spec.local_pref)?,
+        communities: communities(spec, aliases)?,
+        med: number("spec.med", spec.med)?,
+        as_path_prepend: prepend(spec)?,
+        bandwidth: spec.bandwidth,
+        drain: resolve(
+            "spec.drainCommunity",
+            spec.drain_community.as_slice(),
+            aliases,
+        )?,
     };
     Ok((rule, Some(refs)))
 }
 
-fn unserved(spec: &BGPAdvertisementSpec) -> Result<(), Refusal> {
-    let kind = |kind| spec.routes.contains(&kind);
-    let fields = [
-        ("spec.routes ExternalIP", kind(RouteKind::ExternalIP)),
-        ("spec.routes ClusterIP", kind(RouteKind::ClusterIP)),
-        ("spec.routes PodCIDR", kind(RouteKind::PodCIDR)),
-        ("spec.med", spec.med.is_some()),
-        ("spec.asPathPrepend", spec.as_path_prepend.is_some()),
-        ("spec.bandwidth", spec.bandwidth.is_some()),
-        ("spec.drainCommunity", spec.drain_community.is_some()),
-    ];
-    match fields.into_iter().find(|(_, set)| *set) {
-        Some((field, _)) => Err(Refusal::not_implemented(field)),
-        None => Ok(()),
+fn number(field: &str, value: Option<i64>) -> Result<Option<u32>, Refusal> {
+    let value = value.map(u32::try_from).transpose();
+    value.map_err(|_| Refusal::invalid(field, "must be 0 to 4294967295"))
+}
+
+fn prepend(spec: &BGPAdvertisementSpec) -> Result<u8, Refusal> {
+    let times = spec.as_path_prepend.map_or(Ok(0), u8::try_from);
+    let allowed = times
+        .ok()
+        .filter(|times| spec.as_path_prepend.is_none() || (1..=16).contains(times));
+    allowed.ok_or_else(|| Refusal::invalid("spec.asPathPrepend", "must be 1 to 16"))
+}
+
+fn communities(spec: &BGPAdvertisementSpec, aliases: &Aliases) -> Result<Communities, Refusal> {
+    let communities = resolve("spec.communities", &spec.communities, aliases)?;
+    // Link bandwidth, within an AS or not: routers would see two of them.
+    let weighs = |[head, _]: &[u32; 2]| matches!(head >> 16, 0x0004 | 0x4004);
+    if spec.bandwidth.is_some() && communities.extended.iter().any(weighs) {
+        let why = "holds a link bandwidth, which spec.bandwidth adds as well: remove one of them";
+        return Err(Refusal::invalid("spec.communities", why));
     }
+    Ok(communities)
 }
 
 /// Both families' aggregation lengths. An aggregate must not reach beyond the pool: it would attract addresses that are
@@ -188,56 +196,6 @@ fn aggregation(
         }
     }
     Ok((v4, v6))
-}
-
-fn resolve(texts: &[String], aliases: &Aliases) -> Result<(Vec<u32>, Vec<[u32; 3]>), Refusal> {
-    let mut values = BTreeSet::new();
-    for text in texts {
-        let value = match aliases.get(text) {
-            Some(value) => *value,
-            None if text.contains(':') => {
-                parse_community(text).map_err(|why| Refusal::invalid("spec.communities", why))?
-            }
-            None => {
-                let why = format!(
-                    "{text:?} is no value, and no accepted Community object names it: create it there"
-                );
-                return Err(Refusal::invalid("spec.communities", why));
-            }
-        };
-        values.insert(value);
-    }
-    let mut standard = Vec::new();
-    let mut large = Vec::new();
-    for value in values {
-        match value {
-            StandardOrLarge::Standard(value) => standard.push(value),
-            StandardOrLarge::Large(value) => large.push(value),
-        }
-    }
-    Ok((standard, large))
-}
-
-/// Two advertisements that put the same prefix to the same peer with different `localPref` can not both be right. Which
-/// nodes they share is known only later, so they are held to conflict unless their selectors name different things.
-fn disagreement(rule: &BgpRule, other: &BgpRule) -> Option<Refusal> {
-    let meets = |a: &[String], b: &[String]| {
-        a.is_empty() || b.is_empty() || a.iter().any(|x| b.contains(x))
-    };
-    let fights = other.local_pref != rule.local_pref
-        && other.pools.iter().any(|pool| rule.pools.contains(pool))
-        && other.aggregation_length == rule.aggregation_length
-        && other.aggregation_length_v6 == rule.aggregation_length_v6
-        && meets(&other.peers, &rule.peers)
-        && may_meet(&other.node_selectors, &rule.node_selectors)
-        && may_meet(&other.service_selectors, &rule.service_selectors);
-    fights.then(|| {
-        let why = format!(
-            "differs from that of BGPAdvertisement {}, which announces the same addresses to the same peers: use one value, or different pools, peers or selectors",
-            other.name
-        );
-        Refusal::conflict("spec.localPref", why)
-    })
 }
 
 /// What an advertisement can cover.

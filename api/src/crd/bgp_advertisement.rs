@@ -46,9 +46,12 @@ use crate::selector::LabelSelector;
     "!has(self.serviceSelectors) || size(self.serviceSelectors) == 0 || (self.aggregationLength == 32 && self.aggregationLengthV6 == 128)"
 ).message("serviceSelectors need aggregationLength 32 and aggregationLengthV6 128: an aggregate serves more than the selected Services"))]
 pub struct BGPAdvertisementSpec {
-    /// What is announced: `LoadBalancerIP` (addresses of Services of type LoadBalancer), `ClusterIPRange` (the whole
-    /// ranges that ClusterIPs come from, from every node). `ExternalIP`, `ClusterIP` and `PodCIDR` are not implemented
-    /// yet: an object that names them is refused.
+    /// What is announced: `LoadBalancerIP` (addresses of Services of type LoadBalancer), `ExternalIP` (each of
+    /// `spec.externalIPs` of Services of any type), `ClusterIP` (each single ClusterIP), `ClusterIPRange` (the whole ranges
+    /// that ClusterIPs come from, from every node, and beside them each ClusterIP of a Service with a policy Local, from
+    /// the nodes that have an endpoint of it), `PodCIDR` (the node's own `spec.podCIDRs`). `serviceSelectors` choose among
+    /// Services for the first three; pools and aggregation lengths concern `LoadBalancerIP` only. Addresses of nodes must
+    /// not be announced as external IPs: a node leaves out its own and those of its peers, and can not know the others.
     #[serde(default = "load_balancer_ip")]
     #[schemars(length(min = 1, max = 5))]
     pub routes: Vec<RouteKind>,
@@ -76,9 +79,8 @@ pub struct BGPAdvertisementSpec {
     /// Names of the BGPPeers to announce to. Empty means all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub peers: Vec<String>,
-    /// Prefix length under which IPv4 addresses are announced. 32 announces each address alone. Addresses of an aggregate
-    /// that no Service holds are attracted as well, and nodes have no unreachable route for them yet: a node sends them on
-    /// by its default route.
+    /// Prefix length under which IPv4 addresses are announced. 32 announces each address alone. An aggregate attracts
+    /// the addresses that no Service holds as well: nodes answer for those that they are unreachable.
     #[serde(default = "host_v4")]
     #[schemars(range(min = 1, max = 32))]
     pub aggregation_length: i32,
@@ -86,28 +88,39 @@ pub struct BGPAdvertisementSpec {
     #[serde(default = "host_v6")]
     #[schemars(range(min = 1, max = 128))]
     pub aggregation_length_v6: i32,
-    /// `LOCAL_PREF` towards internal peers (RFC 4271 section 5.1.5). Unset means 100; external peers never get it.
+    /// `LOCAL_PREF` towards internal peers (RFC 4271 section 5.1.5). Unset means 100; external peers never get it. It
+    /// must be the same in all advertisements that put the same prefix to the same peer, as must `med`, `asPathPrepend`
+    /// and `bandwidth`: the younger one is refused otherwise. Their communities add up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 4_294_967_295_u32))]
     pub local_pref: Option<i64>,
-    /// Communities: `65000:100` (RFC 1997), `large:65000:1:2` (RFC 8092), or the name of an alias from a Community
-    /// object.
+    /// Communities: `65000:100` (RFC 1997), `large:65000:1:2` (RFC 8092), the extended ones `rt:65000:1`, `soo:65000:1`
+    /// with an AS number or an IPv4 address (RFC 4360, RFC 5668) and `ext:` with 16 hexadecimal digits, a well-known name
+    /// (`no-export`, `no-advertise`, `no-peer`, `blackhole`, `graceful-shutdown`, `no-llgr`, `llgr-stale`, `accept-own`),
+    /// or the name of an alias from a Community object, which goes before a well-known one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 63), inner(length(min = 1, max = 63)))]
     pub communities: Vec<String>,
-    /// Multi-exit discriminator. Not implemented yet: an object that sets it is refused.
+    /// Multi-exit discriminator (RFC 4271 section 5.1.4); unset means none. Routers spread traffic only over nodes that
+    /// send the same one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 4_294_967_295_u32))]
     pub med: Option<i64>,
-    /// How many times our AS is prepended. Not implemented yet: an object that sets it is refused.
+    /// How many times our AS stands in the path towards external peers, beside the once that it must.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 16))]
     pub as_path_prepend: Option<i32>,
-    /// Link-bandwidth community. Not implemented yet: an object that sets it is refused.
+    /// Adds a link-bandwidth community, by which routers that are told to weigh nodes. `LocalEndpoints`: 1 Gbit/s for each
+    /// ready endpoint on the node, for Services with externalTrafficPolicy Local. Services with policy Cluster get none,
+    /// as every node spreads their traffic evenly.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bandwidth: Option<Bandwidth>,
-    /// Community that is added while the node drains. Not implemented yet: an object that sets it is refused.
+    /// Community that is added while the node drains, written as in `communities`, beside GRACEFUL_SHUTDOWN (RFC 8326), a
+    /// longer AS path and a `LOCAL_PREF` of 0, which every route of such a node gets. A node drains when it is cordoned,
+    /// when the cluster autoscaler or Karpenter has marked it with a taint, or when it has the annotation or label
+    /// `portolan.dev/drain` with any value but `false`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
     pub drain_community: Option<String>,
 }
 
@@ -132,9 +145,9 @@ pub enum RouteKind {
     LoadBalancerIP,
     /// `spec.externalIPs` of Services.
     ExternalIP,
-    /// Single ClusterIPs.
+    /// Single ClusterIPs of Services.
     ClusterIP,
-    /// The whole ranges that ClusterIPs come from.
+    /// The whole ranges that ClusterIPs come from, and single ClusterIPs of Services with a policy Local.
     ClusterIPRange,
     /// The node's own pod ranges.
     PodCIDR,
@@ -143,6 +156,6 @@ pub enum RouteKind {
 /// Where the value of a link-bandwidth community comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Bandwidth {
-    /// Proportional to the ready endpoints on the node.
+    /// 1 Gbit/s for each ready endpoint on the node, of Services with externalTrafficPolicy Local.
     LocalEndpoints,
 }

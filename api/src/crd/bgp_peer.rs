@@ -22,6 +22,7 @@ use crate::selector::LabelSelector;
     derive = "PartialEq",
     doc = "A BGP neighbour of the nodes.",
     printcolumn(name = "Address", type_ = "string", json_path = ".spec.peerAddress"),
+    printcolumn(name = "Interface", type_ = "string", json_path = ".spec.interface"),
     printcolumn(name = "ASN", type_ = "integer", json_path = ".spec.peerASN"),
     printcolumn(name = "Local ASN", type_ = "integer", json_path = ".spec.myASN"),
     printcolumn(
@@ -54,8 +55,18 @@ use crate::selector::LabelSelector;
     .message("set exactly one of peerAddress and interface"))]
 #[x_kube(validation = Rule::new("!(has(self.password) && has(self.passwordSecret))")
     .message("set at most one of password and passwordSecret"))]
-#[x_kube(validation = Rule::new("!self.ebgpMultiHop || !has(self.peerASN) || self.peerASN != self.myASN")
-    .message("ebgpMultiHop is for external peers: peerASN equals myASN"))]
+#[x_kube(validation = Rule::new("!(has(self.tcpAuthenticationOption) && (has(self.password) || has(self.passwordSecret)))")
+    .message("set at most one of tcpAuthenticationOption and password or passwordSecret: a connection is signed one way"))]
+#[x_kube(validation = Rule::new("!self.ebgpMultiHop || !has(self.peerASN) || self.peerASN != (has(self.localASN) ? self.localASN : self.myASN)")
+    .message("ebgpMultiHop is for external peers: peerASN is our own AS"))]
+#[x_kube(validation = Rule::new("!self.ebgpMultiHop || !has(self.dynamicASN) || self.dynamicASN == 'external'")
+    .message("ebgpMultiHop is for external peers: dynamicASN is internal"))]
+#[x_kube(validation = Rule::new("!(self.ebgpMultiHop && (self.ttlSecurity || has(self.interface)))")
+    .message("ebgpMultiHop is for peers more than one hop away: set it without ttlSecurity and interface"))]
+#[x_kube(validation = Rule::new("!(has(self.interface) && has(self.sourceAddress))")
+    .message("an unnumbered session has its interface's link-local address: set at most one of interface and sourceAddress"))]
+#[x_kube(validation = Rule::new("self.enableGracefulRestart || !(has(self.gracefulRestartTime) || has(self.longLivedStaleTime))")
+    .message("gracefulRestartTime and longLivedStaleTime need enableGracefulRestart"))]
 pub struct BGPPeerSpec {
     /// Our autonomous system number, 1 to 4294967295.
     #[serde(rename = "myASN")]
@@ -65,24 +76,26 @@ pub struct BGPPeerSpec {
     #[serde(default, rename = "peerASN", skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 4_294_967_295_u32))]
     pub peer_asn: Option<i64>,
-    /// Accept whatever AS the peer has, as long as it is ours (`internal`) or not ours (`external`). Not implemented
-    /// yet: a peer that sets it is refused.
+    /// Accept whatever AS the peer has, as long as it is ours (`internal`) or not ours (`external`).
     #[serde(
         default,
         rename = "dynamicASN",
         skip_serializing_if = "Option::is_none"
     )]
     pub dynamic_asn: Option<DynamicAsn>,
-    /// AS to show to this peer instead of `myASN`. Not implemented yet: a peer that sets it is refused.
+    /// AS to show to this peer instead of `myASN`, in OPEN and in the path of routes; `myASN` is not seen there. A peer
+    /// of this AS is an internal one.
     #[serde(default, rename = "localASN", skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 4_294_967_295_u32))]
     pub local_asn: Option<i64>,
-    /// The peer's address, IPv4 or IPv6. The session carries the routes of the same family.
+    /// The peer's address, IPv4 or IPv6, not link-local. The session carries the routes of the same family, and of both
+    /// with `dualStackAddressFamily`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 2, max = 45))]
     #[x_kube(validation = Rule::new("isIP(self)").message("must be an IPv4 or IPv6 address"))]
     pub peer_address: Option<String>,
-    /// Interface of an unnumbered session. Not implemented yet: a peer that sets it is refused.
+    /// Interface of an unnumbered session, for example `eth1`: the peer is the one router that advertises itself there
+    /// (RFC 4861), by its link-local address. The session carries both families, IPv4 with IPv6 next hops (RFC 8950).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 15))]
     pub interface: Option<String>,
@@ -91,7 +104,7 @@ pub struct BGPPeerSpec {
     #[schemars(length(min = 2, max = 45))]
     #[x_kube(validation = Rule::new("isIP(self)").message("must be an IPv4 or IPv6 address"))]
     pub source_address: Option<String>,
-    /// TCP port of the peer.
+    /// TCP port of the peer, for connections that we open.
     #[serde(default = "bgp_port")]
     #[schemars(range(min = 1, max = 65535))]
     pub peer_port: i32,
@@ -123,28 +136,47 @@ pub struct BGPPeerSpec {
     /// Secret of type `kubernetes.io/basic-auth` with the TCP MD5 key under `password`, in Portolan's own namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password_secret: Option<SecretReference>,
-    /// Name of a BFDProfile. Not implemented yet: a peer that sets it is refused.
+    /// Name of a BFDProfile: BFD then watches the path to the peer, and the session ends when it breaks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
     pub bfd_profile: Option<String>,
-    /// Graceful restart (RFC 4724). Not implemented yet: a peer that sets it to true is refused.
+    /// Graceful restart (RFC 4724, RFC 8538): the peer keeps using our routes while the speaker restarts.
     #[serde(default)]
     pub enable_graceful_restart: bool,
+    /// How long the peer may wait for the speaker to come back: whole seconds up to 4095s, default 120s. Needs
+    /// `enableGracefulRestart`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    pub graceful_restart_time: Option<String>,
+    /// How long after that the peer may keep our routes as a last resort (RFC 9494): whole seconds up to 16777215s.
+    /// Unset means not at all. Needs `enableGracefulRestart`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    pub long_lived_stale_time: Option<String>,
     /// The external peer is more than one hop away.
     #[serde(default)]
     pub ebgp_multi_hop: bool,
-    /// VRF of the session. Not implemented yet: a peer that sets it is refused.
+    /// VRF of the session: the name of a device of kind vrf on the node. Unset means the default one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 15))]
     pub vrf: Option<String>,
-    /// Carry both address families on this session. Not implemented yet: a peer that sets it to true is refused.
+    /// Carry both address families on this session. Routes of the family that `peerAddress` is not of have an address of
+    /// the same interface as their next hop.
     #[serde(default)]
     pub dual_stack_address_family: bool,
-    /// Generalized TTL security (RFC 5082). Not implemented yet: a peer that sets it to true is refused.
+    /// Offer IPv4 routes with IPv6 next hops (RFC 8950), used where the session's interface has no IPv4 address. Always on
+    /// with `interface`.
+    #[serde(default)]
+    pub extended_next_hop: bool,
+    /// Generalized TTL security (RFC 5082): the peer is one hop away and sends with TTL 255, and packets from further away
+    /// are dropped.
     #[serde(default)]
     pub ttl_security: bool,
-    /// TCP-AO (RFC 5925). Not implemented yet: a peer that sets it is refused.
+    /// Sign the connection with TCP-AO (RFC 5925). Needs Linux 6.7 with CONFIG_TCP_AO; the session stays down on a node
+    /// without.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tcp_authentication_option: Option<TcpAuthenticationOption>,
-    /// Who opens the connection. Only `active` (we do) is implemented: a peer with another value is refused.
+    /// Who opens the connection: `active` (we do), `passive` (the peer does, to port 179 of the node), or `both`.
     #[serde(default)]
     pub listen: Listen,
 }
@@ -193,9 +225,10 @@ pub struct SecretReference {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TcpAuthenticationOption {
-    /// The Secret with the master key under `password`.
+    /// The Secret of type `kubernetes.io/basic-auth` with the master key (1 to 80 bytes) under `password`, in Portolan's own
+    /// namespace.
     pub key_secret: SecretReference,
-    /// Key identifier, 0 to 255.
+    /// Key identifier, 0 to 255, the same in both directions.
     #[serde(rename = "keyID")]
     #[schemars(range(min = 0, max = 255))]
     pub key_id: i32,

@@ -55,7 +55,8 @@ pub struct CommunityAlias {
     /// The name; it has no colon.
     #[schemars(length(min = 1, max = 63), regex(pattern = r"^[^:]+$"))]
     pub name: String,
-    /// `65000:100` (RFC 1997) or `large:65000:1:2` (RFC 8092).
+    /// `65000:100` (RFC 1997), `large:65000:1:2` (RFC 8092), or an extended one (RFC 4360): `rt:65000:1`, `soo:65000:1`,
+    /// `ext:` with 16 hexadecimal digits.
     #[schemars(length(min = 3, max = 63))]
     pub value: String,
 }

@@ -35,7 +35,9 @@ pub use l2_advertisement::{Detection, L2Advertisement, L2AdvertisementSpec, Pref
 pub use node_report::{
     AnnouncedVip, NodeReport, NodeReportSpec, NodeReportStatus, SessionReport, SessionState,
 };
-pub use speaker_config::{BgpRule, L2Rule, PeerRule, PoolRule, SpeakerConfig, SpeakerConfigSpec};
+pub use speaker_config::{
+    BfdRule, BgpRule, Communities, L2Rule, PeerRule, PoolRule, SpeakerConfig, SpeakerConfigSpec,
+};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;

@@ -1,11 +1,16 @@
 //! `SpeakerConfig`: the compiled configuration that speakers follow.
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use ipnetwork::IpNetwork;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{IPAddressPoolSpec, RouteKind, SecretReference};
+use super::{
+    Bandwidth, DynamicAsn, IPAddressPoolSpec, Listen, RouteKind, SecretReference,
+    TcpAuthenticationOption,
+};
 use crate::selector::{LabelSelector, Labels, any_or_empty};
 
 /// Configuration as the controller compiled it from every accepted object. One object, `default`, written by the
@@ -47,6 +52,9 @@ pub struct SpeakerConfigSpec {
     /// Accepted BGPPeers.
     #[serde(default)]
     pub peers: Vec<PeerRule>,
+    /// Accepted BFDProfiles.
+    #[serde(default)]
+    pub bfd: Vec<BfdRule>,
     /// Ranges that ClusterIPs come from.
     #[serde(default, rename = "clusterIPRanges")]
     #[schemars(with = "Vec<String>")]
@@ -111,33 +119,74 @@ pub struct BgpRule {
     /// `LOCAL_PREF` towards internal peers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub local_pref: Option<u32>,
-    /// Standard communities as numbers.
+    /// What rides on the routes.
+    #[serde(flatten)]
+    pub communities: Communities,
+    /// `MULTI_EXIT_DISC`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub med: Option<u32>,
+    /// How many times our AS stands in the path towards external peers, beside the once that it must.
     #[serde(default)]
-    pub communities: Vec<u32>,
-    /// Large communities as three numbers each.
+    pub as_path_prepend: u8,
+    /// Where the link bandwidth comes from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bandwidth: Option<Bandwidth>,
+    /// What rides on the routes as well while the node drains.
     #[serde(default)]
-    pub large_communities: Vec<[u32; 3]>,
+    pub drain: Communities,
+}
+
+/// Communities by their form, as numbers.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Communities {
+    /// Standard communities (RFC 1997).
+    #[serde(default, rename = "communities")]
+    pub standard: Vec<u32>,
+    /// Large communities as three numbers each (RFC 8092).
+    #[serde(default, rename = "largeCommunities")]
+    pub large: Vec<[u32; 3]>,
+    /// Extended communities as their first and last four octets (RFC 4360).
+    #[serde(default, rename = "extendedCommunities")]
+    pub extended: Vec<[u32; 2]>,
 }
 
 /// An accepted BGPPeer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PeerRule {
     /// Name of the BGPPeer.
     pub name: String,
-    /// Our AS.
+    /// Our AS towards this peer.
     #[serde(rename = "myASN")]
     pub my_asn: u32,
-    /// The peer's AS.
-    #[serde(rename = "peerASN")]
-    pub peer_asn: u32,
-    /// The peer's address.
-    pub address: std::net::IpAddr,
+    /// The peer's AS; else `dynamicASN`.
+    #[serde(default, rename = "peerASN", skip_serializing_if = "Option::is_none")]
+    pub peer_asn: Option<u32>,
+    /// Which AS the peer may have.
+    #[serde(
+        default,
+        rename = "dynamicASN",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub dynamic_asn: Option<DynamicAsn>,
+    /// The peer's address; else `interface`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<IpAddr>,
+    /// Interface of an unnumbered session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interface: Option<String>,
     /// The peer's TCP port.
     pub port: u16,
     /// Address to connect from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub source_address: Option<std::net::IpAddr>,
+    pub source_address: Option<IpAddr>,
+    /// VRF of the session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vrf: Option<String>,
+    /// Who opens the connection.
+    #[serde(default)]
+    pub listen: Listen,
     /// Proposed hold time in seconds: 0 or at least 3.
     pub hold_time_seconds: u16,
     /// Time between KEEPALIVEs in milliseconds; unset means a third of the negotiated hold time.
@@ -148,7 +197,7 @@ pub struct PeerRule {
     pub connect_seconds: Option<u16>,
     /// BGP identifier; unset means chosen by the speaker.
     #[serde(default, rename = "routerID", skip_serializing_if = "Option::is_none")]
-    pub router_id: Option<std::net::Ipv4Addr>,
+    pub router_id: Option<Ipv4Addr>,
     /// Nodes that have this peer; empty means all.
     #[serde(default)]
     pub node_selectors: Vec<LabelSelector>,
@@ -158,9 +207,49 @@ pub struct PeerRule {
     /// TCP MD5 key by Secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password_secret: Option<SecretReference>,
+    /// TCP-AO key by Secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tcp_authentication_option: Option<TcpAuthenticationOption>,
     /// The peer may be more than one hop away.
     #[serde(default)]
     pub multi_hop: bool,
+    /// Packets that do not come from the link are dropped (RFC 5082).
+    #[serde(default)]
+    pub ttl_security: bool,
+    /// The session carries both families.
+    #[serde(default)]
+    pub dual_stack: bool,
+    /// IPv4 routes with IPv6 next hops are offered (RFC 8950).
+    #[serde(default)]
+    pub extended_next_hop: bool,
+    /// Graceful restart, if it is on: seconds that the peer may wait for us.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub graceful_restart_seconds: Option<u16>,
+    /// Seconds after that in which the peer may keep our routes (RFC 9494).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub long_lived_stale_seconds: Option<u32>,
+    /// Name of the BFDProfile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bfd: Option<String>,
+}
+
+/// An accepted BFDProfile.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BfdRule {
+    /// Name of the BFDProfile.
+    pub name: String,
+    /// Shortest time between two packets that we send, in milliseconds.
+    pub transmit_milliseconds: u32,
+    /// Shortest time between two packets that we can receive, in milliseconds.
+    pub receive_milliseconds: u32,
+    /// Of our packets, how many the peer may miss.
+    pub multiplier: u8,
+    /// Smallest TTL of packets that are accepted from a peer more than one hop away.
+    pub minimum_ttl: u8,
+    /// Wait for the peer to begin.
+    #[serde(default)]
+    pub passive: bool,
 }
 
 // What a rule applies to: asked by the controller for placement, by speakers for announcements, by the command-line tool
@@ -189,6 +278,12 @@ impl BgpRule {
             && any_or_empty(&self.service_selectors, service)
     }
 
+    /// Whether the rule announces addresses of this kind that a Service with these labels has without a pool's help.
+    #[must_use]
+    pub fn covers_own(&self, kind: RouteKind, service: &(impl Labels + ?Sized)) -> bool {
+        self.routes.contains(&kind) && any_or_empty(&self.service_selectors, service)
+    }
+
     /// Whether a node with these labels announces.
     #[must_use]
     pub fn is_on(&self, node: &(impl Labels + ?Sized)) -> bool {
@@ -209,9 +304,20 @@ impl PeerRule {
         any_or_empty(&self.node_selectors, node)
     }
 
-    /// Whether the session carries this family: that of its own address.
+    /// Whether the session carries the family of this address: that of its own address, or both.
     #[must_use]
-    pub fn carries(&self, address: std::net::IpAddr) -> bool {
-        self.address.is_ipv4() == address.is_ipv4()
+    pub fn carries(&self, address: IpAddr) -> bool {
+        let own = |own: IpAddr| own.is_ipv4() == address.is_ipv4();
+        self.dual_stack || self.interface.is_some() || self.address.is_some_and(own)
+    }
+
+    /// Who it is, in words: the address, or the interface.
+    #[must_use]
+    pub fn neighbour(&self) -> String {
+        match (&self.address, &self.interface) {
+            (Some(address), _) => address.to_string(),
+            (None, Some(interface)) => interface.clone(),
+            (None, None) => "nobody".to_owned(),
+        }
     }
 }

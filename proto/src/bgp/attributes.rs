@@ -6,7 +6,9 @@
 
 use std::collections::BTreeSet;
 
-use super::{Asn, Community, Family, LargeCommunity, NextHop, NextHops, Relation};
+use super::{
+    Asn, Community, ExtendedCommunity, Family, LargeCommunity, NextHop, NextHops, Relation,
+};
 use crate::write::Writer;
 
 /// What is configured about a route beside its prefix.
@@ -18,6 +20,8 @@ pub struct RouteAttrs {
     pub communities: BTreeSet<Community>,
     /// `LARGE_COMMUNITY` (RFC 8092).
     pub large: BTreeSet<LargeCommunity>,
+    /// `EXTENDED_COMMUNITIES` (RFC 4360), beside that of `bandwidth`.
+    pub extended: BTreeSet<ExtendedCommunity>,
     /// `MULTI_EXIT_DISC` (RFC 4271 §5.1.4); none unless asked for, as routers make no ECMP group of unequal ones.
     pub med: Option<u32>,
     /// How many times our AS stands in the path beside the once that it must, towards other ASes.
@@ -32,7 +36,8 @@ impl RouteAttrs {
 
     /// About how many bytes they take on the wire.
     pub(super) fn wire_estimate(&self) -> usize {
-        72 + 4 * self.communities.len() + 12 * self.large.len() + 4 * usize::from(self.prepend)
+        let lists = 4 * self.communities.len() + 12 * self.large.len() + 8 * self.extended.len();
+        72 + lists + 4 * usize::from(self.prepend)
     }
 }
 
@@ -98,13 +103,15 @@ impl Export {
             .flat_map(|community| community.get().to_be_bytes())
             .collect();
         put_list(&mut writer, COMMUNITIES, &communities);
-        if let Some(bandwidth) = attrs.bandwidth {
-            put(
-                &mut writer,
-                EXTENDED_COMMUNITIES,
-                &self.link_bandwidth(bandwidth),
-            );
-        }
+        let bandwidth = attrs
+            .bandwidth
+            .map(|bandwidth| self.link_bandwidth(bandwidth));
+        let extended: BTreeSet<_> = attrs.extended.iter().copied().chain(bandwidth).collect();
+        let extended: Vec<u8> = extended
+            .into_iter()
+            .flat_map(ExtendedCommunity::octets)
+            .collect();
+        put_list(&mut writer, EXTENDED_COMMUNITIES, &extended);
         // RFC 6793 §4.2.2: the true path rides along where AS_TRANS stands in for us.
         let hidden = !self.as4 && self.local_as.two_byte().is_none();
         if hidden && self.relation == Relation::External {
@@ -139,7 +146,7 @@ impl Export {
 
     /// The draft's form keeps it within the AS, which would hide it from external peers: those get the transitive one,
     /// as FRR does.
-    fn link_bandwidth(&self, bytes_per_second: u64) -> [u8; 8] {
+    fn link_bandwidth(&self, bytes_per_second: u64) -> ExtendedCommunity {
         let (kind, subtype) = LINK_BANDWIDTH;
         let kind = match self.relation {
             Relation::Internal => kind | NON_TRANSITIVE,
@@ -151,7 +158,7 @@ impl Export {
             reason = "the wire has an IEEE 754 single"
         )]
         let [a, b, c, d] = (bytes_per_second as f32).to_be_bytes();
-        [kind, subtype, high, low, a, b, c, d]
+        ExtendedCommunity::new([kind, subtype, high, low, a, b, c, d])
     }
 }
 
@@ -264,6 +271,26 @@ mod tests {
             "nobody prepends inside of an AS"
         );
         assert_eq!(internal[31..33], [0x40, 0x04], "within the AS");
+    }
+
+    #[test]
+    fn extended_communities_are_sorted_with_the_bandwidth_among_them() {
+        let target = ExtendedCommunity::new([0, 2, 0xfd, 0xe8, 0, 0, 0, 1]);
+        let origin = ExtendedCommunity::new([1, 3, 192, 0, 2, 1, 0, 1]);
+        let attrs = RouteAttrs {
+            extended: BTreeSet::from([origin, target]),
+            bandwidth: Some(0),
+            ..RouteAttrs::default()
+        };
+        let got = mk_export(Relation::External, 65000, true).attributes(&attrs, V4);
+        let want: &[u8] = &[
+            0xc0, 16, 24, //
+            0, 2, 0xfd, 0xe8, 0, 0, 0, 1, //
+            0, 4, 0xfd, 0xe8, 0, 0, 0, 0, //
+            1, 3, 192, 0, 2, 1, 0, 1,
+        ];
+        assert_eq!(got[20..], *want);
+        assert_eq!(target.to_string(), "ext:0002fde800000001");
     }
 
     #[test]

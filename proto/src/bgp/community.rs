@@ -18,6 +18,10 @@ pub struct LargeCommunity {
     pub local2: u32,
 }
 
+/// An extended community (RFC 4360): type and subtype, then six octets whose meaning those give.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ExtendedCommunity([u8; 8]);
+
 /// Why text is not a community.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CommunityError {
@@ -121,6 +125,32 @@ impl fmt::Display for LargeCommunity {
 }
 
 impl fmt::Debug for LargeCommunity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl ExtendedCommunity {
+    /// The extended community with these octets on the wire.
+    #[must_use]
+    pub const fn new(octets: [u8; 8]) -> Self {
+        Self(octets)
+    }
+
+    /// The octets of the wire.
+    #[must_use]
+    pub const fn octets(self) -> [u8; 8] {
+        self.0
+    }
+}
+
+impl fmt::Display for ExtendedCommunity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ext:{:016x}", u64::from_be_bytes(self.0))
+    }
+}
+
+impl fmt::Debug for ExtendedCommunity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }

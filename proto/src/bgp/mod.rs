@@ -35,7 +35,7 @@ pub use adj_out::{AdjOut, Pulled, Unsent};
 pub use asn::{Asn, AsnError, Relation};
 pub use attributes::{Export, RouteAttrs};
 pub use capability::Capabilities;
-pub use community::{Community, CommunityError, LargeCommunity};
+pub use community::{Community, CommunityError, ExtendedCommunity, LargeCommunity};
 pub use family::{Families, Family};
 pub use frame::{Frame, HeaderError, Kind, Peek, write_keepalive};
 pub use hold_time::{HoldTime, HoldTimeError};

@@ -14,7 +14,8 @@ use super::witness::Sighting;
 
 /// Goes through a log and writes down what must not be in it.
 #[derive(Default)]
-struct Judge {
+struct Judge<'a> {
+    log: &'a [Sighting],
     services: BTreeMap<String, Seen>,
     holders: BTreeMap<IpAddr, BTreeSet<String>>,
     pools: BTreeMap<String, Value>,
@@ -26,13 +27,17 @@ struct Judge {
 /// A Service as it was seen last.
 struct Seen {
     wish: Value,
-    /// Its addresses, with the version and the wish of when it got each.
-    held: BTreeMap<IpAddr, (u64, Value)>,
+    /// Its addresses, with the version and the wish of when it got each; without a wish once it wished for something that
+    /// the address is not: whoever gives an address up may find it taken when they change their mind again.
+    held: BTreeMap<IpAddr, (u64, Option<Value>)>,
 }
 
 /// Everything in a log that must not be.
 pub(super) fn violations(log: &[Sighting]) -> Vec<String> {
-    let mut judge = Judge::default();
+    let mut judge = Judge {
+        log,
+        ..Judge::default()
+    };
     for sighting in log {
         if sighting.pool {
             judge.pool(sighting);
@@ -43,7 +48,7 @@ pub(super) fn violations(log: &[Sighting]) -> Vec<String> {
     judge.violations
 }
 
-impl Judge {
+impl Judge<'_> {
     fn pool(&mut self, it: &Sighting) {
         if it.deleted {
             self.pools.remove(&it.name);
@@ -78,11 +83,15 @@ impl Judge {
                 .nowhere
                 .get(&address)
                 .is_some_and(|version| *version > since);
-            let content = wish == it.wish && !self.wants_another(&wish, address);
+            let content =
+                wish.is_some_and(|wish| wish == it.wish && !self.wants_another(&wish, address));
             if !it.deleted && content && !withdrawn {
                 self.violations.push(format!(
-                    "{}: {} lost {address}, its own since {since}, for {:?} though nobody forced it",
-                    it.version, it.name, it.addresses
+                    "{}: {} lost {address}, its own since {since}, for {:?} though nobody forced it; seen of both: {}",
+                    it.version,
+                    it.name,
+                    it.addresses,
+                    self.seen(it, address)
                 ));
             }
             if let Some(holders) = self.holders.get_mut(&address) {
@@ -94,7 +103,7 @@ impl Judge {
         }
         for address in &it.addresses {
             if !held.contains_key(address) {
-                held.insert(*address, (it.version, it.wish.clone()));
+                held.insert(*address, (it.version, Some(it.wish.clone())));
                 self.meet(it, *address);
                 // The pool was edited while the status was on its way.
                 if !self.pools.values().any(|spec| gives(spec, *address)) {
@@ -102,8 +111,29 @@ impl Judge {
                 }
             }
         }
+        for (address, (_, wish)) in &mut held {
+            wish.take_if(|_| self.wants_another(&it.wish, *address));
+        }
         let wish = it.wish.clone();
         self.services.insert(it.name.clone(), Seen { wish, held });
+    }
+
+    /// All that the log has of a Service, and of others with the address.
+    fn seen(&self, it: &Sighting, address: IpAddr) -> String {
+        let concerns = |other: &&Sighting| {
+            !other.pool && (other.name == it.name || other.addresses.contains(&address))
+        };
+        let line = |other: &Sighting| {
+            let annotations = &other.wish["annotations"];
+            format!(
+                "\n    {} {}{} {:?} wants {annotations}",
+                other.version,
+                other.name,
+                if other.deleted { " deleted" } else { "" },
+                other.addresses
+            )
+        };
+        self.log.iter().filter(concerns).map(line).collect()
     }
 
     /// Whether a Service asks for something that this address is not.
@@ -282,6 +312,11 @@ mod tests {
             mk(version, "d/a", wish, addresses)
         };
         let two = ["192.0.2.2"];
+        found(
+            "after a wish that was taken back",
+            vec![a(2, &one), asks(3, &one), a(4, &one), a(5, &seven)],
+            0,
+        );
         found(
             "to what it asked for all the time",
             vec![asks(2, &one), asks(3, &two)],

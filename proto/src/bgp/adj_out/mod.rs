@@ -15,8 +15,8 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Export, Families, Family, NextHop, Prefix, Refresh, Rib, RouteAttrs, Version, announce,
-    end_of_rib, withdraw,
+    Export, Families, Family, NextHop, NextHops, Prefix, Refresh, Rib, RouteAttrs, Version,
+    announce, end_of_rib, withdraw,
 };
 
 /// One session's way through the [`Rib`].
@@ -121,6 +121,12 @@ impl AdjOut {
     #[must_use]
     pub fn carries(&self, family: Family) -> bool {
         self.why_not(family).is_none()
+    }
+
+    /// Our addresses that routes are told with.
+    #[must_use]
+    pub const fn next_hops(&self) -> NextHops {
+        self.export.next_hops
     }
 
     /// How many routes the peer has been told, as far as they still stand.

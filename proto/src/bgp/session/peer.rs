@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use super::super::{AdjOut, Notification, Pulled, Rib};
+use super::super::{AdjOut, NextHops, Notification, Pulled, Rib};
 use super::fallback::Fallback;
 use super::retry::{Backoff, Jitter};
 use super::slot::{Established, Slot, State, earliest};
@@ -127,6 +127,20 @@ impl Peer {
     #[must_use]
     pub fn adj_out(&self) -> Option<&AdjOut> {
         self.session().map(|session| &session.adj)
+    }
+
+    /// The connection that routes flow on, if the session is Established.
+    #[must_use]
+    pub fn live(&self) -> Option<ConnId> {
+        let slots = [&self.ours, &self.theirs].into_iter().flatten();
+        let mut live = slots.filter(|slot| slot.name() == SessionState::Established);
+        live.next().map(|slot| slot.id)
+    }
+
+    /// Our addresses that routes are told with, if the session is Established.
+    #[must_use]
+    pub fn next_hops(&self) -> Option<NextHops> {
+        Some(self.session()?.adj.next_hops())
     }
 
     /// What both sides agreed on, if the session is Established.

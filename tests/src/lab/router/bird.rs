@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use ipnetwork::IpNetwork;
 
-use super::{Neighbour, Path, Remote, Router, RouterConfig, Session, sorted};
+use super::{Neighbour, Path, Remote, Router, RouterConfig, Session, link_bandwidth, sorted};
 use crate::lab::{Host, Netns, Process, Program, Tool, require, retry_until};
 
 const BIRD: Tool = Tool {
@@ -116,9 +116,26 @@ impl Router for Bird {
     }
 
     fn sessions(&self) -> Result<Vec<Session>> {
-        let mut sessions = parse_sessions(&self.ask("show protocols all")?);
+        let sessions = parse_sessions(&self.ask("show protocols all")?).into_iter();
+        let mut sessions: Vec<Session> = sessions.map(|(_, session)| session).collect();
         sessions.sort_by_key(|session| session.peer);
         Ok(sessions)
+    }
+
+    fn refresh(&self, peer: IpAddr) -> Result<()> {
+        let sessions = parse_sessions(&self.ask("show protocols all")?);
+        let found = sessions.into_iter().find(|(_, it)| it.peer == peer);
+        let (protocol, _) = found.with_context(|| format!("no session with {peer}"))?;
+        self.ask(&format!("reload in {protocol}")).map(drop)
+    }
+
+    /// `172.30.0.11   eth0       Up         10:00:00.000    0.100    0.300`
+    fn bfd_up(&self) -> Result<usize> {
+        let answer = self.ask("show bfd sessions")?;
+        let states = answer
+            .lines()
+            .filter_map(|line| line.split_whitespace().nth(2));
+        Ok(states.filter(|state| *state == "Up").count())
     }
 
     fn log(&self) -> Result<String> {
@@ -177,6 +194,7 @@ fn read_attribute(path: &mut Path, line: &str) {
         "BGP.local_pref" => path.local_pref = value.parse().ok(),
         "BGP.med" => path.med = value.parse().ok(),
         "BGP.community" => path.communities = read_tuples(value),
+        "BGP.ext_community" => path.link_bandwidth = read_link_bandwidth(value),
         "BGP.large_community" => path.large_communities = read_tuples(value),
         _ => {}
     }
@@ -195,29 +213,62 @@ fn read_tuples(text: &str) -> Vec<String> {
     tuples
 }
 
-/// Reads the `BGP state` and `Neighbor address` lines of `show protocols all`. BIRD does not count sessions.
-fn parse_sessions(text: &str) -> Vec<Session> {
-    let mut sessions: Vec<Session> = Vec::new();
-    let mut state = None;
+/// `(unknown 0x4, 64512, 1290693416) (rt, 1, 2)`: BIRD has no name for link bandwidth, and shows it as an AS-specific
+/// community of that type and subtype.
+fn read_link_bandwidth(text: &str) -> Option<u64> {
+    text.split(')').find_map(|tuple| {
+        let parts = tuple.trim_matches([' ', '(']).strip_prefix("unknown 0x")?;
+        let mut parts = parts.split(", ");
+        let kind = u64::from_str_radix(parts.next()?, 16).ok()?;
+        let value: u64 = parts.nth(1)?.parse().ok()?;
+        link_bandwidth(kind << 48 | value)
+    })
+}
+
+/// Reads `show protocols all`, with the name of each session's protocol. BIRD does not count sessions; it counts routes,
+/// not messages: what came for each channel, `Import updates` the first column.
+fn parse_sessions(text: &str) -> Vec<(String, Session)> {
+    let mut sessions: Vec<(String, Session)> = Vec::new();
+    let (mut protocol, mut state) = (String::new(), None);
     for line in text.lines() {
-        match line
-            .trim()
-            .split_once(':')
-            .map(|(name, value)| (name, value.trim()))
-        {
-            Some(("BGP state", value)) => state = Some(value.to_owned()),
-            Some(("Neighbor address", value)) => {
+        if !line.starts_with([' ', '\t']) {
+            line.split(' ')
+                .next()
+                .unwrap_or_default()
+                .clone_into(&mut protocol);
+            continue;
+        }
+        let Some((name, value)) = line.trim().split_once(':') else {
+            continue;
+        };
+        let value = value.trim();
+        match name {
+            "BGP state" => state = Some(value.to_owned()),
+            "Neighbor address" => {
                 // Those of dynamic templates are ranges, and no sessions.
                 let peer = value
                     .split('%')
                     .next()
-                    .and_then(|address| address.parse::<IpAddr>().ok());
+                    .and_then(|address| address.parse().ok());
                 if let (Some(peer), Some(state)) = (peer, state.take()) {
-                    sessions.push(Session {
+                    let session = Session {
                         peer,
                         state,
                         established_count: None,
-                    });
+                        updates: 0,
+                    };
+                    sessions.push((protocol.clone(), session));
+                }
+            }
+            "Import updates" => {
+                let count = value
+                    .split(' ')
+                    .next()
+                    .and_then(|count| count.parse::<u64>().ok());
+                if let (Some((of, session)), Some(count)) = (sessions.last_mut(), count)
+                    && *of == protocol
+                {
+                    session.updates += count;
                 }
             }
             _ => {}
@@ -232,6 +283,8 @@ fn render(config: &RouterConfig) -> String {
         format!("router id {};", config.id),
         "debug protocols { states, events };".into(),
         "protocol device { scan time 1; }".into(),
+        // Next hops of internal routes are looked up in the table, which has to know the LAN for that.
+        "protocol direct { ipv4; ipv6; }".into(),
     ];
     for family in ["ipv4", "ipv6"] {
         let channel = format!("{family} {{ import none; export where source = RTS_BGP; }};");
@@ -239,12 +292,19 @@ fn render(config: &RouterConfig) -> String {
             "protocol kernel {{ {channel} merge paths on; scan time 2; }}"
         ));
     }
+    if config.neighbours.iter().any(|it| it.bfd.is_some()) {
+        lines.push("protocol bfd {}".into());
+    }
     for (number, neighbour) in config.neighbours.iter().enumerate() {
         lines.extend(neighbour_lines(config, number, neighbour));
     }
     lines.extend([config.extra.clone(), String::new()]);
     lines.join("\n")
 }
+
+/// What a network does that honours graceful shutdown (RFC 8326 §4.2); FRR does so by itself.
+const IMPORT: &str =
+    "import filter { if (65535, 0) ~ bgp_community then bgp_local_pref = 0; accept; };";
 
 fn neighbour_lines(config: &RouterConfig, number: usize, neighbour: &Neighbour) -> Vec<String> {
     let mut lines = vec![
@@ -261,6 +321,10 @@ fn neighbour_lines(config: &RouterConfig, number: usize, neighbour: &Neighbour) 
             "  neighbor range {range} as {}; dynamic name \"range{number}x\";",
             neighbour.asn
         )),
+        Remote::Interface(link) => lines.push(format!(
+            "  neighbor range fe80::/64 as {}; interface \"{link}\"; dynamic name \"{link}x\";",
+            neighbour.asn
+        )),
     }
     if neighbour.passive {
         lines.push("  passive on;".into());
@@ -268,10 +332,22 @@ fn neighbour_lines(config: &RouterConfig, number: usize, neighbour: &Neighbour) 
     if let Some(key) = &neighbour.password {
         lines.push(format!("  password \"{key}\";"));
     }
-    for (family, wanted) in [("ipv4", neighbour.ipv4), ("ipv6", neighbour.ipv6)] {
-        if wanted {
-            lines.push(format!("  {family} {{ import all; export none; }};"));
-        }
+    if neighbour.ttl_security {
+        lines.push("  direct; ttl security on;".into());
+    }
+    if let Some(bfd) = neighbour.bfd {
+        lines.push(format!(
+            "  bfd {{ interval {} ms; multiplier {}; }};",
+            bfd.interval, bfd.multiplier
+        ));
+    }
+    for family in neighbour.families() {
+        let extended = if family == "ipv4" && neighbour.extended_next_hop {
+            "extended next hop on; "
+        } else {
+            ""
+        };
+        lines.push(format!("  {family} {{ {extended}{IMPORT} export none; }};"));
     }
     lines.push("}".into());
     lines
@@ -325,11 +401,25 @@ Table master6:
     }
 
     #[test]
+    fn link_bandwidth_is_told_from_other_extended_communities() {
+        for (text, bandwidth) in [
+            (
+                "(rt, 1, 2) (unknown 0x4, 64512, 1290693416)",
+                Some(125_000_000),
+            ),
+            ("(unknown 0x4004, 64512, 1290693416)", Some(125_000_000)),
+            ("(unknown 0x3, 64512, 1290693416)", None),
+        ] {
+            assert_eq!(read_link_bandwidth(text), bandwidth, "row {text}");
+        }
+    }
+
+    #[test]
     fn a_dynamic_template_is_no_session() {
         let text = "peer0 BGP --- start\n  BGP state:  Passive\n    Neighbor range: 172.30.0.0/16\n\
                     range0x1 BGP --- up\n  BGP state:          Established\n    Neighbor address: 172.30.0.11\n";
         let sessions = parse_sessions(text);
         assert_eq!(sessions.len(), 1, "{sessions:?}");
-        assert!(sessions[0].is_established());
+        assert!(sessions[0].1.is_established());
     }
 }

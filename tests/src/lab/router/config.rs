@@ -5,17 +5,32 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnetwork::IpNetwork;
 
-/// A neighbour to connect to, or a range to accept connections from.
+/// A neighbour to connect to, or a place to accept connections from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Remote {
     /// One address; the router connects and listens.
     Address(IpAddr),
     /// Whoever connects from here.
     Range(IpNetwork),
+    /// Whoever sends router advertisements on this link; the session is between link-local addresses.
+    Interface(&'static str),
+}
+
+/// BFD beside a session (RFC 5880).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bfd {
+    /// Milliseconds between two packets, in both directions.
+    pub interval: u16,
+    /// Packets that may be lost.
+    pub multiplier: u8,
 }
 
 /// A BGP neighbour, both families on its session.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one line of a router's configuration"
+)]
 pub struct Neighbour {
     /// Who.
     pub remote: Remote,
@@ -29,6 +44,14 @@ pub struct Neighbour {
     pub ipv4: bool,
     /// IPv6 unicast.
     pub ipv6: bool,
+    /// Take only packets that no router forwarded (GTSM, RFC 5082).
+    pub ttl_security: bool,
+    /// Take IPv4 routes with an IPv6 next hop (RFC 8950).
+    pub extended_next_hop: bool,
+    /// Keep its routes while it restarts (RFC 4724), where the daemon does not do so by itself.
+    pub graceful_restart: bool,
+    /// Watch it by BFD.
+    pub bfd: Option<Bfd>,
 }
 
 impl Neighbour {
@@ -47,6 +70,15 @@ impl Neighbour {
         }
     }
 
+    /// Whoever is found on a link, both families, no password.
+    #[must_use]
+    pub fn on(link: &'static str, asn: u32) -> Self {
+        Self {
+            extended_next_hop: true,
+            ..Self::new(Remote::Interface(link), asn)
+        }
+    }
+
     fn new(remote: Remote, asn: u32) -> Self {
         Self {
             remote,
@@ -55,6 +87,10 @@ impl Neighbour {
             passive: false,
             ipv4: true,
             ipv6: true,
+            ttl_security: false,
+            extended_next_hop: false,
+            graceful_restart: false,
+            bfd: None,
         }
     }
 
@@ -74,6 +110,52 @@ impl Neighbour {
             passive: true,
             ..self
         }
+    }
+
+    /// Whose packets must come straight from it.
+    #[must_use]
+    pub fn ttl_security(self) -> Self {
+        Self {
+            ttl_security: true,
+            ..self
+        }
+    }
+
+    /// That may give IPv6 next hops to IPv4 routes.
+    #[must_use]
+    pub fn extended_next_hop(self) -> Self {
+        Self {
+            extended_next_hop: true,
+            ..self
+        }
+    }
+
+    /// Whose routes stay while it restarts.
+    #[must_use]
+    pub fn graceful_restart(self) -> Self {
+        Self {
+            graceful_restart: true,
+            ..self
+        }
+    }
+
+    /// Watched by BFD: milliseconds between two packets, and how many may be lost.
+    #[must_use]
+    pub fn bfd(self, interval: u16, multiplier: u8) -> Self {
+        Self {
+            bfd: Some(Bfd {
+                interval,
+                multiplier,
+            }),
+            ..self
+        }
+    }
+
+    /// The wanted families, by the names that most daemons have for them.
+    pub(super) fn families(&self) -> impl Iterator<Item = &'static str> {
+        [("ipv4", self.ipv4), ("ipv6", self.ipv6)]
+            .into_iter()
+            .filter_map(|(name, wanted)| wanted.then_some(name))
     }
 }
 

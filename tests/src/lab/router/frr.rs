@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::IpAddr;
 use std::os::unix::fs::chown;
 use std::path::{Path as FilePath, PathBuf};
 use std::time::Duration;
@@ -62,6 +63,8 @@ impl Frr {
             chown(path, Some(user.uid.as_raw()), Some(user.gid.as_raw()))
                 .with_context(|| format!("giving {} to the user frr", path.display()))
         };
+        // Sockets of an earlier start would look like those of a daemon that listens.
+        let _first_start = fs::remove_dir_all(&directory);
         fs::create_dir_all(&directory).context("creating the directory of FRR")?;
         own(&directory)?;
         let mut frr = Self {
@@ -204,17 +207,35 @@ impl Router for Frr {
         let neighbours: BTreeMap<String, Value> = self.ask("show bgp neighbors json")?;
         let mut sessions = Vec::new();
         for (peer, value) in neighbours {
-            let Ok(peer) = peer.parse() else { continue }; // facts about bgpd itself stand among the neighbours
+            // Facts about bgpd itself stand among the neighbours; one on a link has the name of that.
+            let is_neighbour = value.get("bgpState").is_some();
+            if !is_neighbour {
+                continue;
+            }
             let facts: FrrNeighbour =
                 serde_json::from_value(value).context("reading a neighbour")?;
+            let Some(peer) = peer.parse().ok().or(facts.address) else {
+                continue; // nobody has been found on the link yet
+            };
             sessions.push(Session {
                 peer,
                 state: facts.state,
                 established_count: Some(facts.established_count),
+                updates: facts.messages.updates,
             });
         }
         sessions.sort_by_key(|session| session.peer);
         Ok(sessions)
+    }
+
+    fn refresh(&self, peer: IpAddr) -> Result<()> {
+        self.vty(&[format!("clear bgp {peer} soft in")]).map(drop)
+    }
+
+    fn bfd_up(&self) -> Result<usize> {
+        let peers: Vec<Value> = self.ask("show bfd peers json")?;
+        let status = |peer: &Value| peer.get("status").and_then(Value::as_str) == Some("up");
+        Ok(peers.iter().filter(|peer| status(peer)).count())
     }
 
     fn log(&self) -> Result<String> {
@@ -275,26 +296,43 @@ fn name(number: usize, remote: Remote) -> String {
     match remote {
         Remote::Address(address) => address.to_string(),
         Remote::Range(_) => format!("range{number}"),
+        Remote::Interface(link) => link.to_owned(),
     }
 }
 
 fn neighbour_lines(name: &str, neighbour: &Neighbour) -> Vec<String> {
-    let mut lines = Vec::new();
-    if let Remote::Range(_) = neighbour.remote {
-        lines.push(format!(" neighbor {name} peer-group"));
-    }
-    lines.push(format!(" neighbor {name} remote-as {}", neighbour.asn));
+    let asn = neighbour.asn;
+    let mut lines = match neighbour.remote {
+        Remote::Address(_) => vec![format!(" neighbor {name} remote-as {asn}")],
+        Remote::Range(_) => vec![
+            format!(" neighbor {name} peer-group"),
+            format!(" neighbor {name} remote-as {asn}"),
+        ],
+        Remote::Interface(_) => vec![format!(" neighbor {name} interface remote-as {asn}")],
+    };
     if let Some(key) = &neighbour.password {
         lines.push(format!(" neighbor {name} password {key}"));
+    }
+    if neighbour.ttl_security {
+        lines.push(format!(" neighbor {name} ttl-security hops 1"));
+    }
+    if neighbour.extended_next_hop && !matches!(neighbour.remote, Remote::Interface(_)) {
+        lines.push(format!(" neighbor {name} capability extended-nexthop"));
+    }
+    if let Some(bfd) = neighbour.bfd {
+        lines.push(format!(
+            " neighbor {name} bfd {} {} {}",
+            bfd.multiplier, bfd.interval, bfd.interval
+        ));
     }
     match neighbour.remote {
         Remote::Range(range) => {
             lines.push(format!(" bgp listen range {range} peer-group {name}"));
         }
-        Remote::Address(_) => lines.push(format!(" neighbor {name} timers connect 1")),
-    }
-    if neighbour.passive && matches!(neighbour.remote, Remote::Address(_)) {
-        lines.push(format!(" neighbor {name} passive"));
+        Remote::Address(_) if neighbour.passive => lines.push(format!(" neighbor {name} passive")),
+        Remote::Address(_) | Remote::Interface(_) => {
+            lines.push(format!(" neighbor {name} timers connect 1"));
+        }
     }
     lines
 }

@@ -19,6 +19,18 @@ pub(super) struct FrrNeighbour {
     pub(super) state: String,
     #[serde(rename = "connectionsEstablished", default)]
     pub(super) established_count: u64,
+    /// The address of one that was found on a link.
+    #[serde(rename = "bgpNeighborAddr")]
+    pub(super) address: Option<IpAddr>,
+    #[serde(rename = "messageStats", default)]
+    pub(super) messages: MessageStats,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct MessageStats {
+    #[serde(rename = "updatesRecv")]
+    pub(super) updates: u64,
 }
 
 #[derive(Deserialize)]
@@ -30,6 +42,7 @@ pub(super) struct FrrPath {
     aspath: Option<AsPath>,
     community: Option<Communities>,
     large_community: Option<Communities>,
+    extended_community: Option<ExtendedCommunities>,
     #[serde(alias = "localpref")]
     loc_prf: Option<u32>,
     #[serde(alias = "med")]
@@ -78,6 +91,20 @@ impl Communities {
     }
 }
 
+#[derive(Deserialize)]
+struct ExtendedCommunities {
+    string: String,
+}
+
+impl ExtendedCommunities {
+    /// `LB:65000:125000000 (1000.000 Mbps)` among others.
+    fn link_bandwidth(&self) -> Option<u64> {
+        let (_, rest) = self.string.split_once("LB:")?;
+        let value = rest.split(' ').next()?.split(':').nth(1)?;
+        value.parse().ok()
+    }
+}
+
 impl From<FrrPath> for Path {
     fn from(path: FrrPath) -> Self {
         let global = path
@@ -99,6 +126,9 @@ impl From<FrrPath> for Path {
             large_communities: path.large_community.unwrap_or_default().numbers(),
             local_pref: path.loc_prf,
             med: path.metric,
+            link_bandwidth: path
+                .extended_community
+                .and_then(|extended| extended.link_bandwidth()),
         }
     }
 }
