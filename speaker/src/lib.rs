@@ -94,11 +94,17 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let mut registry = Registry::default();
     let metrics = Metrics::default();
     metrics.register(&mut registry);
+    let bfd = bfd::Engine::start().context("BFD")?;
+    bfd.register(&mut registry);
     let health = Health::waiting_for(&["cluster state"]);
+    let sessions = Sessions::new(&node_name)
+        .with_bfd(bfd.clone())
+        .listening_on(bgp_port);
     tasks.spawn(http::serve(
         listener,
         Arc::new(registry),
         health.clone(),
+        vec![report::page(sessions.board())],
         shutdown.clone(),
     ));
 
@@ -111,12 +117,11 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         .await
         .context("netlink")?;
     let exclude = Exclude::usual().context("interfaces to leave alone")?;
-    let sessions = Sessions::new(&node_name)
-        .with_links(links.clone())
-        .listening_on(bgp_port);
+    let sessions = sessions.with_links(links.clone());
     let layer2 = Layer2::start(links, exclude).context("layer 2")?;
     let speaker = Speaker {
         sessions,
+        bfd,
         model: Model::new(node_name, namespace, lb_class),
         plan: Plan::default(),
         layer2,
@@ -142,6 +147,7 @@ struct Speaker {
     model: Model,
     plan: Plan,
     sessions: Sessions,
+    bfd: bfd::Engine,
     layer2: Layer2,
     unreachable: Unreachable,
     metrics: Metrics,
@@ -311,7 +317,7 @@ impl Speaker {
     fn report(&mut self) {
         self.report_at = None;
         let sessions = self.sessions.status();
-        self.metrics.sessions(&sessions);
+        self.metrics.sessions(&self.sessions);
         let generation = self.model.config_generation();
         let mut status = report::make(&self.plan, &sessions, &self.layer2.status(), generation);
         status.problems.extend(self.model.problems());
@@ -333,9 +339,21 @@ impl Speaker {
         }
     }
 
+    /// A speaker that stops is started again, as a rule, and its node goes on forwarding meanwhile: routers that agreed to
+    /// it may keep the routes. They must not if the node is to be left alone.
+    async fn leave_routers(&mut self) {
+        if self.model.draining().is_some() || self.plan.excluded.is_some() {
+            tokio::join!(self.sessions.shutdown(GOODBYE), self.bfd.shutdown());
+        } else {
+            // First, or routers would take our silence for a failure and drop the routes.
+            self.bfd.shutdown().await;
+            self.sessions.restart(GOODBYE).await;
+        }
+    }
+
     async fn stop(mut self, mut rx: mpsc::Receiver<Event>) {
         self.heart.cancel();
-        self.sessions.shutdown(GOODBYE).await;
+        self.leave_routers().await;
         if let Some(beating) = self.beating.take() {
             let _ = tokio::time::timeout(HANDOVER, beating).await;
         }
