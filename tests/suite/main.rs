@@ -28,6 +28,7 @@ macro_rules! on_both_faces {
 mod allocation;
 mod bad_input;
 mod bgp;
+mod bgp_routes;
 mod interop;
 mod kubernetes_smoke;
 mod lab_life;
