@@ -27,6 +27,7 @@ macro_rules! on_both_faces {
 
 mod allocation;
 mod bad_input;
+mod bfd;
 mod bgp;
 mod kubernetes_smoke;
 mod lab_life;

@@ -265,14 +265,15 @@ impl Roster {
         let packet = Packet::decode(arrival.payload()).map_err(|_| Refused::Malformed)?;
         let found = self.demux.find(&packet, *path);
         let id = found.map_err(|_| Refused::Unknown)?;
-        let far = |lane: &Lane| path.multihop && *ttl < lane.minimum_ttl();
-        if self.lanes.get(&id).is_some_and(far) {
-            return Err(Refused::Ttl);
-        }
-        match self.touch(id, now, |lane| lane.on_packet(&packet, now)) {
-            Some(Err(_)) => Err(Refused::Authentication),
-            Some(Ok(())) | None => Ok(()),
-        }
+        let take = |lane: &mut Lane| {
+            if lane.is_too_far(*ttl) {
+                return Err(Refused::Ttl);
+            }
+            let verdict = lane.on_packet(&packet, now);
+            verdict.map_err(|_| Refused::Authentication)
+        };
+        // A session that panicked took the packet with it.
+        self.touch(id, now, take).unwrap_or(Ok(()))
     }
 
     /// When [`Self::run_due`] has something to do.
