@@ -1,4 +1,4 @@
-//! Announces prefixes to one router without Kubernetes, to try out the router's side of a configuration.
+//! Announces prefixes to routers without Kubernetes, to try out the router's side of a configuration.
 //!
 //! ```text
 //! cargo run -p portolan-speaker --example bgp_announce -- \
@@ -16,14 +16,16 @@ use anyhow::Context;
 use clap::Parser;
 use ipnetwork::IpNetwork;
 use portolan_proto::bgp::{Asn, Community, HoldTime, LargeCommunity, PORT, RouteAttrs, RouterId};
-use portolan_speaker::bgp::{Password, PeerAs, PeerSpec, SessionStatus, Sessions};
+use portolan_speaker::bgp::{
+    Distance, Password, PeerAs, PeerSpec, Remote, SessionStatus, Sessions, Signature,
+};
 use tokio::io::AsyncReadExt;
 
 #[derive(Parser)]
 struct Args {
-    /// Address of the router.
-    #[arg(long)]
-    peer: IpAddr,
+    /// Address of a router; once for each.
+    #[arg(long = "peer", required = true)]
+    peers: Vec<IpAddr>,
     /// Its port.
     #[arg(long, default_value_t = PORT)]
     port: u16,
@@ -54,20 +56,22 @@ struct Args {
 }
 
 impl Args {
-    fn spec(self) -> anyhow::Result<PeerSpec> {
+    fn spec(&self, peer: IpAddr) -> anyhow::Result<PeerSpec> {
+        let name = peer.to_string();
+        let remote = Remote::Address(peer);
+        let peer_as = PeerAs::Exactly(self.peer_as);
+        let password = self.password.clone().map(Password::new).transpose()?;
         Ok(PeerSpec {
-            name: "router".into(),
-            address: self.peer,
             port: self.port,
             source: self.source,
-            local_as: self.local_as,
-            peer_as: PeerAs::Exactly(self.peer_as),
-            router_id: self.router_id,
             hold_time: HoldTime::new(self.hold)?,
-            keepalive: None,
-            connect_time: None,
-            password: self.password.map(Password::new).transpose()?,
-            multihop: self.multihop,
+            signature: password.map(Signature::Md5),
+            distance: if self.multihop {
+                Distance::Multihop
+            } else {
+                Distance::Usual
+            },
+            ..PeerSpec::new(&name, remote, self.local_as, peer_as, self.router_id)
         })
     }
 }
@@ -85,8 +89,14 @@ async fn main() -> anyhow::Result<()> {
         .collect();
     let mut sessions = Sessions::new("example");
     let mut watch = sessions.changes();
-    sessions.apply(vec![args.spec()?]);
-    sessions.routes("router", routes.clone());
+    let specs = args.peers.iter().map(|peer| args.spec(*peer));
+    sessions.apply(specs.collect::<anyhow::Result<_>>()?);
+    let announce = |sessions: &mut Sessions, routes: &Routes| {
+        for peer in &args.peers {
+            sessions.routes(&peer.to_string(), routes.clone());
+        }
+    };
+    announce(&mut sessions, &routes);
     sessions.set_synced();
 
     let mut input = tokio::net::unix::pipe::Receiver::from_owned_fd(
@@ -110,7 +120,7 @@ async fn main() -> anyhow::Result<()> {
                         return Ok(());
                     }
                     command(line, &mut routes).with_context(|| line.to_owned())?;
-                    sessions.routes("router", routes.clone());
+                    announce(&mut sessions, &routes);
                     pending = rest.to_owned();
                 }
             }

@@ -29,6 +29,7 @@ mod allocation;
 mod bad_input;
 mod bfd;
 mod bgp;
+mod interop;
 mod kubernetes_smoke;
 mod lab_life;
 mod lab_smoke;

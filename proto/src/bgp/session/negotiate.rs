@@ -24,6 +24,35 @@ pub struct Negotiated {
     pub families: Families,
     /// Both write AS numbers in four octets.
     pub as4: bool,
+    /// IPv4 routes may have an IPv6 next hop (RFC 8950).
+    pub extended_next_hop: bool,
+    /// Markers stand around what is sent again (RFC 7313).
+    pub enhanced_refresh: bool,
+    /// What the peer does about restarts, if both offered it (RFC 4724).
+    pub graceful_restart: Option<PeerRestart>,
+}
+
+/// How the peer treats a restart of ours, and whether it has had one itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerRestart {
+    /// It has just restarted (bit R).
+    pub restarted: bool,
+    /// Both said bit N: it keeps our routes when the hold timer expires or a NOTIFICATION other than Hard Reset
+    /// comes (RFC 8538).
+    pub notification: bool,
+    /// How long it takes for its own restarts.
+    pub time: Duration,
+    /// Both offered to keep stale routes as a last resort (RFC 9494).
+    pub long_lived: bool,
+}
+
+impl Negotiated {
+    /// Whether a NOTIFICATION leaves our routes in place unless it says Hard Reset (RFC 8538).
+    #[must_use]
+    pub fn keeps_routes_on_notification(&self) -> bool {
+        self.graceful_restart
+            .is_some_and(|restart| restart.notification)
+    }
 }
 
 /// Judges `theirs`, given what `offered` of ours went out; the error is the answer to send.
@@ -35,6 +64,7 @@ pub fn validate_open(
     offered: &Capabilities,
     theirs: &Open,
 ) -> Result<Negotiated, Notification> {
+    let caps = &theirs.capabilities;
     let peer_as = peer_as(theirs)?;
     if !config.peer_as.accepts(peer_as, config.local_as) {
         return Err(Code::BAD_PEER_AS.bare());
@@ -58,8 +88,21 @@ pub fn validate_open(
         keepalive: hold
             .keepalive()
             .map(|third| config.keepalive.map_or(third, |wish| wish.min(third))),
-        families: offered.families().common(theirs.capabilities.families()),
-        as4: offered.four_octet_as.is_some() && theirs.capabilities.four_octet_as.is_some(),
+        families: offered.families().common(caps.families()),
+        as4: offered.four_octet_as.is_some() && caps.four_octet_as.is_some(),
+        extended_next_hop: offered.extended_next_hop && caps.extended_next_hop,
+        enhanced_refresh: offered.enhanced_refresh && caps.enhanced_refresh,
+        graceful_restart: graceful_restart(offered, caps),
+    })
+}
+
+fn graceful_restart(ours: &Capabilities, theirs: &Capabilities) -> Option<PeerRestart> {
+    let (us, them) = (ours.restart?, theirs.restart?);
+    Some(PeerRestart {
+        restarted: them.restarted,
+        notification: us.notification && them.notification,
+        time: Duration::from_secs(u64::from(them.time)),
+        long_lived: ours.long_lived.is_some() && theirs.long_lived.is_some(),
     })
 }
 
@@ -107,86 +150,82 @@ mod tests {
         })
         .unwrap();
         assert_eq!(got.hold.seconds(), 9);
+        let long = judge(&Open {
+            hold_time: 65535,
+            ..mk_open()
+        });
+        assert_eq!(long.unwrap().hold, HoldTime::DEFAULT, "ours is shorter");
         assert_eq!(got.keepalive, Some(Duration::from_secs(3)));
         assert_eq!(got.families, Families::only(Family::V4Unicast));
         assert!(got.as4);
     }
 
     #[test]
-    fn each_fault_has_its_own_answer() {
-        let with_as4 = |asn| Capabilities {
-            four_octet_as: asn,
-            ..mk_open().capabilities
-        };
-        for (name, open, want) in [
-            (
-                "another AS",
-                Open {
-                    my_as: 65002,
-                    capabilities: with_as4(None),
-                    ..mk_open()
-                },
-                Code::BAD_PEER_AS.bare(),
-            ),
-            (
-                "AS 0",
-                Open {
-                    my_as: 0,
-                    capabilities: with_as4(None),
-                    ..mk_open()
-                },
-                Code::BAD_PEER_AS.bare(),
-            ),
-            (
-                "AS 0 in capability",
-                Open {
-                    capabilities: with_as4(Some(0)),
-                    ..mk_open()
-                },
-                Code::BAD_PEER_AS.bare(),
-            ),
-            (
-                "AS_TRANS alone",
-                Open {
-                    my_as: Asn::TRANS,
-                    capabilities: with_as4(None),
-                    ..mk_open()
-                },
-                Code::BAD_PEER_AS.bare(),
-            ),
-            (
-                "field and capability differ",
-                Open {
-                    my_as: 65002,
-                    ..mk_open()
-                },
-                Code::BAD_PEER_AS.bare(),
-            ),
+    fn a_wrong_as_is_refused_wherever_it_stands() {
+        // Name, field, capability 65.
+        for (name, my_as, four_octet_as) in [
+            ("another AS", 65002, None),
+            ("another AS in both", 65002, Some(65002)),
+            ("our own AS", 65000, Some(65000)),
+            ("AS 0", 0, None),
+            ("AS 0 in the capability", 65001, Some(0)),
+            ("AS 0 in the field", 0, Some(65001)),
+            ("AS_TRANS alone", Asn::TRANS, None),
+            ("field and capability differ", 65002, Some(65001)),
+        ] {
+            let capabilities = Capabilities {
+                four_octet_as,
+                ..mk_open().capabilities
+            };
+            let open = Open {
+                my_as,
+                capabilities,
+                ..mk_open()
+            };
+            assert_eq!(judge(&open), Err(Code::BAD_PEER_AS.bare()), "{name}");
+        }
+    }
+
+    #[test]
+    fn each_fault_has_its_own_answer_and_the_first_one_counts() {
+        // Name, AS, identifier, hold time.
+        for (name, my_as, identifier, hold_time, want) in [
             (
                 "identifier 0",
-                Open {
-                    identifier: 0,
-                    ..mk_open()
-                },
+                65001,
+                0,
+                90,
                 Code::BAD_BGP_IDENTIFIER.with(&[0; 4]),
             ),
             (
                 "hold 1",
-                Open {
-                    hold_time: 1,
-                    ..mk_open()
-                },
+                65001,
+                9,
+                1,
                 Code::UNACCEPTABLE_HOLD_TIME.with(&[0, 1]),
             ),
             (
                 "hold 2",
-                Open {
-                    hold_time: 2,
-                    ..mk_open()
-                },
+                65001,
+                9,
+                2,
                 Code::UNACCEPTABLE_HOLD_TIME.with(&[0, 2]),
             ),
+            ("all at once", 1, 0, 1, Code::BAD_PEER_AS.bare()),
+            (
+                "identifier and hold time",
+                65001,
+                0,
+                1,
+                Code::BAD_BGP_IDENTIFIER.with(&[0; 4]),
+            ),
         ] {
+            let open = Open {
+                my_as,
+                identifier,
+                hold_time,
+                ..mk_open()
+            };
             assert_eq!(judge(&open), Err(want), "{name}");
         }
     }

@@ -239,6 +239,12 @@ impl Router for Frr {
         self.vty(&[format!("clear bgp {peer} soft in")]).map(drop)
     }
 
+    fn bfd_up(&self) -> Result<usize> {
+        let peers: Vec<Value> = self.ask("show bfd peers json")?;
+        let status = |peer: &Value| peer.get("status").and_then(Value::as_str) == Some("up");
+        Ok(peers.iter().filter(|peer| status(peer)).count())
+    }
+
     fn log(&self) -> Result<String> {
         let logs = self
             .daemons
