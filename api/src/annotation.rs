@@ -23,6 +23,10 @@ pub const L2_NODES: &str = "portolan.dev/l2-nodes";
 pub const EXCLUDE_NODE: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
 /// Nodes with this condition `True` never announce.
 pub const NETWORK_UNAVAILABLE: &str = "NetworkUnavailable";
+/// Read on Nodes, as annotation or label: with any value but `false` the node drains.
+pub const DRAIN: &str = "portolan.dev/drain";
+/// Nodes with one of these taints are about to be removed: by the cluster autoscaler, by Karpenter.
+pub const LEAVING_TAINTS: [&str; 2] = ["ToBeDeletedByClusterAutoscaler", "karpenter.sh/disrupted"];
 /// Links an EndpointSlice to its Service.
 pub const SERVICE_NAME: &str = "kubernetes.io/service-name";
 

@@ -11,6 +11,7 @@
 //! that can not even be decoded is as one that is refused, but nothing can be said on it.
 
 mod advertisements;
+mod bfd;
 mod communities;
 mod overlaps;
 mod peers;
@@ -149,13 +150,11 @@ pub fn compile(sources: &Sources, last: Option<&SpeakerConfigSpec>) -> Compiled 
     let mut judgements = Vec::new();
     let aliases = communities::compile(sources, &mut judgements);
     let pools = pools::compile(sources, last, &mut judgements);
-    let peers = peers::compile(sources, last, &[], &mut judgements);
+    let bfd = bfd::compile(sources, last, &mut judgements);
+    let profiles: Vec<&str> = bfd.iter().map(|rule| rule.name.as_str()).collect();
+    let peers = peers::compile(sources, last, &profiles, &mut judgements);
     let l2 = advertisements::compile_l2(sources, &pools, last, &mut judgements);
     let bgp = advertisements::compile_bgp(sources, &pools, &peers, &aliases, last, &mut judgements);
-    for name in sources.bfd_profiles.keys() {
-        let refusal = Refusal::not_implemented("BFD");
-        judgements.push(refused(Kind::BfdProfile, name, &refusal, false));
-    }
     let cluster_ip_ranges = cluster_ip_ranges(sources, last);
     Compiled {
         config: SpeakerConfigSpec {
@@ -163,6 +162,7 @@ pub fn compile(sources: &Sources, last: Option<&SpeakerConfigSpec>) -> Compiled 
             l2,
             bgp,
             peers,
+            bfd,
             cluster_ip_ranges,
         },
         judgements,

@@ -170,7 +170,7 @@ fn mk_config() -> SpeakerConfig {
                 ..BgpRule::default()
             }],
             peers: vec![mk_peer()],
-            cluster_ip_ranges: Vec::new(),
+            ..SpeakerConfigSpec::default()
         },
     }
 }
@@ -179,18 +179,11 @@ fn mk_peer() -> PeerRule {
     PeerRule {
         name: "tor".to_owned(),
         my_asn: 64512,
-        peer_asn: 64513,
-        address: [10, 0, 0, 1].into(),
+        peer_asn: Some(64513),
+        address: Some([10, 0, 0, 1].into()),
         port: 179,
-        source_address: None,
         hold_time_seconds: 90,
-        keepalive_milliseconds: None,
-        connect_seconds: None,
-        router_id: None,
-        node_selectors: Vec::new(),
-        password: None,
-        password_secret: None,
-        multi_hop: false,
+        ..PeerRule::default()
     }
 }
 

@@ -199,7 +199,7 @@ fn not_selected(kind: &str, rules: &[&str]) -> Obstacle {
 }
 
 fn session_obstacle(peer: &PeerRule, sessions: &[SessionReport]) -> Option<Obstacle> {
-    let (name, address) = (&peer.name, peer.address);
+    let (name, address) = (&peer.name, peer.neighbour());
     let Some(session) = sessions.iter().find(|session| session.peer == peer.name) else {
         return Some(Obstacle::fault(format!(
             "its speaker reports no session to {name} ({address}) yet"

@@ -78,6 +78,7 @@ impl Snapshot {
             l2: Vec::new(),
             bgp: Vec::new(),
             peers: Vec::new(),
+            bfd: Vec::new(),
             cluster_ip_ranges: Vec::new(),
         };
         self.config.as_ref().map_or(&EMPTY, |config| &config.spec)

@@ -44,18 +44,11 @@ fn mk_peer(name: &str) -> PeerRule {
     PeerRule {
         name: name.to_owned(),
         my_asn: 65000,
-        peer_asn: 65001,
-        address: Ipv4Addr::new(172, 30, 0, 1).into(),
+        peer_asn: Some(65001),
+        address: Some(Ipv4Addr::new(172, 30, 0, 1).into()),
         port: 179,
-        source_address: None,
         hold_time_seconds: 90,
-        keepalive_milliseconds: None,
-        connect_seconds: None,
-        router_id: None,
-        node_selectors: Vec::new(),
-        password: None,
-        password_secret: None,
-        multi_hop: false,
+        ..PeerRule::default()
     }
 }
 
@@ -159,6 +152,7 @@ fn mk_adj_out() -> Option<AdjOut> {
         local_as: Asn::new(65000).ok()?,
         as4: true,
         next_hops: NextHops::from(IpAddr::from(Ipv4Addr::new(172, 30, 0, 11))),
+        extended_next_hop: false,
     };
     Some(AdjOut::new(export, Families::only(Family::V4Unicast)))
 }

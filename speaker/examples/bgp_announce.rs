@@ -16,7 +16,9 @@ use anyhow::Context;
 use clap::Parser;
 use ipnetwork::IpNetwork;
 use portolan_proto::bgp::{Asn, Community, HoldTime, LargeCommunity, PORT, RouteAttrs, RouterId};
-use portolan_speaker::bgp::{Password, PeerAs, PeerSpec, SessionStatus, Sessions};
+use portolan_speaker::bgp::{
+    Distance, Password, PeerAs, PeerSpec, Remote, SessionStatus, Sessions, Signature,
+};
 use tokio::io::AsyncReadExt;
 
 #[derive(Parser)]
@@ -55,19 +57,20 @@ struct Args {
 
 impl Args {
     fn spec(&self, peer: IpAddr) -> anyhow::Result<PeerSpec> {
+        let remote = Remote::Address(peer);
+        let peer_as = PeerAs::Exactly(self.peer_as);
+        let password = self.password.clone().map(Password::new).transpose()?;
         Ok(PeerSpec {
-            name: peer.to_string(),
-            address: peer,
             port: self.port,
             source: self.source,
-            local_as: self.local_as,
-            peer_as: PeerAs::Exactly(self.peer_as),
-            router_id: self.router_id,
             hold_time: HoldTime::new(self.hold)?,
-            keepalive: None,
-            connect_time: None,
-            password: self.password.clone().map(Password::new).transpose()?,
-            multihop: self.multihop,
+            signature: password.map(Signature::Md5),
+            distance: if self.multihop {
+                Distance::Multihop
+            } else {
+                Distance::Usual
+            },
+            ..PeerSpec::new(&peer.to_string(), remote, self.local_as, peer_as, self.router_id)
         })
     }
 }

@@ -10,11 +10,17 @@
 //! A plan is complete: acting on it means making the outside equal to it. So a lost or repeated event can never leave a
 //! stale announcement behind, and "what would this node announce if" is one call.
 
+mod endpoints;
 mod model;
+mod patience;
+mod peers;
 mod plan;
 mod pools;
+mod routes;
+mod services;
 #[cfg(test)]
 mod tests;
 
 pub use model::{Due, Event, Model, Secret};
-pub use plan::{Difference, Plan, PlannedPeer};
+pub use peers::PlannedPeer;
+pub use plan::{Difference, Plan};

@@ -12,6 +12,7 @@
 //! of an orderly stop: give up the Lease, so that the controller moves layer-2 VIPs; withdraw and close BGP with words;
 //! answer ARP and NDP until the VIPs have moved, at most [`HANDOVER`]; end.
 
+pub mod bfd;
 pub mod bgp;
 pub mod core;
 mod heartbeat;
@@ -70,6 +71,8 @@ pub struct Options {
     pub lb_class: Option<String>,
     /// Serves metrics and health.
     pub listener: TcpListener,
+    /// The port that BGP peers connect to.
+    pub bgp_port: u16,
     /// Cancelled to stop.
     pub shutdown: CancellationToken,
 }
@@ -82,6 +85,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         node_name,
         lb_class,
         listener,
+        bgp_port,
         shutdown,
     } = options;
     let mut tasks = JoinSet::new();
@@ -105,9 +109,12 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         .await
         .context("netlink")?;
     let exclude = Exclude::usual().context("interfaces to leave alone")?;
+    let sessions = Sessions::new(&node_name)
+        .with_links(links.clone())
+        .listening_on(bgp_port);
     let layer2 = Layer2::start(links, exclude).context("layer 2")?;
     let speaker = Speaker {
-        sessions: Sessions::new(&node_name),
+        sessions,
         model: Model::new(node_name, namespace, lb_class),
         plan: Plan::default(),
         layer2,
@@ -119,6 +126,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         events: tx,
         started: false,
         secrets: false,
+        others: None,
         tasks,
         heart: CancellationToken::new(),
         beating: None,
@@ -141,6 +149,8 @@ struct Speaker {
     events: mpsc::Sender<Event>,
     started: bool,
     secrets: bool,
+    /// The watch of Services of other types and its generation, if a rule asks for it.
+    others: Option<(u32, tokio::task::AbortHandle)>,
     tasks: JoinSet<()>,
     heart: CancellationToken,
     beating: Option<tokio::task::JoinHandle<()>>,
@@ -161,6 +171,9 @@ impl Speaker {
                 // A watch that died would freeze the picture of the cluster while everything looks well: stop in order,
                 // and be started again.
                 Some(ended) = self.tasks.join_next() => {
+                    if ended.as_ref().is_err_and(tokio::task::JoinError::is_cancelled) {
+                        continue; // A watch that nobody asks for any more.
+                    }
                     tracing::error!(?ended, "a task ended that must not: stopping");
                     break Err(anyhow::anyhow!("a task ended unexpectedly: {ended:?}"));
                 }
@@ -169,6 +182,7 @@ impl Speaker {
                 Some(event) = rx.recv() => self.take(event, &mut rx),
                 Ok(()) = changes.changed() => self.report_soon(),
                 () = until(self.report_at) => self.report(),
+                () = until(self.model.next_deadline().map(Instant::from_std)) => self.wake(),
             }
         };
         self.stop(rx).await;
@@ -177,6 +191,7 @@ impl Speaker {
 
     /// Takes in what has arrived, then acts once.
     fn take(&mut self, event: Event, rx: &mut mpsc::Receiver<Event>) {
+        self.model.advance(Instant::now().into_std());
         self.model.handle(event);
         for _ in 0..BATCH {
             match rx.try_recv() {
@@ -184,11 +199,40 @@ impl Speaker {
                 Err(_) => break,
             }
         }
+        self.follow();
+    }
+
+    /// Acts on what is due.
+    fn follow(&mut self) {
+        self.watch_others();
         match self.model.take_due() {
             Due::Nothing => {}
             Due::Vips(vips) => self.act_on(&vips),
             Due::Everything => self.act(),
         }
+    }
+
+    /// Time has passed.
+    fn wake(&mut self) {
+        self.model.advance(Instant::now().into_std());
+        self.follow();
+        self.report_soon();
+    }
+
+    /// Starts or ends the watch of Services of other types, as rules ask for it.
+    fn watch_others(&mut self) {
+        let wanted = self.model.others_wanted();
+        if self.others.as_ref().map(|(generation, _)| *generation) == wanted {
+            return;
+        }
+        if let Some((_, watch)) = self.others.take() {
+            watch.abort();
+        }
+        self.others = wanted.map(|generation| {
+            let node = self.model.node_name();
+            let watch = watches::other_services(&self.client, node, generation, &self.events);
+            (generation, self.tasks.spawn(watch))
+        });
     }
 
     /// Makes the outside equal to the plan where these addresses have a part in it.
@@ -261,7 +305,9 @@ impl Speaker {
         let sessions = self.sessions.status();
         self.metrics.sessions(&sessions);
         let generation = self.model.config_generation();
-        let status = report::make(&self.plan, &sessions, &self.layer2.status(), generation);
+        let mut status = report::make(&self.plan, &sessions, &self.layer2.status(), generation);
+        status.problems.extend(self.model.problems());
+        self.metrics.held_back(self.model.held_back());
         self.metrics.reported(&status);
         let owner = Owner {
             name: self.model.node_name().to_owned(),

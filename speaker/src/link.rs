@@ -63,6 +63,8 @@ pub struct Address {
     pub prefix_len: u8,
     /// May be used: duplicate address detection is over and found none (RFC 4862 §5.4).
     pub ready: bool,
+    /// About to go: good for what uses it already, not for new uses (RFC 4862 §5.5.4).
+    pub deprecated: bool,
 }
 
 impl Link {
@@ -191,6 +193,7 @@ impl Links {
             let address = Address {
                 prefix_len: message.header.prefix_len,
                 ready: is_ready(message),
+                deprecated: flags(message).contains(AddressFlags::Deprecated),
             };
             link.addresses.insert(ip, address);
         } else {
@@ -263,7 +266,7 @@ fn has_ipv6_on(family: &AfSpecUnspec) -> bool {
     attributes.iter().any(on)
 }
 
-fn is_ready(message: &AddressMessage) -> bool {
+fn flags(message: &AddressMessage) -> AddressFlags {
     let long = message
         .attributes
         .iter()
@@ -272,8 +275,11 @@ fn is_ready(message: &AddressMessage) -> bool {
             _ => None,
         });
     // Kernels before 3.14 have only the eight bits of the header.
-    let flags = long
-        .unwrap_or_else(|| AddressFlags::from_bits_retain(u32::from(message.header.flags.bits())));
+    long.unwrap_or_else(|| AddressFlags::from_bits_retain(u32::from(message.header.flags.bits())))
+}
+
+fn is_ready(message: &AddressMessage) -> bool {
+    let flags = flags(message);
     let checking =
         flags.contains(AddressFlags::Tentative) && !flags.contains(AddressFlags::Optimistic);
     !checking && !flags.contains(AddressFlags::Dadfailed)

@@ -15,11 +15,25 @@ struct Args {
     /// Name of the Node that this speaker runs on
     #[arg(long, env = "PORTOLAN_NODE_NAME", value_name = "NAME")]
     node_name: String,
+
+    /// Port that BGP peers connect to, where a BGPPeer says that they may
+    #[arg(
+        long,
+        env = "PORTOLAN_BGP_LISTEN_PORT",
+        value_name = "PORT",
+        default_value_t = portolan_proto::bgp::PORT,
+        hide = true
+    )]
+    bgp_listen_port: u16,
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
-    let Args { common, node_name } = Args::parse();
+    let Args {
+        common,
+        node_name,
+        bgp_listen_port,
+    } = Args::parse();
     common.init_logging().context("--log")?;
     let shutdown = portolan_daemon::shutdown::token().context("signal handlers")?;
     let listener = common.listener().await?;
@@ -29,6 +43,7 @@ async fn main() -> anyhow::Result<()> {
         node_name,
         lb_class: common.lb_class.clone(),
         listener,
+        bgp_port: bgp_listen_port,
         shutdown,
     };
     portolan_speaker::run(options).await

@@ -25,6 +25,7 @@ pub(crate) struct Metrics {
     prefixes: Family<Peer, Gauge>,
     l2_vips: Gauge,
     problems: Gauge,
+    held_back: Gauge,
     plans: Counter,
 }
 
@@ -57,6 +58,11 @@ impl Metrics {
             self.problems.clone(),
         );
         registry.register(
+            "held_back",
+            "Services (by family) whose routes wait because their endpoints came and went too often",
+            self.held_back.clone(),
+        );
+        registry.register(
             "plans",
             "Times that announcements were computed",
             self.plans.clone(),
@@ -65,6 +71,11 @@ impl Metrics {
 
     pub(crate) fn planned(&self) {
         self.plans.inc();
+    }
+
+    pub(crate) fn held_back(&self, services: usize) {
+        self.held_back
+            .set(i64::try_from(services).unwrap_or(i64::MAX));
     }
 
     pub(crate) fn reported(&self, report: &NodeReportStatus) {

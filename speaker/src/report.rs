@@ -46,7 +46,7 @@ pub(crate) fn make(
         if let PlannedPeer::Wait(name, address, why) = peer {
             reports.push(SessionReport {
                 peer: name.clone(),
-                address: address.to_string(),
+                address: address.clone(),
                 last_error: Some(why.clone()),
                 ..SessionReport::default()
             });
@@ -62,6 +62,7 @@ pub(crate) fn make(
     NodeReportStatus {
         config_generation,
         excluded: plan.excluded.clone(),
+        draining: plan.draining.map(str::to_owned),
         sessions_summary: format!("{up}/{}", reports.len()),
         sessions: reports,
         routes: count(prefixes.len()),
@@ -128,7 +129,7 @@ fn problems(plan: &Plan, sessions: &[SessionStatus], layer2: &L2Status) -> Vec<S
 fn session(status: &SessionStatus) -> SessionReport {
     SessionReport {
         peer: status.name.clone(),
-        address: status.address.to_string(),
+        address: status.address.clone(),
         state: state(status.state),
         established_count: i64::try_from(status.established).unwrap_or(i64::MAX),
         prefixes: count(status.advertised),

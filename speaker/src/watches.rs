@@ -1,11 +1,13 @@
-//! The watches of a speaker: four for ever, and one more while a peer takes its key from a Secret.
+//! The watches of a speaker: four for ever, one more once a peer takes its key from a Secret, and one while a rule announces
+//! addresses that Services of any type have.
 //!
 //! ```text
 //! Services (type LoadBalancer)   ─┐
 //! EndpointSlices (not headless)  ─┤
 //! SpeakerConfig default          ─┼──► Event ──► the one task that owns the model
 //! own Node                       ─┤
-//! Secrets of our namespace       ─┘  (on demand)
+//! Secrets of our namespace       ─┤  (on demand)
+//! Services (of other types)      ─┘  (on demand)
 //! ```
 
 use kube::core::DeserializeGuard;
@@ -61,6 +63,20 @@ pub(crate) fn spawn(
         tx.clone(),
         Event::Node,
     ));
+}
+
+/// The watch of Services of other types than LoadBalancer.
+pub(crate) fn other_services(
+    client: &Client,
+    node: &str,
+    generation: u32,
+    tx: &mpsc::Sender<Event>,
+) -> impl Future<Output = ()> + Send + 'static {
+    let others = watcher::Config::default().fields("spec.type!=LoadBalancer");
+    let services: Api<Service> = Api::all(client.clone());
+    watch(services, others, spread(node), tx.clone(), move |change| {
+        Event::OtherService(generation, change)
+    })
 }
 
 /// Starts the watch of Secrets. Their content is never logged.

@@ -5,8 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ConditionsStatus;
 
-/// Timers of BFD sessions (RFC 5880). BFD is not implemented yet: profiles are kept, and answered with a condition that
-/// says so.
+/// Timers of BFD sessions (RFC 5880), for the BGPPeers that name the profile.
 #[derive(
     CustomResource, Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema,
 )]
@@ -19,7 +18,7 @@ use super::ConditionsStatus;
     category = "portolan",
     derive = "Default",
     derive = "PartialEq",
-    doc = "Timers of BFD sessions (RFC 5880). BFD is not implemented yet: a profile is answered with a condition that says so.",
+    doc = "Timers of BFD sessions (RFC 5880), for the BGPPeers that name the profile in bfdProfile.",
     printcolumn(
         name = "Transmit Interval",
         type_ = "integer",
@@ -48,11 +47,14 @@ use super::ConditionsStatus;
 )]
 #[serde(rename_all = "camelCase")]
 pub struct BFDProfileSpec {
-    /// Shortest time between two packets that we can receive, in milliseconds.
+    /// Shortest time between two packets that we can receive, in milliseconds: 10 to 60000, default 300. The peer is
+    /// down when nothing came for its own multiplier times the longer of this time and the one that it sends at.
+    /// Below 50 ms the speaker needs real-time priority (CAP_SYS_NICE).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 10, max = 60000))]
     pub receive_interval: Option<i32>,
-    /// Shortest time between two packets that we send, in milliseconds.
+    /// Shortest time between two packets that we send, in milliseconds: 10 to 60000, default 300. While a session is not
+    /// up, packets are sent once a second at most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 10, max = 60000))]
     pub transmit_interval: Option<i32>,
@@ -60,17 +62,18 @@ pub struct BFDProfileSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 2, max = 255))]
     pub detect_multiplier: Option<i32>,
-    /// Shortest time between two echo packets, in milliseconds.
+    /// Shortest time between two echo packets, in milliseconds. Of no effect without `echoMode`, which is not implemented.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 10, max = 60000))]
     pub echo_interval: Option<i32>,
-    /// Whether to send echo packets.
+    /// Whether to send echo packets. Not implemented: a profile that sets it to true is refused.
     #[serde(default)]
     pub echo_mode: bool,
-    /// Whether to wait for the peer to begin.
+    /// Whether to wait for the peer to begin. One side of a session must not wait.
     #[serde(default)]
     pub passive_mode: bool,
-    /// Smallest TTL of packets that are accepted from a peer more than one hop away.
+    /// Smallest TTL of packets that are accepted from a peer more than one hop away: 1 to 254, default 254, which is one
+    /// router in between. Packets leave with 255. From a peer on the same link only 255 is accepted.
     #[serde(
         default,
         rename = "minimumTtl",

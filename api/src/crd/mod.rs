@@ -36,7 +36,7 @@ pub use node_report::{
     AnnouncedVip, NodeReport, NodeReportSpec, NodeReportStatus, SessionReport, SessionState,
 };
 pub use speaker_config::{
-    BgpRule, Communities, L2Rule, PeerRule, PoolRule, SpeakerConfig, SpeakerConfigSpec,
+    BfdRule, BgpRule, Communities, L2Rule, PeerRule, PoolRule, SpeakerConfig, SpeakerConfigSpec,
 };
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;

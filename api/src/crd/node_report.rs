@@ -33,6 +33,12 @@ use serde::{Deserialize, Serialize};
         type_ = "string",
         json_path = ".status.excluded",
         priority = 1
+    ),
+    printcolumn(
+        name = "Draining",
+        type_ = "string",
+        json_path = ".status.draining",
+        priority = 1
     )
 )]
 pub struct NodeReportSpec {}
@@ -47,6 +53,10 @@ pub struct NodeReportStatus {
     /// Why the node announces nothing, if it is excluded (label or condition of the Node).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub excluded: Option<String>,
+    /// Why the node's routes are a last resort only, if it is about to go: `unschedulable` (cordoned), the key of a taint,
+    /// or `portolan.dev/drain`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub draining: Option<String>,
     /// Established and configured sessions, as `2/3`.
     #[serde(default)]
     pub sessions_summary: String,

@@ -52,6 +52,9 @@ pub struct SpeakerConfigSpec {
     /// Accepted BGPPeers.
     #[serde(default)]
     pub peers: Vec<PeerRule>,
+    /// Accepted BFDProfiles.
+    #[serde(default)]
+    pub bfd: Vec<BfdRule>,
     /// Ranges that ClusterIPs come from.
     #[serde(default, rename = "clusterIPRanges")]
     #[schemars(with = "Vec<String>")]
@@ -228,6 +231,25 @@ pub struct PeerRule {
     /// Name of the BFDProfile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bfd: Option<String>,
+}
+
+/// An accepted BFDProfile.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BfdRule {
+    /// Name of the BFDProfile.
+    pub name: String,
+    /// Shortest time between two packets that we send, in milliseconds.
+    pub transmit_milliseconds: u32,
+    /// Shortest time between two packets that we can receive, in milliseconds.
+    pub receive_milliseconds: u32,
+    /// Of our packets, how many the peer may miss.
+    pub multiplier: u8,
+    /// Smallest TTL of packets that are accepted from a peer more than one hop away.
+    pub minimum_ttl: u8,
+    /// Wait for the peer to begin.
+    #[serde(default)]
+    pub passive: bool,
 }
 
 // What a rule applies to: asked by the controller for placement, by speakers for announcements, by the command-line tool

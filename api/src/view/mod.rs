@@ -9,7 +9,8 @@ mod service;
 
 pub use endpoint_slice::{Conditions, Endpoint, EndpointSlice, usable_nodes};
 pub use node::{
-    Namespace, Node, NodeAddress, NodeCondition, NodeStatus, ServiceCIDR, ServiceCIDRSpec,
+    Namespace, Node, NodeAddress, NodeCondition, NodeSpec, NodeStatus, ServiceCIDR,
+    ServiceCIDRSpec, Taint,
 };
 pub use service::{
     Ingress, LoadBalancerStatus, Port, Service, ServiceSpec, ServiceStatus, TrafficPolicy,

@@ -15,9 +15,33 @@ pub struct Node {
     /// Name and labels.
     #[serde(deserialize_with = "super::lean_metadata")]
     pub metadata: ObjectMeta,
+    /// What it is meant for.
+    #[serde(default)]
+    pub spec: NodeSpec,
     /// Conditions and addresses.
     #[serde(default)]
     pub status: NodeStatus,
+}
+
+/// What a Node is meant for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct NodeSpec {
+    /// Cordoned: no new pods.
+    pub unschedulable: bool,
+    /// What keeps pods away.
+    pub taints: Vec<Taint>,
+    /// Ranges of the addresses of its pods.
+    #[serde(rename = "podCIDRs")]
+    pub pod_cidrs: Vec<String>,
+}
+
+/// A taint of a Node.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Taint {
+    /// What it is about.
+    pub key: String,
 }
 
 /// Conditions and addresses of a Node.
@@ -71,6 +95,20 @@ impl Node {
             .iter()
             .any(down)
             .then_some(annotation::NETWORK_UNAVAILABLE)
+    }
+
+    /// Why the node is about to go, if so: by `portolan.dev/drain` as annotation or label (any value but `false`), by a
+    /// taint of an autoscaler that removes it, or because it is cordoned.
+    #[must_use]
+    pub fn draining(&self) -> Option<&'static str> {
+        let marks = [&self.metadata.annotations, &self.metadata.labels];
+        let mut marks = marks.into_iter().flatten();
+        if marks.any(|all| all.get(annotation::DRAIN).is_some_and(|v| v != "false")) {
+            return Some(annotation::DRAIN);
+        }
+        let has = |key: &&str| self.spec.taints.iter().any(|taint| taint.key == *key);
+        let leaving = annotation::LEAVING_TAINTS.into_iter().find(has);
+        leaving.or_else(|| self.spec.unschedulable.then_some("unschedulable"))
     }
 }
 

@@ -33,6 +33,9 @@ pub struct ServiceSpec {
     /// ClusterIPs, the primary family first; `None` for headless Services.
     #[serde(rename = "clusterIPs")]
     pub cluster_ips: Vec<String>,
+    /// Addresses that somebody else brings to the nodes.
+    #[serde(rename = "externalIPs")]
+    pub external_ips: Vec<String>,
     /// Families in order, the primary first.
     pub ip_families: Vec<String>,
     /// `SingleStack`, `PreferDualStack` or `RequireDualStack`.
@@ -44,13 +47,15 @@ pub struct ServiceSpec {
     pub load_balancer_class: Option<String>,
     /// How traffic from outside is spread.
     pub external_traffic_policy: TrafficPolicy,
+    /// How traffic to ClusterIPs is spread.
+    pub internal_traffic_policy: TrafficPolicy,
     /// Ports.
     pub ports: Vec<Port>,
     /// Labels of the pods behind it.
     pub selector: BTreeMap<String, String>,
 }
 
-/// How traffic from outside is spread over endpoints.
+/// How traffic is spread over endpoints.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TrafficPolicy {
     /// Over all endpoints of the cluster.
@@ -122,6 +127,20 @@ impl Service {
         entries
             .filter_map(|entry| entry.ip.as_deref()?.parse().ok())
             .collect()
+    }
+
+    /// `spec.externalIPs`; unreadable entries are skipped.
+    #[must_use]
+    pub fn external_ips(&self) -> Vec<IpAddr> {
+        let entries = self.spec.external_ips.iter();
+        entries.filter_map(|text| text.parse().ok()).collect()
+    }
+
+    /// The ClusterIPs; none for a headless Service.
+    #[must_use]
+    pub fn cluster_ips(&self) -> Vec<IpAddr> {
+        let entries = self.spec.cluster_ips.iter();
+        entries.filter_map(|text| text.parse().ok()).collect()
     }
 
     /// An annotation's value, if it is there and not empty.

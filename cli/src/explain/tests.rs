@@ -360,7 +360,7 @@ fn a_node_that_does_not_announce_by_bgp_is_explained() {
         ),
         (
             "peer of the other family",
-            |s| rules(s).peers[0].address = "2001:db8::1".parse().unwrap(),
+            |s| rules(s).peers[0].address = "2001:db8::1".parse().ok(),
             Topic::Bgp,
             Mark::Note,
             "no BGPPeer with an IPv4 address",

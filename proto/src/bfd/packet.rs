@@ -172,6 +172,10 @@ impl Micros {
 }
 
 /// A control packet.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "the flags of the header, one by one"
+)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Packet {
     /// Why the sender's session was last brought down.
@@ -410,7 +414,7 @@ pub(super) mod tests {
             authentic: bool,
         ) {
             let section = match method {
-                1 => 3 + length.max(1).min(16),
+                1 => 3 + length.clamp(1, 16),
                 2 | 3 => 24,
                 _ => 28,
             };

@@ -5,9 +5,10 @@
 //! free of duplicates. Equal sets therefore give equal bytes, and packing groups routes by those bytes.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::{Asn, Community, ExtendedCommunity, Family, LargeCommunity, Relation};
+use super::{
+    Asn, Community, ExtendedCommunity, Family, LargeCommunity, NextHop, NextHops, Relation,
+};
 use crate::write::Writer;
 
 /// What is configured about a route beside its prefix.
@@ -40,52 +41,6 @@ impl RouteAttrs {
     }
 }
 
-/// Our addresses as next hops, per family; a family without one cannot be announced.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct NextHops {
-    /// `NEXT_HOP` of classic NLRI.
-    pub v4: Option<Ipv4Addr>,
-    /// Global address in `MP_REACH_NLRI`.
-    pub v6: Option<Ipv6Addr>,
-    /// Link-local address in `MP_REACH_NLRI`; only where the peer is on the same link (RFC 2545 §3).
-    pub link_local: Option<Ipv6Addr>,
-}
-
-impl From<IpAddr> for NextHops {
-    /// The local address of the session serves its own family.
-    fn from(address: IpAddr) -> Self {
-        match address {
-            IpAddr::V4(v4) => Self {
-                v4: Some(v4),
-                ..Self::default()
-            },
-            // A socket of an IPv4 peer may show its address in mapped form.
-            IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
-                Some(v4) => Self::from(IpAddr::V4(v4)),
-                None if v6.is_unicast_link_local() => Self {
-                    link_local: Some(v6),
-                    ..Self::default()
-                },
-                None => Self {
-                    v6: Some(v6),
-                    ..Self::default()
-                },
-            },
-        }
-    }
-}
-
-impl NextHops {
-    /// Whether routes of `family` have a next hop.
-    #[must_use]
-    pub const fn has(&self, family: Family) -> bool {
-        match family {
-            Family::V4Unicast => self.v4.is_some(),
-            Family::V6Unicast => self.v6.is_some(),
-        }
-    }
-}
-
 /// How one session writes routes: everything about attributes that the peer decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Export {
@@ -97,6 +52,8 @@ pub struct Export {
     pub as4: bool,
     /// Who to send the traffic to.
     pub next_hops: NextHops,
+    /// IPv4 routes may have an IPv6 next hop (RFC 8950).
+    pub extended_next_hop: bool,
 }
 
 const ORIGIN: (u8, u8) = (0x40, 1);
@@ -116,15 +73,22 @@ const LINK_BANDWIDTH: (u8, u8) = (0x00, 0x04);
 const NON_TRANSITIVE: u8 = 0x40;
 
 impl Export {
+    /// The next hop for routes of `family`, which decides their form too.
+    #[must_use]
+    pub fn next_hop(&self, family: Family) -> Option<NextHop> {
+        self.next_hops.of(family, self.extended_next_hop)
+    }
+
     /// The attributes in ascending order of their types, without `MP_REACH_NLRI`, which belongs to the packer.
     /// `NEXT_HOP` is there for classic IPv4 NLRI only.
-    pub(super) fn attributes(&self, attrs: &RouteAttrs, family: Family) -> Vec<u8> {
+    pub(super) fn attributes(&self, attrs: &RouteAttrs, next_hop: NextHop) -> Vec<u8> {
         let mut out = Vec::with_capacity(attrs.wire_estimate());
         let mut writer = Writer::new(&mut out);
         put(&mut writer, ORIGIN, &[0]);
         put(&mut writer, AS_PATH, &self.path(attrs.prepend, self.as4));
-        if let (Family::V4Unicast, Some(next_hop)) = (family, self.next_hops.v4) {
-            put(&mut writer, NEXT_HOP, &next_hop.octets());
+        match next_hop {
+            NextHop::Classic(v4) => put(&mut writer, NEXT_HOP, &v4.octets()),
+            NextHop::Single(_) | NextHop::Pair(..) => {}
         }
         if let Some(med) = attrs.med {
             put(&mut writer, MULTI_EXIT_DISC, &med.to_be_bytes());
@@ -219,6 +183,8 @@ fn put_list(writer: &mut Writer<'_>, header: (u8, u8), value: &[u8]) {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
     use super::*;
 
     fn mk_export(relation: Relation, asn: u32, as4: bool) -> Export {
@@ -228,6 +194,7 @@ mod tests {
             local_as: Asn::new(asn).unwrap(),
             as4,
             next_hops,
+            extended_next_hop: false,
         }
     }
 
@@ -240,7 +207,7 @@ mod tests {
         }
     }
 
-    const V4: Family = Family::V4Unicast;
+    const V4: NextHop = NextHop::Classic(Ipv4Addr::new(192, 0, 2, 1));
 
     #[test]
     fn ebgp_prepends_once_and_keeps_local_preference_to_itself() {
@@ -327,9 +294,9 @@ mod tests {
     }
 
     #[test]
-    fn ipv6_routes_carry_no_classic_next_hop() {
+    fn routes_in_mp_reach_carry_no_classic_next_hop() {
         let got = mk_export(Relation::External, 65000, true)
-            .attributes(&RouteAttrs::default(), Family::V6Unicast);
+            .attributes(&RouteAttrs::default(), NextHop::Single(Ipv6Addr::LOCALHOST));
         assert_eq!(got.len(), 13);
     }
 

@@ -62,8 +62,8 @@ impl Kind {
             Self::Update => length >= 23 && fits,
             Self::Notification => length >= 21 && fits,
             Self::Keepalive => length == HEADER,
-            // Longer ones exist with ORF (RFC 5291), which is never negotiated.
-            Self::RouteRefresh => length == 23,
+            // Other lengths than 23 have an answer of their own (RFC 7313 §5), which quotes the message.
+            Self::RouteRefresh => length >= HEADER && fits,
         }
     }
 }
@@ -121,6 +121,16 @@ pub enum Peek<'a> {
 }
 
 impl<'a> Frame<'a> {
+    /// The message as it came.
+    pub(super) fn message(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(HEADER + self.body.len());
+        let mut writer = Writer::new(&mut bytes);
+        let length = begin(&mut writer, self.kind);
+        writer.bytes(self.body);
+        writer.fill(&length);
+        bytes
+    }
+
     /// Looks at the front of `buffer`. Never needs more than [`MAX_MESSAGE`] bytes to decide.
     pub fn peek(buffer: &'a [u8]) -> Result<Peek<'a>, HeaderError> {
         let mut reader = Reader::new(buffer);
@@ -207,7 +217,7 @@ mod tests {
             (20, 4, (Code::BAD_MESSAGE_LENGTH, vec![0, 20])),
             (28, 1, (Code::BAD_MESSAGE_LENGTH, vec![0, 28])),
             (22, 2, (Code::BAD_MESSAGE_LENGTH, vec![0, 22])),
-            (24, 5, (Code::BAD_MESSAGE_LENGTH, vec![0, 24])),
+            (4097, 5, (Code::BAD_MESSAGE_LENGTH, vec![16, 1])),
             (4097, 2, (Code::BAD_MESSAGE_LENGTH, vec![16, 1])),
             (65535, 2, (Code::BAD_MESSAGE_LENGTH, vec![255, 255])),
             (19, 0, (Code::BAD_MESSAGE_TYPE, vec![0])),

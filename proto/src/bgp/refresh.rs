@@ -1,4 +1,4 @@
-//! ROUTE-REFRESH: the peer asks to hear everything again (RFC 2918, RFC 7313).
+//! ROUTE-REFRESH: the peer asks to hear everything again (RFC 2918), and the markers around the answer (RFC 7313).
 
 use super::Family;
 use super::frame::{Kind, begin};
@@ -18,6 +18,26 @@ pub enum RefreshKind {
     Unknown(u8),
 }
 
+impl RefreshKind {
+    const fn from_octet(octet: u8) -> Self {
+        match octet {
+            0 => Self::Request,
+            1 => Self::Begin,
+            2 => Self::End,
+            later => Self::Unknown(later),
+        }
+    }
+
+    const fn octet(self) -> u8 {
+        match self {
+            Self::Request => 0,
+            Self::Begin => 1,
+            Self::End => 2,
+            Self::Unknown(later) => later,
+        }
+    }
+}
+
 /// The content of a ROUTE-REFRESH message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refresh {
@@ -28,28 +48,40 @@ pub struct Refresh {
 }
 
 impl Refresh {
+    /// Length of the body, in all subtypes without ORF (RFC 5291), which is never offered.
+    pub const BODY: usize = 4;
+
     /// Appends a plain request.
     pub fn request(family: Family, out: &mut Vec<u8>) {
-        let mut writer = Writer::new(out);
-        let length = begin(&mut writer, Kind::RouteRefresh);
-        writer.u16(family.afi());
-        writer.bytes(&[0, super::family::UNICAST]);
-        writer.fill(&length);
+        write(family, RefreshKind::Request, out);
+    }
+
+    /// Appends BoRR: all routes of `family` follow, and what does not is gone.
+    pub fn begin(family: Family, out: &mut Vec<u8>) {
+        write(family, RefreshKind::Begin, out);
+    }
+
+    /// Appends EoRR: that was all.
+    pub fn end(family: Family, out: &mut Vec<u8>) {
+        write(family, RefreshKind::End, out);
     }
 
     /// Reads the body of a message.
     pub fn decode(body: &[u8]) -> Result<Self, Short> {
         let mut reader = Reader::new(body);
         let afi = reader.u16()?;
-        let kind = match reader.u8()? {
-            0 => RefreshKind::Request,
-            1 => RefreshKind::Begin,
-            2 => RefreshKind::End,
-            later => RefreshKind::Unknown(later),
-        };
+        let kind = RefreshKind::from_octet(reader.u8()?);
         let family = Family::from_wire(afi, reader.u8()?);
         Ok(Self { family, kind })
     }
+}
+
+fn write(family: Family, kind: RefreshKind, out: &mut Vec<u8>) {
+    let mut writer = Writer::new(out);
+    let length = begin(&mut writer, Kind::RouteRefresh);
+    writer.u16(family.afi());
+    writer.bytes(&[kind.octet(), super::family::UNICAST]);
+    writer.fill(&length);
 }
 
 #[cfg(test)]
@@ -60,15 +92,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_request_has_golden_bytes_in_both_directions() {
-        let mut out = Vec::new();
-        Refresh::request(Family::V6Unicast, &mut out);
-        assert_eq!(out.split_off(HEADER), [0, 2, 0, 1]);
-        let want = Refresh {
-            family: Some(Family::V6Unicast),
-            kind: RefreshKind::Request,
-        };
-        assert_eq!(Refresh::decode(&[0, 2, 0, 1]), Ok(want));
+    fn requests_and_markers_have_golden_bytes_in_both_directions() {
+        type Write = fn(Family, &mut Vec<u8>);
+        for (write, kind, bytes) in [
+            (
+                Refresh::request as Write,
+                RefreshKind::Request,
+                [0, 2, 0, 1],
+            ),
+            (Refresh::begin, RefreshKind::Begin, [0, 2, 1, 1]),
+            (Refresh::end, RefreshKind::End, [0, 2, 2, 1]),
+        ] {
+            let mut out = Vec::new();
+            write(Family::V6Unicast, &mut out);
+            assert_eq!(out.split_off(HEADER), bytes);
+            let family = Some(Family::V6Unicast);
+            assert_eq!(Refresh::decode(&bytes), Ok(Refresh { family, kind }));
+        }
     }
 
     #[test]

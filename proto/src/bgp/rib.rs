@@ -25,8 +25,11 @@ impl Version {
     /// Before everything.
     pub const START: Self = Self(0);
 
-    fn next(self) -> Self {
-        Self(self.0 + 1)
+    /// After everything there will ever be.
+    pub const END: Self = Self(u64::MAX);
+
+    const fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
     }
 }
 

@@ -1,12 +1,13 @@
 //! One TCP connection with its two bounded buffers.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use portolan_proto::bgp::session::Output;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest, Ready};
 use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
 /// A few messages of the largest size; what is left after cutting is always less than one.
@@ -27,22 +28,36 @@ pub(super) struct Connection {
     queue: Vec<u8>,
     /// How much of the queue has been written.
     written: usize,
+    local: IpAddr,
+    remote: IpAddr,
+    /// Of a connection that the peer opened: its place among those of its source.
+    place: Option<OwnedSemaphorePermit>,
 }
 
 impl Connection {
-    pub(super) fn new(stream: TcpStream) -> Self {
-        let received = Vec::with_capacity(RECEIVE_BUFFER);
-        Self {
+    /// Takes over a stream that is connected.
+    pub(super) fn new(stream: TcpStream, place: Option<OwnedSemaphorePermit>) -> io::Result<Self> {
+        let plain = |address: SocketAddr| address.ip().to_canonical();
+        let (local, remote) = (plain(stream.local_addr()?), plain(stream.peer_addr()?));
+        Ok(Self {
             stream,
-            received,
+            received: Vec::with_capacity(RECEIVE_BUFFER),
             queue: Vec::new(),
             written: 0,
-        }
+            local,
+            remote,
+            place,
+        })
     }
 
-    /// Our address on it: the next hop of what we announce.
-    pub(super) fn local(&self) -> io::Result<IpAddr> {
-        Ok(self.stream.local_addr()?.ip())
+    /// Our address on it.
+    pub(super) const fn local(&self) -> IpAddr {
+        self.local
+    }
+
+    /// The peer's.
+    pub(super) const fn remote(&self) -> IpAddr {
+        self.remote
     }
 
     /// The output queue, to append to.
@@ -64,8 +79,8 @@ impl Connection {
         self.stream.ready(interest).await
     }
 
-    /// Writes what the kernel takes.
-    pub(super) fn write(&mut self) -> io::Result<Output> {
+    /// Writes what the kernel takes; counts it in `sent`.
+    pub(super) fn write(&mut self, sent: &mut usize) -> io::Result<Output> {
         let mut moved = false;
         while let Some(rest) = self
             .queue
@@ -75,6 +90,7 @@ impl Connection {
             match self.stream.try_write(rest) {
                 Ok(count) => {
                     self.written += count;
+                    *sent += count;
                     moved = true;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -94,15 +110,15 @@ impl Connection {
         self.written = 0;
     }
 
-    /// Reads what is there, up to the size of the buffer. `Ok(false)`: nothing right now.
-    pub(super) fn read(&mut self) -> io::Result<bool> {
+    /// Reads what is there, up to the size of the buffer; says how much, 0 for nothing right now.
+    pub(super) fn read(&mut self) -> io::Result<usize> {
         match self.stream.try_read_buf(&mut self.received) {
             Ok(0) => Err(io::Error::new(
                 io::ErrorKind::UnexpectedEof,
                 "closed by the peer",
             )),
-            Ok(_) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            Ok(count) => Ok(count),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
             Err(error) => Err(error),
         }
     }
@@ -124,6 +140,7 @@ impl Connection {
             mut stream,
             queue,
             written,
+            place,
             ..
         } = self;
         let last_words = async {
@@ -138,5 +155,6 @@ impl Connection {
             Ok(Err(error)) => tracing::debug!(%error, "connection broke while closing"),
             Err(_) => tracing::debug!("the peer did not close in time"),
         }
+        drop(place);
     }
 }

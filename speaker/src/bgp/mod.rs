@@ -11,16 +11,22 @@
 //! room. Buffers are bounded, every wait has a deadline, and a task that panics is started again alone.
 
 mod connection;
+mod listen;
+mod next_hop;
 mod sessions;
 mod shared;
+mod signature;
 mod socket;
 mod spec;
+mod surroundings;
 mod task;
 #[cfg(test)]
 mod tests;
 
-pub use portolan_proto::bgp::session::{PeerAs, SessionState};
+pub use listen::Visits;
+pub use portolan_proto::bgp::session::{Listen, PeerAs, SessionState};
 pub use portolan_proto::bgp::{Asn, Community, HoldTime, LargeCommunity, RouteAttrs, RouterId};
 pub use sessions::Sessions;
-pub use shared::SessionStatus;
-pub use spec::{Password, PasswordError, PeerSpec};
+pub use shared::{SessionStatus, Traffic};
+pub use signature::{Password, PasswordError, Signature};
+pub use spec::{Distance, PeerSpec, Remote, RestartTimes};

@@ -7,14 +7,17 @@ use std::time::Duration;
 
 use ipnetwork::IpNetwork;
 use portolan_proto::bgp::session::StopReason;
-use portolan_proto::bgp::{Prefix, RouteAttrs};
+use portolan_proto::bgp::{PORT, Prefix, RouteAttrs};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use super::PeerSpec;
+use super::listen::{Listeners, Visits};
 use super::shared::{SessionStatus, Shared};
+use super::surroundings::Surroundings;
 use super::task::Task;
+use crate::link::Links;
 
 /// How long an orderly stop of everything may take: last words have one second, scheduling the rest.
 const SHUTDOWN_TIME: Duration = Duration::from_secs(2);
@@ -26,6 +29,7 @@ const AFTER_PANIC: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Sessions {
     seed: u64,
+    surroundings: Surroundings,
     synced: bool,
     running: BTreeMap<String, Session>,
     /// Sessions that were removed and are still saying their last words.
@@ -45,13 +49,40 @@ impl Sessions {
     /// No session yet. `node` only feeds the jitter, so that nodes do not act in step.
     #[must_use]
     pub fn new(node: &str) -> Self {
+        // Nobody will send: the first picture, an empty one, stands for ever.
+        let (_, links) = watch::channel(Arc::default());
         Self {
             seed: hash(node),
+            surroundings: Surroundings {
+                links,
+                listeners: Listeners::new(PORT),
+            },
             synced: false,
             running: BTreeMap::new(),
             leaving: BTreeMap::new(),
             changes: watch::Sender::new(0),
         }
+    }
+
+    /// Lets sessions follow the links of this node: without, next hops of the other family are unknown, and a link that
+    /// goes down is noticed by the hold time. To be called before [`Sessions::apply`].
+    #[must_use]
+    pub fn with_links(mut self, links: watch::Receiver<Arc<Links>>) -> Self {
+        self.surroundings.links = links;
+        self
+    }
+
+    /// Listens on another port than BGP's own. To be called before [`Sessions::apply`].
+    #[must_use]
+    pub fn listening_on(mut self, port: u16) -> Self {
+        self.surroundings.listeners = Listeners::new(port);
+        self
+    }
+
+    /// How connections that peers opened fared.
+    #[must_use]
+    pub fn visits(&self) -> Visits {
+        self.surroundings.listeners.visits()
     }
 
     /// Fires when any session's status changes.
@@ -164,6 +195,7 @@ impl Sessions {
             before,
             spec.clone(),
             Arc::clone(&shared),
+            self.surroundings.clone(),
             ordered,
             seed,
         ));
@@ -192,6 +224,7 @@ async fn supervise(
     before: Option<JoinHandle<()>>,
     spec: PeerSpec,
     shared: Arc<Shared>,
+    surroundings: Surroundings,
     order: watch::Receiver<Option<StopReason>>,
     seed: u64,
 ) {
@@ -200,7 +233,8 @@ async fn supervise(
         drop(before.await);
     }
     until_it_ends(&spec.name, &shared, || {
-        Task::new(spec.clone(), Arc::clone(&shared), seed).run(order.clone())
+        let surroundings = surroundings.clone();
+        Task::new(spec.clone(), Arc::clone(&shared), surroundings, seed).run(order.clone())
     })
     .await;
 }

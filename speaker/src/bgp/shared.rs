@@ -1,6 +1,6 @@
 //! What a peer's task and the rest of the speaker share.
 
-use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
@@ -15,8 +15,8 @@ use super::PeerSpec;
 pub struct SessionStatus {
     /// Name of the peer's object.
     pub name: String,
-    /// Address of the peer.
-    pub address: IpAddr,
+    /// Address of the peer, or the interface of an unnumbered one.
+    pub address: String,
     /// Where the session stands.
     pub state: SessionState,
     /// Since when it stands there.
@@ -35,6 +35,58 @@ pub struct SessionStatus {
     pub updates_sent: u64,
 }
 
+/// What went over a session's connections since the session was configured. Counted apart from the status, whose changes
+/// are told: these change all the time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Whole messages read.
+    pub messages_received: u64,
+    /// Messages queued for sending.
+    pub messages_sent: u64,
+    /// Bytes read.
+    pub bytes_received: u64,
+    /// Bytes that the kernel took.
+    pub bytes_sent: u64,
+}
+
+/// [`Traffic`] while it is counted.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    messages_received: AtomicU64,
+    messages_sent: AtomicU64,
+    bytes_received: AtomicU64,
+    bytes_sent: AtomicU64,
+}
+
+impl Counters {
+    pub(super) fn count_in(&self, messages: usize, bytes: usize) {
+        add(&self.messages_received, messages);
+        add(&self.bytes_received, bytes);
+    }
+
+    pub(super) fn count_out(&self, messages: usize) {
+        add(&self.messages_sent, messages);
+    }
+
+    pub(super) fn count_sent(&self, bytes: usize) {
+        add(&self.bytes_sent, bytes);
+    }
+
+    pub(super) fn read(&self) -> Traffic {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Traffic {
+            messages_received: read(&self.messages_received),
+            messages_sent: read(&self.messages_sent),
+            bytes_received: read(&self.bytes_received),
+            bytes_sent: read(&self.bytes_sent),
+        }
+    }
+}
+
+fn add(counter: &AtomicU64, count: usize) {
+    counter.fetch_add(count as u64, Ordering::Relaxed);
+}
+
 /// The wanted routes of one peer, and what its task reports.
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -42,6 +94,7 @@ pub(super) struct Shared {
     status: Mutex<SessionStatus>,
     /// Wakes the task when the routes changed.
     pub(super) wake: Notify,
+    pub(super) traffic: Counters,
     /// Counts changes of any peer's status.
     changes: watch::Sender<u64>,
 }
@@ -50,7 +103,7 @@ impl Shared {
     pub(super) fn new(spec: &PeerSpec, changes: watch::Sender<u64>) -> Self {
         let status = SessionStatus {
             name: spec.name.clone(),
-            address: spec.address,
+            address: spec.remote.to_string(),
             state: SessionState::Idle,
             since: Timestamp::now(),
             last_error: None,
@@ -63,6 +116,7 @@ impl Shared {
             rib: Mutex::default(),
             status: Mutex::new(status),
             wake: Notify::new(),
+            traffic: Counters::default(),
             changes,
         }
     }

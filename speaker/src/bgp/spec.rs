@@ -1,25 +1,32 @@
 //! What is configured about a session.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::Duration;
 
-use portolan_proto::bgp::session::{Config, Listen, PeerAs};
-use portolan_proto::bgp::{Asn, Families, Family, HoldTime, Relation, RouterId};
+use portolan_proto::bgp::session::{Config, GracefulRestart, Listen, PeerAs};
+use portolan_proto::bgp::{Asn, Families, Family, HoldTime, PORT, Relation, RouterId};
 
-use crate::sys::MD5_KEY_MAX;
+use super::Signature;
+
+/// An unnumbered peer costs nothing to look for, and is found when it advertises itself.
+const UNNUMBERED_RETRY: Duration = Duration::from_secs(1);
 
 /// Everything that makes a session what it is; a change of any field restarts exactly this session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerSpec {
     /// The name of the peer's object; unique.
     pub name: String,
-    /// Where the peer listens.
-    pub address: IpAddr,
-    /// Its port, normally [`portolan_proto::bgp::PORT`].
+    /// Where the peer is.
+    pub remote: Remote,
+    /// Its port, normally [`PORT`].
     pub port: u16,
     /// The address of this node to connect from; the kernel's choice if unset.
     pub source: Option<IpAddr>,
+    /// The VRF of the session, by the name of its device.
+    pub vrf: Option<String>,
+    /// Who opens the connection.
+    pub listen: Listen,
     /// Our AS.
     pub local_as: Asn,
     /// The AS that the peer must have.
@@ -32,97 +39,283 @@ pub struct PeerSpec {
     pub keepalive: Option<Duration>,
     /// Fixed time between attempts to connect; growing from 1 s to 15 s if unset.
     pub connect_time: Option<Duration>,
-    /// Key of TCP MD5.
-    pub password: Option<Password>,
-    /// An eBGP peer may be more than one hop away.
-    pub multihop: bool,
+    /// How segments are signed.
+    pub signature: Option<Signature>,
+    /// How far away the peer may be.
+    pub distance: Distance,
+    /// Carry both families; else that of the peer's address.
+    pub dual_stack: bool,
+    /// Offer IPv4 routes with IPv6 next hops (RFC 8950).
+    pub extended_next_hop: bool,
+    /// Offer graceful restart (RFC 4724).
+    pub graceful_restart: Option<RestartTimes>,
+}
+
+/// Where a peer is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Remote {
+    /// At this address.
+    Address(IpAddr),
+    /// The one router that advertises itself on this interface.
+    Interface(String),
+}
+
+/// How far away a peer may be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Distance {
+    /// An external one is on the link: our packets go no further. An internal one is anywhere.
+    #[default]
+    Usual,
+    /// On the link, and packets from elsewhere are dropped (RFC 5082).
+    Secured,
+    /// Anywhere.
+    Multihop,
+}
+
+/// What is offered for a restart of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RestartTimes {
+    /// How long the peer may wait for us.
+    pub time: Duration,
+    /// How long after that it may keep our routes (RFC 9494).
+    pub long_lived: Option<Duration>,
+}
+
+/// What a session can know about the time before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Past {
+    /// The peer has not been Established since this process started.
+    pub(super) restarting: bool,
+    /// Time since the node booted.
+    pub(super) uptime: Duration,
 }
 
 impl PeerSpec {
-    /// Where to connect to.
+    /// A peer with nothing but defaults.
     #[must_use]
-    pub fn remote(&self) -> SocketAddr {
-        SocketAddr::new(self.address, self.port)
+    pub fn new(
+        name: impl Into<String>,
+        remote: Remote,
+        local_as: Asn,
+        peer_as: PeerAs,
+        router_id: RouterId,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            remote,
+            port: PORT,
+            source: None,
+            vrf: None,
+            listen: Listen::Active,
+            local_as,
+            peer_as,
+            router_id,
+            hold_time: HoldTime::DEFAULT,
+            keepalive: None,
+            connect_time: None,
+            signature: None,
+            distance: Distance::Usual,
+            dual_stack: false,
+            extended_next_hop: false,
+            graceful_restart: None,
+        }
     }
 
-    /// TTL or hop limit of our packets: 1 keeps eBGP on the link (RFC 4271 §5.1.3 lets it be configured).
+    /// TTL or hop limit of our packets: 1 keeps eBGP on the link (RFC 4271 §5.1.3 lets it be configured). Link-local
+    /// packets stay there anyway, and 255 lets the peer ask for it (RFC 5082).
     #[must_use]
     pub fn ttl(&self) -> u8 {
-        match self.peer_as.relation(self.local_as) {
-            Relation::External if !self.multihop => 1,
-            Relation::External | Relation::Internal => 255,
+        let external = self.relation() == Relation::External;
+        match (self.distance, &self.remote) {
+            (Distance::Usual, Remote::Address(_)) if external => 1,
+            _ => 255,
+        }
+    }
+
+    /// Smallest TTL or hop limit of packets that are let in; 0 lets all in.
+    #[must_use]
+    pub const fn min_ttl(&self) -> u8 {
+        match self.distance {
+            Distance::Secured => 255,
+            Distance::Usual | Distance::Multihop => 0,
+        }
+    }
+
+    /// The peer is a neighbour on a link of this node, so that the session ends with the link.
+    #[must_use]
+    pub fn is_single_hop(&self) -> bool {
+        match (self.distance, &self.remote) {
+            (Distance::Secured, _) | (_, Remote::Interface(_)) => true,
+            (Distance::Usual, _) => self.relation() == Relation::External,
+            (Distance::Multihop, _) => false,
+        }
+    }
+
+    /// Whether the peer may connect to us.
+    #[must_use]
+    pub const fn listens(&self) -> bool {
+        matches!(self.listen, Listen::Passive | Listen::Both)
+    }
+
+    fn relation(&self) -> Relation {
+        self.peer_as.relation(self.local_as)
+    }
+
+    fn families(&self) -> Families {
+        match self.remote {
+            Remote::Address(address) if !self.dual_stack => Families::only(Family::of(address)),
+            Remote::Address(_) | Remote::Interface(_) => both(),
         }
     }
 
     /// What the state machine needs of it.
     #[must_use]
-    pub(super) fn config(&self) -> Config {
+    pub(super) fn config(&self, past: Past) -> Config {
+        let unnumbered = matches!(self.remote, Remote::Interface(_));
+        let retry = unnumbered.then_some(UNNUMBERED_RETRY);
         Config {
             local_as: self.local_as,
             peer_as: self.peer_as,
             router_id: self.router_id,
             hold_time: self.hold_time,
             keepalive: self.keepalive,
-            connect_retry: self.connect_time,
-            families: Families::only(Family::of(self.address)),
-            listen: Listen::Active,
-            extended_next_hop: false,
-            graceful_restart: None,
-            authenticated: self.password.is_some(),
+            connect_retry: self.connect_time.or(retry),
+            families: self.families(),
+            listen: self.listen,
+            extended_next_hop: self.extended_next_hop || unnumbered,
+            graceful_restart: self.graceful_restart.map(|times| GracefulRestart {
+                time: times.time,
+                restarting: past.restarting,
+                forwarding: self.kept_forwarding(past, times),
+                long_lived: times.long_lived,
+            }),
+            authenticated: self.signature.is_some(),
             single_hop: self.ttl() == 1,
         }
     }
-}
 
-/// A TCP MD5 key: 1 to 80 bytes. Never printed.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Password(Vec<u8>);
-
-/// Why bytes are not a TCP MD5 key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PasswordError {
-    /// Nothing to sign with.
-    #[error("the password is empty")]
-    Empty,
-    /// More than the kernel takes.
-    #[error("the password has {0} bytes, TCP MD5 takes at most {MD5_KEY_MAX}")]
-    TooLong(usize),
-}
-
-impl Password {
-    /// Accepts 1 to 80 bytes.
-    pub fn new(key: impl Into<Vec<u8>>) -> Result<Self, PasswordError> {
-        let key = key.into();
-        match key.len() {
-            0 => Err(PasswordError::Empty),
-            1..=MD5_KEY_MAX => Ok(Self(key)),
-            length => Err(PasswordError::TooLong(length)),
-        }
-    }
-
-    pub(super) fn key(&self) -> &[u8] {
-        &self.0
+    /// Whether a peer may go on with stale routes of ours. It must not if the node itself was away, and the node was
+    /// not: a peer that held routes from before the boot has dropped them, when the node has been up for longer than
+    /// it takes to notice the loss and to wait for a restart.
+    fn kept_forwarding(&self, past: Past, times: RestartTimes) -> bool {
+        let notice = self.hold_time.duration().unwrap_or_default();
+        past.uptime > notice + times.time
     }
 }
 
-impl fmt::Debug for Password {
+fn both() -> Families {
+    Families::only(Family::V4Unicast).with(Family::V6Unicast)
+}
+
+impl fmt::Display for Remote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Password(…)")
+        match self {
+            Self::Address(address) => write!(f, "{address}"),
+            Self::Interface(interface) => f.write_str(interface),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::mk_spec;
     use super::*;
 
     #[test]
-    fn a_password_is_bounded_and_never_printed() {
-        assert_eq!(Password::new(""), Err(PasswordError::Empty));
+    fn packets_go_as_far_as_the_peer_may_be() {
+        let asn = |number| PeerAs::Exactly(Asn::new(number).unwrap());
+        let eth = || Remote::Interface("eth1".into());
+        let at = || mk_spec("tor", 179).remote;
+        for (row, remote, peer_as, distance, ttl, min, single) in [
+            ("external", at(), asn(65000), Distance::Usual, 1, 0, true),
+            ("internal", at(), asn(65001), Distance::Usual, 255, 0, false),
+            (
+                "any external",
+                at(),
+                PeerAs::External,
+                Distance::Usual,
+                1,
+                0,
+                true,
+            ),
+            (
+                "any internal",
+                at(),
+                PeerAs::Internal,
+                Distance::Usual,
+                255,
+                0,
+                false,
+            ),
+            (
+                "secured",
+                at(),
+                asn(65000),
+                Distance::Secured,
+                255,
+                255,
+                true,
+            ),
+            ("far", at(), asn(65000), Distance::Multihop, 255, 0, false),
+            (
+                "unnumbered",
+                eth(),
+                asn(65000),
+                Distance::Usual,
+                255,
+                0,
+                true,
+            ),
+        ] {
+            let spec = PeerSpec {
+                remote,
+                peer_as,
+                distance,
+                ..mk_spec("tor", 179)
+            };
+            let got = (spec.ttl(), spec.min_ttl(), spec.is_single_hop());
+            assert_eq!(got, (ttl, min, single), "{row}");
+        }
+    }
+
+    #[test]
+    fn stale_routes_are_good_only_if_the_node_was_not_away() {
+        let times = RestartTimes {
+            time: Duration::from_secs(120),
+            long_lived: None,
+        };
+        let spec = PeerSpec {
+            graceful_restart: Some(times),
+            ..mk_spec("tor", 179)
+        };
+        for (uptime, forwarding) in [(10, false), (210, false), (211, true)] {
+            let past = Past {
+                restarting: true,
+                uptime: Duration::from_secs(uptime),
+            };
+            let offer = spec.config(past).graceful_restart.unwrap();
+            assert_eq!(offer.forwarding, forwarding, "up for {uptime} s");
+            assert!(offer.restarting);
+        }
+    }
+
+    #[test]
+    fn an_unnumbered_peer_carries_both_families() {
+        let past = Past {
+            restarting: true,
+            uptime: Duration::ZERO,
+        };
+        let mut spec = mk_spec("tor", 179);
         assert_eq!(
-            Password::new(vec![b'x'; 81]),
-            Err(PasswordError::TooLong(81))
+            spec.config(past).families,
+            Families::only(Family::V4Unicast)
         );
-        let password = Password::new("s3cret").unwrap();
-        assert_eq!(format!("{password:?}"), "Password(…)");
+        spec.dual_stack = true;
+        assert_eq!(spec.config(past).families, both());
+        spec.dual_stack = false;
+        spec.remote = Remote::Interface("eth1".into());
+        let config = spec.config(past);
+        assert_eq!(config.families, both());
+        assert!(config.extended_next_hop);
     }
 }

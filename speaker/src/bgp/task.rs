@@ -1,62 +1,102 @@
 //! The task of one peer: feeds the state machine, does what it says, and moves bytes.
+//!
+//! It holds what the machine may hold: one attempt of ours, and a connection from each side. Each turn of its loop is
+//! bounded, a buffer read and a queue filled, and ends by letting the others run, however fast the peer talks.
 
 use std::future::pending;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use futures::future::BoxFuture;
+use futures::FutureExt as _;
+use futures::future::{BoxFuture, select_all};
 use portolan_proto::bgp::session::{Close, ConnId, Effect, Event, Input, Out, Peer, StopReason};
-use portolan_proto::bgp::{Family, Frame, Peek, Version};
+use portolan_proto::bgp::{Family, Frame, NextHops, Peek, Version};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, yield_now};
 use tokio::time::sleep_until;
 
-use super::PeerSpec;
 use super::connection::Connection;
+use super::listen::{Registration, Visit};
 use super::shared::Shared;
 use super::socket::{self, SocketError};
+use super::spec::Past;
+use super::surroundings::Surroundings;
+use super::{PeerSpec, Remote, next_hop};
+use crate::link::Links;
 
 /// More UPDATEs are packed when less than this waits to be written.
 const LOW_WATER: usize = 64 * 1024;
 /// How far the output queue is filled then.
 const HIGH_WATER: usize = 256 * 1024;
+/// Time between attempts to get a place at the listener.
+const REGISTER_RETRY: Duration = Duration::from_secs(2);
 
 /// One peer.
 pub(super) struct Task {
     spec: PeerSpec,
     shared: Arc<Shared>,
+    surroundings: Surroundings,
     peer: Peer,
     /// How many times Established of `peer` the status counts: it outlives this task.
     counted: u64,
     effects: Out,
-    attempt: Option<(ConnId, BoxFuture<'static, Result<TcpStream, SocketError>>)>,
-    connection: Option<(ConnId, Connection)>,
+    attempt: Option<(ConnId, Connecting)>,
+    /// At most one from each side.
+    connections: Vec<(ConnId, Connection)>,
     closing: JoinSet<()>,
+    /// Our place at the listener.
+    place: Option<Registration>,
+    /// When to try to get one again.
+    register_at: Option<Instant>,
+    /// Routes that were packed and do not belong to a connection yet.
+    packed: Vec<u8>,
+    /// What the machine said last of what went wrong.
+    told: Option<String>,
 }
+
+type Connecting = BoxFuture<'static, Result<TcpStream, SocketError>>;
 
 /// What woke the task.
 enum Woken {
     Stop(StopReason),
     Attempt(ConnId, Result<TcpStream, SocketError>),
-    Socket,
+    Visit(Visit),
+    Sockets,
+    Links,
+    Register,
     /// Routes, a deadline, or a connection that is closed by now: the turn of the loop sees to it.
     Other,
 }
 
 impl Task {
-    pub(super) fn new(spec: PeerSpec, shared: Arc<Shared>, seed: u64) -> Self {
-        let peer = Peer::new(spec.config(), seed);
+    pub(super) fn new(
+        spec: PeerSpec,
+        shared: Arc<Shared>,
+        surroundings: Surroundings,
+        seed: u64,
+    ) -> Self {
+        let past = Past {
+            restarting: shared.status().established == 0,
+            uptime: surroundings.uptime(),
+        };
+        let peer = Peer::new(spec.config(past), seed);
         Self {
+            register_at: spec.listens().then(now),
             spec,
             shared,
+            surroundings,
             peer,
             counted: 0,
             effects: Out::new(),
             attempt: None,
-            connection: None,
+            connections: Vec::new(),
             closing: JoinSet::new(),
+            place: None,
+            packed: Vec::new(),
+            told: None,
         }
     }
 
@@ -73,13 +113,19 @@ impl Task {
                     break;
                 }
                 Woken::Attempt(id, result) => self.attempted(id, result),
-                Woken::Socket => self.read(),
+                Woken::Visit(visit) => self.visited(visit),
+                Woken::Sockets => {
+                    self.read();
+                    // The socket of a peer that never pauses is always ready.
+                    yield_now().await;
+                }
+                Woken::Links => self.look_at_links(),
+                Woken::Register => self.register(),
                 Woken::Other => {}
             }
-            // After reading, so that a task that was kept waiting does not take its own lateness for the
-            // silence of the peer.
-            self.timer();
+            self.timer().await;
         }
+        self.place = None;
         self.publish();
         while self.closing.join_next().await.is_some() {}
     }
@@ -89,10 +135,13 @@ impl Task {
         tokio::select! {
             biased;
             reason = ordered(order) => Woken::Stop(reason),
+            () = changed(&mut self.surroundings.links) => Woken::Links,
             (id, result) = attempted(&mut self.attempt) => Woken::Attempt(id, result),
-            () = ready(self.connection.as_ref()) => Woken::Socket,
+            () = ready(&self.connections) => Woken::Sockets,
+            visit = visit(&mut self.place) => Woken::Visit(visit),
             () = self.shared.wake.notified() => Woken::Other,
             Some(_) = self.closing.join_next() => Woken::Other,
+            () = until(self.register_at) => Woken::Register,
             () = until(deadline) => Woken::Other,
         }
     }
@@ -102,27 +151,33 @@ impl Task {
         self.act();
     }
 
-    fn timer(&mut self) {
-        if self
-            .peer
-            .next_deadline()
-            .is_some_and(|deadline| deadline <= now())
-        {
+    /// Fires timers that are due, after reading once more what has arrived: a task that was kept waiting, or a process
+    /// that was stopped, must not take its own lateness for the silence of the peer.
+    async fn timer(&mut self) {
+        if !self.is_due() {
+            return;
+        }
+        yield_now().await;
+        self.read();
+        if self.is_due() {
             self.give(Input::Timer);
         }
+    }
+
+    fn is_due(&self) -> bool {
+        let deadline = self.peer.next_deadline();
+        deadline.is_some_and(|deadline| deadline <= now())
     }
 
     /// Does what the state machine said.
     fn act(&mut self) {
         for effect in std::mem::take(&mut self.effects) {
             match effect {
-                Effect::Connect(id) => {
-                    self.attempt = Some((id, Box::pin(socket::connect(self.spec.clone()))));
-                }
+                Effect::Connect(id) => self.attempt = Some((id, self.connect())),
                 Effect::Send(id, bytes) => {
-                    if let Some((_, connection)) = self.connection.as_mut().filter(|it| it.0 == id)
-                    {
+                    if let Some(connection) = find(&mut self.connections, id) {
                         connection.queue().extend_from_slice(&bytes);
+                        self.shared.traffic.count_out(1);
                     }
                 }
                 Effect::Close(id, close) => self.close(id, close),
@@ -131,9 +186,23 @@ impl Task {
         }
     }
 
+    fn connect(&self) -> Connecting {
+        let spec = self.spec.clone();
+        let in_vrf = self.surroundings.check_vrf(spec.vrf.as_deref());
+        let remote = match &spec.remote {
+            Remote::Address(address) => SocketAddr::new(*address, spec.port),
+            Remote::Interface(name) => {
+                let unseen = SocketError::Unseen(name.clone());
+                return async { Err(unseen) }.boxed();
+            }
+        };
+        socket::connect(spec, remote, in_vrf).boxed()
+    }
+
     fn close(&mut self, id: ConnId, close: Close) {
         self.attempt.take_if(|attempt| attempt.0 == id);
-        let Some((_, connection)) = self.connection.take_if(|connection| connection.0 == id) else {
+        let mut closed = self.connections.extract_if(.., |held| held.0 == id);
+        let Some((_, connection)) = closed.next() else {
             return;
         };
         match close {
@@ -146,34 +215,110 @@ impl Task {
 
     fn attempted(&mut self, id: ConnId, result: Result<TcpStream, SocketError>) {
         self.attempt = None;
-        let connected = result.and_then(|stream| {
-            let connection = Connection::new(stream);
-            let local = connection.local().map_err(SocketError::Connect)?;
-            Ok((connection, local))
-        });
+        let connected =
+            result.and_then(|stream| Connection::new(stream, None).map_err(SocketError::Connect));
         match connected {
-            Ok((connection, local)) => {
-                self.connection = Some((id, connection));
-                self.give(Input::Connected(id, local.into()));
+            Ok(connection) => {
+                let hops = self.next_hops(&connection);
+                self.connections.push((id, connection));
+                self.give(Input::Connected(id, hops));
             }
             Err(error) => self.give(Input::ConnectFailed(id, error.into())),
         }
     }
 
-    /// Reads once and handles all whole messages.
-    fn read(&mut self) {
-        let Some((id, connection)) = &mut self.connection else {
+    /// Gets a place at the listener, or says why not.
+    fn register(&mut self) {
+        self.register_at = None;
+        let Remote::Address(address) = self.spec.remote else {
             return;
         };
-        let id = *id;
+        let from = SocketAddr::new(address, 0);
+        let vrf = self.surroundings.check_vrf(self.spec.vrf.as_deref());
+        let listeners = &self.surroundings.listeners;
+        let place = vrf
+            .map_err(Into::into)
+            .and_then(|()| listeners.register(&self.spec, from));
+        match place {
+            Ok(place) => self.place = Some(place),
+            Err(error) => {
+                self.complain(&error.to_string());
+                self.register_at = Some(now() + REGISTER_RETRY);
+            }
+        }
+    }
+
+    /// A connection from the peer.
+    fn visited(&mut self, visit: Visit) {
+        let Visit {
+            stream,
+            from,
+            place,
+        } = visit;
+        let adopted = socket::adopt(&stream, from.ip(), &self.spec)
+            .and_then(|()| Connection::new(stream, Some(place)).map_err(SocketError::Connect));
+        match adopted {
+            Ok(connection) => {
+                let hops = self.next_hops(&connection);
+                let id = self.peer.mint();
+                self.connections.push((id, connection));
+                self.give(Input::Accepted(id, hops));
+            }
+            Err(error) => self.complain(&format!("refused a connection of the peer: {error}")),
+        }
+    }
+
+    fn next_hops(&self, connection: &Connection) -> NextHops {
+        let links = self.surroundings.links();
+        next_hop::of(&links, &self.spec, connection.local(), connection.remote())
+    }
+
+    /// Ends what can not work any more, and begins anew what would begin with other next hops.
+    fn look_at_links(&mut self) {
+        let links: Arc<Links> = self.surroundings.links();
+        let fault = self.connections.iter().find_map(|(_, connection)| {
+            next_hop::fault(&links, &self.spec, connection.local(), connection.remote())
+        });
+        if let Some(fault) = fault {
+            return self.give(Input::LinkDown(fault));
+        }
+        let Some(connection) = self
+            .peer
+            .live()
+            .and_then(|id| find(&mut self.connections, id))
+        else {
+            return;
+        };
+        let fresh = next_hop::of(&links, &self.spec, connection.local(), connection.remote());
+        let held = self.peer.next_hops().unwrap_or_default();
+        if !next_hop::still_hold(&links, &held, &fresh) {
+            let words = "addresses of the interface have changed".to_owned();
+            self.give(Input::Stop(StopReason::Reset(words)));
+            self.give(Input::Start);
+        }
+    }
+
+    /// Reads once from each connection and handles all whole messages.
+    fn read(&mut self) {
+        let ids: Vec<ConnId> = self.connections.iter().map(|(id, _)| *id).collect();
+        for id in ids {
+            self.read_from(id);
+        }
+    }
+
+    fn read_from(&mut self, id: ConnId) {
+        let Some(connection) = find(&mut self.connections, id) else {
+            return;
+        };
         let result = connection.read();
-        let mut taken = 0;
+        let (mut taken, mut messages) = (0, 0);
         let now = now();
         while self.peer.knows(id) {
             match Frame::peek(connection.received().get(taken..).unwrap_or_default()) {
                 Ok(Peek::Partial) => break,
                 Ok(Peek::Whole(frame, length)) => {
                     taken += length;
+                    messages += 1;
                     self.peer
                         .handle(Input::Received(id, frame), now, &mut self.effects);
                 }
@@ -184,6 +329,8 @@ impl Task {
             }
         }
         connection.consume(taken);
+        let bytes = *result.as_ref().unwrap_or(&0);
+        self.shared.traffic.count_in(messages, bytes);
         self.act();
         if let Err(error) = result {
             self.lost(id, &error);
@@ -192,7 +339,8 @@ impl Task {
 
     /// Packs more UPDATEs if the queue runs low.
     fn fill(&mut self) {
-        let Some((id, connection)) = &mut self.connection else {
+        let live = self.peer.live();
+        let Some(connection) = live.and_then(|id| find(&mut self.connections, id)) else {
             return;
         };
         let backlog = connection.backlog();
@@ -201,18 +349,19 @@ impl Task {
         }
         connection.compact();
         let mut rib = self.shared.rib();
-        let queue = connection.queue();
-        let Some((target, pulled)) = self.peer.pull(&rib, HIGH_WATER - backlog, now(), queue)
-        else {
+        let room = HIGH_WATER - backlog;
+        let Some((target, pulled)) = self.peer.pull(&rib, room, now(), &mut self.packed) else {
             return;
         };
-        debug_assert_eq!(*id, target, "there is one connection");
+        debug_assert_eq!(live, Some(target), "one connection is live");
+        connection.queue().append(&mut self.packed);
         if let Some(adj) = self.peer.adj_out() {
             for family in Family::ALL {
                 rib.forget(family, adj.heard(family));
             }
         }
         drop(rib);
+        self.shared.traffic.count_out(pulled.messages);
         if pulled.messages > 0 {
             self.shared.report(|status| {
                 status.updates_sent += u64::try_from(pulled.messages).unwrap_or(u64::MAX);
@@ -221,16 +370,21 @@ impl Task {
     }
 
     fn flush(&mut self) {
-        let Some((id, connection)) = &mut self.connection else {
-            return;
-        };
-        let id = *id;
-        match connection.write() {
-            Ok(output) => self.give(Input::Output(id, output)),
-            Err(error) => {
-                // A peer that closed may have said why.
-                self.read();
-                self.lost(id, &error);
+        let ids: Vec<ConnId> = self.connections.iter().map(|(id, _)| *id).collect();
+        for id in ids {
+            let Some(connection) = find(&mut self.connections, id) else {
+                continue;
+            };
+            let mut sent = 0;
+            let result = connection.write(&mut sent);
+            self.shared.traffic.count_sent(sent);
+            match result {
+                Ok(output) => self.give(Input::Output(id, output)),
+                Err(error) => {
+                    // A peer that closed may have said why.
+                    self.read_from(id);
+                    self.lost(id, &error);
+                }
             }
         }
     }
@@ -256,28 +410,48 @@ impl Task {
         };
         drop(rib);
         let established = self.peer.established_count();
+        let told = self.peer.last_error();
+        let news = told.filter(|told| self.told.as_deref() != Some(told));
+        let news = news.map(str::to_owned);
         self.shared.report(|status| {
             status.name.clone_from(&self.spec.name);
-            status.address = self.spec.address;
+            status.address = self.spec.remote.to_string();
             status.state = self.peer.state();
-            if let Some(error) = self.peer.last_error() {
-                status.last_error = Some(error.to_owned());
+            if news.is_some() {
+                status.last_error.clone_from(&news);
             }
             status.established += established - self.counted;
             status.advertised = advertised;
             status.unsent = unsent;
         });
+        self.told = news.or(self.told.take());
         self.counted = established;
     }
 
+    /// Something that the machine does not know of went wrong.
+    fn complain(&self, words: &str) {
+        let (peer, address) = (&self.spec.name, &self.spec.remote);
+        let status = self.shared.status();
+        if status.last_error.as_deref() != Some(words) {
+            tracing::warn!(%peer, %address, "bgp: {words}");
+        }
+        self.shared
+            .report(|status| status.last_error = Some(words.to_owned()));
+    }
+
     fn log(&self, event: &Event) {
-        let (peer, address) = (&self.spec.name, self.spec.address);
+        let (peer, address) = (&self.spec.name, &self.spec.remote);
         if event.is_error() {
             tracing::warn!(%peer, %address, "bgp: {event}");
         } else {
             tracing::info!(%peer, %address, "bgp: {event}");
         }
     }
+}
+
+fn find(connections: &mut [(ConnId, Connection)], id: ConnId) -> Option<&mut Connection> {
+    let mut found = connections.iter_mut().filter(|held| held.0 == id);
+    found.next().map(|(_, connection)| connection)
 }
 
 /// Tokio's clock, which tests can pause.
@@ -298,7 +472,7 @@ async fn ordered(order: &mut watch::Receiver<Option<StopReason>>) -> StopReason 
 }
 
 async fn attempted(
-    attempt: &mut Option<(ConnId, BoxFuture<'static, Result<TcpStream, SocketError>>)>,
+    attempt: &mut Option<(ConnId, Connecting)>,
 ) -> (ConnId, Result<TcpStream, SocketError>) {
     match attempt {
         Some((id, connecting)) => (*id, connecting.await),
@@ -306,11 +480,33 @@ async fn attempted(
     }
 }
 
-async fn ready(connection: Option<&(ConnId, Connection)>) {
-    match connection {
-        // An error shows again when the socket is used.
-        Some((_, connection)) => drop(connection.ready().await),
+/// Waits until something can be done with any of the connections. An error shows again when the socket is used.
+async fn ready(connections: &[(ConnId, Connection)]) {
+    let sockets = connections.iter();
+    let waits: Vec<_> = sockets
+        .map(|(_, connection)| connection.ready().map(drop).boxed())
+        .collect();
+    if waits.is_empty() {
+        return pending().await;
+    }
+    let ((), _, _) = select_all(waits).await;
+}
+
+async fn visit(place: &mut Option<Registration>) -> Visit {
+    let visit = match place {
+        Some(place) => place.visit().await,
+        None => None,
+    };
+    match visit {
+        Some(visit) => visit,
         None => pending().await,
+    }
+}
+
+/// Waits for another picture. A watch that has ended shows its last one for ever.
+async fn changed<T>(watched: &mut watch::Receiver<T>) {
+    if watched.changed().await.is_err() {
+        pending().await
     }
 }
 

@@ -16,6 +16,8 @@ use tokio::time::timeout;
 
 use super::*;
 
+mod listening;
+
 const PATIENCE: Duration = Duration::from_secs(10);
 
 fn asn(number: u32) -> Asn {
@@ -23,19 +25,13 @@ fn asn(number: u32) -> Asn {
 }
 
 pub(super) fn mk_spec(name: &str, port: u16) -> PeerSpec {
+    let peer_as = PeerAs::Exactly(asn(65000));
+    let remote = Remote::Address(Ipv4Addr::LOCALHOST.into());
+    let id = "192.0.2.10".parse().unwrap();
     PeerSpec {
-        name: name.into(),
-        address: Ipv4Addr::LOCALHOST.into(),
         port,
         source: Some(Ipv4Addr::new(127, 0, 0, 2).into()),
-        local_as: asn(65001),
-        peer_as: PeerAs::Exactly(asn(65000)),
-        router_id: "192.0.2.10".parse().unwrap(),
-        hold_time: HoldTime::DEFAULT,
-        keepalive: None,
-        connect_time: None,
-        password: None,
-        multihop: false,
+        ..PeerSpec::new(name, remote, asn(65001), peer_as, id)
     }
 }
 
@@ -73,39 +69,44 @@ impl Router {
             .await
             .unwrap()
             .unwrap();
-        let config = Config {
-            local_as: asn(65000),
-            peer_as: PeerAs::Exactly(asn(65001)),
-            router_id: "192.0.2.1".parse().unwrap(),
-            hold_time: HoldTime::DEFAULT,
-            keepalive: None,
-            connect_retry: None,
-            families: Families::only(Family::V4Unicast),
-            listen: Listen::Active,
-            extended_next_hop: false,
-            graceful_restart: None,
-            authenticated: false,
-            single_hop: true,
-        };
-        let capabilities = Offer::FULL.capabilities(&config);
-        let mut hello = Vec::new();
-        Open::ours(
-            config.local_as,
-            config.hold_time,
-            config.router_id,
-            capabilities,
-        )
-        .encode(&mut hello);
-        write_keepalive(&mut hello);
-        let mut heard = Heard {
-            stream,
-            bytes: Vec::new(),
-        };
-        heard.stream.write_all(&hello).await.unwrap();
-        assert_eq!(heard.next().await.unwrap().0, Kind::Open);
-        assert_eq!(heard.next().await.unwrap().0, Kind::Keepalive);
-        heard
+        establish(stream).await
     }
+}
+
+/// Brings a session to Established, as the router would.
+async fn establish(stream: TcpStream) -> Heard {
+    let config = Config {
+        local_as: asn(65000),
+        peer_as: PeerAs::Exactly(asn(65001)),
+        router_id: "192.0.2.1".parse().unwrap(),
+        hold_time: HoldTime::DEFAULT,
+        keepalive: None,
+        connect_retry: None,
+        families: Families::only(Family::V4Unicast),
+        listen: Listen::Active,
+        extended_next_hop: false,
+        graceful_restart: None,
+        authenticated: false,
+        single_hop: true,
+    };
+    let capabilities = Offer::FULL.capabilities(&config);
+    let mut hello = Vec::new();
+    Open::ours(
+        config.local_as,
+        config.hold_time,
+        config.router_id,
+        capabilities,
+    )
+    .encode(&mut hello);
+    write_keepalive(&mut hello);
+    let mut heard = Heard {
+        stream,
+        bytes: Vec::new(),
+    };
+    heard.stream.write_all(&hello).await.unwrap();
+    assert_eq!(heard.next().await.unwrap().0, Kind::Open);
+    assert_eq!(heard.next().await.unwrap().0, Kind::Keepalive);
+    heard
 }
 
 impl Heard {

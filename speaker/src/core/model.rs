@@ -1,21 +1,27 @@
 //! What the speaker knows of the cluster, reduced to what its decisions read.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
+use std::time::{Duration, Instant};
 
 use portolan_api::ObjectKey;
-use portolan_api::crd::{SecretReference, SpeakerConfig, SpeakerConfigSpec};
+use portolan_api::crd::{PeerRule, SecretReference, SpeakerConfig, SpeakerConfigSpec};
 use portolan_api::range::Family;
-use portolan_api::view::{EndpointSlice, Node, Service, TrafficPolicy, usable_nodes};
+use portolan_api::view::{EndpointSlice, Node, Service, TrafficPolicy};
 use portolan_daemon::watch::Change;
 
+use super::endpoints::{Endpoints, Reach};
+use super::patience::{Patience, Scope, Side};
 use super::pools::Pools;
+use super::services::{KnownService, Services};
 
 /// Something became known.
 #[derive(Debug)]
 pub enum Event {
     /// Services of type LoadBalancer.
     Service(Change<Service>),
+    /// Services of the other types, and the generation of the watch that says so; see [`Model::others_wanted`].
+    OtherService(u32, Change<Service>),
     /// Endpoints of Services.
     Slice(Change<EndpointSlice>),
     /// The compiled configuration.
@@ -50,14 +56,6 @@ impl std::fmt::Debug for SecretData {
     }
 }
 
-/// Usable endpoints of one slice, as this node needs to know them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Usable {
-    family: Family,
-    anywhere: bool,
-    here: bool,
-}
-
 /// The key in a Secret.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Key {
@@ -65,16 +63,6 @@ struct Key {
     usable: Option<String>,
     /// What is wrong with the Secret as it is now.
     problem: Option<&'static str>,
-}
-
-/// A Service, reduced to what announcements depend on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct KnownService {
-    pub(super) vips: Vec<IpAddr>,
-    pub(super) policy: TrafficPolicy,
-    pub(super) labels: BTreeMap<String, String>,
-    /// The layer-2 placement names this node first.
-    pub(super) answers: bool,
 }
 
 /// How much of the plan is out of date.
@@ -93,10 +81,11 @@ impl Due {
     /// Above this, looking for the Services of each address costs more than one look at all of them.
     const VIPS: usize = 64;
 
-    fn vips(&mut self, vips: &[IpAddr]) {
+    fn vips(&mut self, vips: impl IntoIterator<Item = IpAddr>) {
+        let mut vips = vips.into_iter().peekable();
         match self {
-            Self::Nothing if vips.is_empty() => {}
-            Self::Nothing => *self = Self::Vips(vips.iter().copied().collect()),
+            Self::Nothing if vips.peek().is_none() => {}
+            Self::Nothing => *self = Self::Vips(vips.collect()),
             Self::Vips(known) => known.extend(vips),
             Self::Everything => {}
         }
@@ -118,11 +107,14 @@ pub struct Model {
     node_name: String,
     lb_class: Option<String>,
     namespace: String,
-    pub(super) services: BTreeMap<ObjectKey, KnownService>,
-    slices: HashMap<ObjectKey, HashMap<String, Usable>>,
-    slice_owner: HashMap<ObjectKey, ObjectKey>,
+    pub(super) services: Services,
+    endpoints: Endpoints,
+    patience: Patience,
+    now: Option<Instant>,
     pub(super) config: SpeakerConfigSpec,
     pub(super) pools: Pools,
+    /// Some rule announces weights.
+    weighs: bool,
     config_generation: i64,
     pub(super) node: Option<Node>,
     secrets: HashMap<String, Key>,
@@ -142,6 +134,8 @@ struct ConfigSeen {
     unreadable: bool,
 }
 
+/// The kind that must be known as well if a rule asks for it from the start.
+const OTHER_SERVICES: &str = "services of other types";
 /// Kinds that must be known before anything is announced or withdrawn.
 const REQUIRED: [&str; 4] = ["services", "endpointslices", "speakerconfig", "node"];
 
@@ -153,11 +147,13 @@ impl Model {
             node_name,
             lb_class,
             namespace,
-            services: BTreeMap::new(),
-            slices: HashMap::new(),
-            slice_owner: HashMap::new(),
+            services: Services::default(),
+            endpoints: Endpoints::default(),
+            patience: Patience::default(),
+            now: None,
             config: SpeakerConfigSpec::default(),
             pools: Pools::default(),
+            weighs: false,
             config_generation: 0,
             node: None,
             secrets: HashMap::new(),
@@ -171,11 +167,59 @@ impl Model {
     pub fn handle(&mut self, event: Event) {
         match event {
             Event::Service(change) => self.service(change),
+            Event::OtherService(generation, change) => self.other_service(generation, change),
             Event::Slice(change) => self.slice(change),
             Event::Config(change) => self.config(change),
             Event::Node(change) => self.node(change),
             Event::Secret(change) => self.secret(change),
         }
+    }
+
+    /// Tells the time: what comes in from here on happens now, and what waited until now is due.
+    pub fn advance(&mut self, now: Instant) {
+        self.now = Some(now);
+        for service in self.patience.handle_timeout(now) {
+            self.concerns(&service);
+        }
+    }
+
+    /// When [`Model::advance`] has something to do, if nothing comes in before.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.patience.next_deadline()
+    }
+
+    /// The generation of the watch of Services of other types than LoadBalancer that has to run, if a rule asks for one.
+    #[must_use]
+    pub fn others_wanted(&self) -> Option<u32> {
+        self.services.others_wanted()
+    }
+
+    /// Why the node is about to go, if it is: its routes are a last resort then.
+    #[must_use]
+    pub fn draining(&self) -> Option<&'static str> {
+        self.node.as_ref()?.draining()
+    }
+
+    /// What is not announced although a rule asks for it, in words.
+    #[must_use]
+    pub fn problems(&self) -> Vec<String> {
+        let words = |((service, family, _), wait): (&Side, Duration)| {
+            format!(
+                "Service {service}: its {family} endpoints came and went too often, so its routes are held back for {} s",
+                wait.as_secs()
+            )
+        };
+        let mut problems: Vec<String> = self.patience.held().map(words).collect();
+        problems.sort_unstable();
+        problems.extend(self.left_out());
+        problems
+    }
+
+    /// How many Services (by family) are held back because their endpoints came and went too often.
+    #[must_use]
+    pub fn held_back(&self) -> usize {
+        self.patience.held().count()
     }
 
     /// What has to be planned anew since the last call. Nothing before everything required is known: a speaker that has
@@ -221,22 +265,27 @@ impl Model {
     /// Whether some peer takes its key from a Secret.
     #[must_use]
     pub fn needs_secrets(&self) -> bool {
-        self.config
-            .peers
-            .iter()
-            .any(|peer| peer.password_secret.is_some())
+        let takes = |peer: &PeerRule| {
+            peer.password_secret.is_some() || peer.tcp_authentication_option.is_some()
+        };
+        self.config.peers.iter().any(takes)
     }
 
-    /// The TCP MD5 key in a Secret of our own namespace with what is wrong with the Secret now, or why there is no key.
-    pub(super) fn key(&self, secret: &SecretReference) -> Result<(&str, Option<String>), String> {
+    /// The key in a Secret of our own namespace with what is wrong with the Secret now, or why there is no key. `field`
+    /// is where the Secret is named.
+    pub(super) fn key(
+        &self,
+        field: &str,
+        secret: &SecretReference,
+    ) -> Result<(&str, Option<String>), String> {
         let name = &secret.name;
         let ours = &self.namespace;
         if let Some(other) = secret.namespace.as_ref().filter(|other| *other != ours) {
             return Err(format!(
-                "passwordSecret {other}/{name}: Secrets are read from namespace {ours} only: move it there"
+                "{field} {other}/{name}: Secrets are read from namespace {ours} only: move it there"
             ));
         }
-        let says = |problem: &str| format!("passwordSecret {ours}/{name} {problem}");
+        let says = |problem: &str| format!("{field} {ours}/{name} {problem}");
         match self.secrets.get(name) {
             None => Err(says(Self::NO_SECRET)),
             Some(Key {
@@ -257,17 +306,25 @@ impl Model {
     const NO_SECRET: &str = "does not exist, or is not of type kubernetes.io/basic-auth: create it with the key under password";
     const NO_KEY: &str = "has no usable value under password: 1 to 80 bytes of text";
 
-    /// Usable endpoints of a Service in one family: anywhere in the cluster, and on this node.
-    pub(super) fn usable(&self, service: &ObjectKey, family: Family) -> (bool, bool) {
-        let slices = self
-            .slices
-            .get(service)
-            .into_iter()
-            .flat_map(HashMap::values);
-        let slices = slices.filter(|slice| slice.family == family);
-        slices.fold((false, false), |(anywhere, here), slice| {
-            (anywhere || slice.anywhere, here || slice.here)
-        })
+    /// A node attracts traffic only if it can deliver it: for policy Local to an endpoint of its own, for policy Cluster
+    /// to any endpoint, of the address's own family.
+    pub(super) fn delivers(
+        &self,
+        service: &ObjectKey,
+        policy: TrafficPolicy,
+        family: Family,
+    ) -> bool {
+        let scope = scope(policy);
+        is_in(scope, self.endpoints.reach(service, family))
+            && !self.patience.holds(service, family, scope)
+    }
+
+    /// How many ready endpoints of a Service the node has, as routers are told.
+    pub(super) fn weight(&self, service: &ObjectKey, family: Family) -> u32 {
+        let ready = || self.endpoints.reach(service, family).ready;
+        let weight = self.patience.weight(service, family);
+        // Ones on their way out are as good as one, as long as they are all there is.
+        weight.unwrap_or_else(ready).max(1)
     }
 
     fn synced(&mut self, kind: &'static str) {
@@ -277,102 +334,120 @@ impl Model {
     }
 
     fn service(&mut self, change: Change<Service>) {
-        match change {
+        let (key, known) = match change {
             Change::Apply(service) => {
-                let known = service
-                    .wants(self.lb_class.as_deref())
-                    .then(|| self.reduce(&service));
-                self.replace_service(ObjectKey::of(&service), known);
+                let ours = service.wants(self.lb_class.as_deref());
+                let known = KnownService::of(&service, ours, &self.node_name);
+                (ObjectKey::of(&service), Some(known))
             }
-            Change::Delete((namespace, name)) => {
-                self.replace_service(ObjectKey { namespace, name }, None);
-            }
-            Change::Unreadable(..) => {}
-            Change::Synced => self.synced("services"),
-        }
-    }
-
-    /// Most changes of a Service do not concern us: equal means nothing happened.
-    fn replace_service(&mut self, key: ObjectKey, known: Option<KnownService>) {
-        if self.services.get(&key) == known.as_ref() {
-            return;
-        }
-        if let Some(known) = &known {
-            self.due.vips(&known.vips);
-        }
-        let before = match known {
-            Some(known) => self.services.insert(key, known),
-            None => self.services.remove(&key),
+            Change::Delete((namespace, name)) => (ObjectKey { namespace, name }, None),
+            Change::Unreadable(..) => return,
+            Change::Synced => return self.synced("services"),
         };
-        if let Some(before) = before {
-            self.due.vips(&before.vips);
-        }
+        // Most changes of a Service do not concern us.
+        let concerned = self.services.load_balancer(key, known);
+        self.due.vips(concerned);
     }
 
-    /// The endpoints of a Service changed.
-    fn endpoints_of(&mut self, service: &ObjectKey) {
+    fn other_service(&mut self, generation: u32, change: Change<Service>) {
+        let (key, known) = match change {
+            Change::Apply(service) => {
+                let known = KnownService::of(&service, false, &self.node_name);
+                (ObjectKey::of(&service), Some(known))
+            }
+            Change::Delete((namespace, name)) => (ObjectKey { namespace, name }, None),
+            Change::Unreadable(..) => return,
+            Change::Synced => {
+                if let Some(gone) = self.services.others_complete(generation) {
+                    self.due.vips(gone);
+                    self.synced(OTHER_SERVICES);
+                }
+                return;
+            }
+        };
+        let concerned = self.services.other(generation, key, known);
+        self.due.vips(concerned);
+    }
+
+    /// Everything that a Service has a part in is out of date.
+    fn concerns(&mut self, service: &ObjectKey) {
         if let Some(known) = self.services.get(service) {
-            self.due.vips(&known.vips);
-        }
-    }
-
-    fn reduce(&self, service: &Service) -> KnownService {
-        let placement = service
-            .annotation(portolan_api::annotation::L2_NODES)
-            .unwrap_or_default();
-        KnownService {
-            vips: service.vips(),
-            policy: service.spec.external_traffic_policy,
-            labels: service.labels().clone(),
-            answers: placement
-                .split(',')
-                .next()
-                .is_some_and(|first| first.trim() == self.node_name),
+            self.due.vips(known.addresses());
         }
     }
 
     fn slice(&mut self, change: Change<EndpointSlice>) {
-        match change {
-            Change::Apply(slice) => {
-                let key = ObjectKey::of(&slice);
-                let Some(family) = slice.family() else {
-                    return self.forget_slice(&key);
-                };
-                let nodes = usable_nodes(&slice);
-                let usable = Usable {
-                    family,
-                    anywhere: !nodes.is_empty(),
-                    here: nodes.contains(self.node_name.as_str()),
-                };
-                let owner = slice.service();
-                if self.slice_owner.get(&key) != owner.as_ref() {
-                    self.forget_slice(&key);
+        let (key, slice) = match change {
+            Change::Apply(slice) => (ObjectKey::of(&slice), Some(slice)),
+            Change::Delete((namespace, name)) => (ObjectKey { namespace, name }, None),
+            Change::Unreadable(..) => return,
+            Change::Synced => return self.synced("endpointslices"),
+        };
+        let before = self.endpoints.owner(&key).cloned();
+        let after = slice.as_ref().and_then(EndpointSlice::service);
+        let owners: BTreeSet<ObjectKey> = before.into_iter().chain(after).collect();
+        let reach = |endpoints: &Endpoints, owner: &ObjectKey| {
+            [Family::V4, Family::V6].map(|family| (family, endpoints.reach(owner, family)))
+        };
+        let before: Vec<_> = owners
+            .iter()
+            .map(|owner| reach(&self.endpoints, owner))
+            .collect();
+        match &slice {
+            Some(slice) => self.endpoints.apply(slice, &self.node_name),
+            None => self.endpoints.forget(&key),
+        }
+        for (owner, before) in owners.iter().zip(before) {
+            for (family, before) in before {
+                let after = self.endpoints.reach(owner, family);
+                if before != after && self.endpoints_changed(owner, family, before, after) {
+                    self.concerns(owner);
                 }
-                let Some(owner) = owner else { return };
-                let slices = self.slices.entry(owner.clone()).or_default();
-                let before = slices.insert(key.name.clone(), usable);
-                if before != Some(usable) {
-                    self.endpoints_of(&owner);
-                }
-                self.slice_owner.insert(key, owner);
             }
-            Change::Delete((namespace, name)) => self.forget_slice(&ObjectKey { namespace, name }),
-            Change::Unreadable(..) => {}
-            Change::Synced => self.synced("endpointslices"),
         }
     }
 
-    fn forget_slice(&mut self, key: &ObjectKey) {
-        let Some(owner) = self.slice_owner.remove(key) else {
-            return;
+    /// Returns whether it is different for what is announced now.
+    fn endpoints_changed(
+        &mut self,
+        service: &ObjectKey,
+        family: Family,
+        before: Reach,
+        after: Reach,
+    ) -> bool {
+        let Some(known) = self.services.get(service) else {
+            return false;
         };
-        if let Some(slices) = self.slices.get_mut(&owner) {
-            slices.remove(&key.name);
-            if slices.is_empty() {
-                self.slices.remove(&owner);
+        let policies = [known.policy, known.cluster_policy].map(scope);
+        let weighs = self.weighs && known.policy == TrafficPolicy::Local;
+        // What is learned while starting is not what happens.
+        let now = self.now.filter(|_| self.waiting_for.is_empty());
+        let mut different = false;
+        for scope in [Scope::Here, Scope::Anywhere] {
+            let (was, is) = (is_in(scope, before), is_in(scope, after));
+            if was == is || !policies.contains(&scope) {
+                continue;
+            }
+            different = true;
+            let side = (service.clone(), family, scope);
+            match now {
+                Some(now) if was => self.patience.lost(side, now),
+                Some(now) => {
+                    let alone = scope == Scope::Anywhere || !after.elsewhere;
+                    self.patience.returned(&side, alone, now);
+                }
+                None => {}
             }
         }
-        self.endpoints_of(&owner);
+        if weighs && before.ready != after.ready {
+            let change = (before.ready, after.ready);
+            match now {
+                Some(now) => self.patience.weighed(service, family, change, now),
+                None => different = true,
+            }
+            different |= before.ready == 0 || after.ready == 0;
+        }
+        different
     }
 
     fn config(&mut self, change: Change<SpeakerConfig>) {
@@ -384,6 +459,8 @@ impl Model {
                 self.config_seen.unreadable = false;
                 if self.config != config.spec {
                     self.pools = Pools::new(&config.spec);
+                    self.weighs = config.spec.bgp.iter().any(|rule| rule.bandwidth.is_some());
+                    self.follow(&config.spec);
                     self.config = config.spec;
                 }
             }
@@ -410,6 +487,17 @@ impl Model {
         }
     }
 
+    /// Asks for Services of other types, or no longer. Whoever has not begun to announce waits for them; who has goes on.
+    fn follow(&mut self, config: &SpeakerConfigSpec) {
+        let starting = !self.waiting_for.is_empty();
+        let asks = self.services.follow(&config.bgp);
+        if self.services.others_wanted().is_none() {
+            self.waiting_for.retain(|kind| *kind != OTHER_SERVICES);
+        } else if asks && starting && !self.waiting_for.contains(&OTHER_SERVICES) {
+            self.waiting_for.push(OTHER_SERVICES);
+        }
+    }
+
     fn node(&mut self, change: Change<Node>) {
         match change {
             Change::Apply(node) => {
@@ -418,6 +506,8 @@ impl Model {
                         && known.excluded() == node.excluded()
                         && known.metadata.uid == node.metadata.uid
                         && known.status.addresses == node.status.addresses
+                        && known.draining() == node.draining()
+                        && known.spec.pod_cidrs == node.spec.pod_cidrs
                 });
                 // Kubelets write their Node every few minutes: heartbeats are no news.
                 if !same {
@@ -464,5 +554,20 @@ impl Model {
         };
         self.due.everything_if(held != next);
         self.secrets.insert(name, next);
+    }
+}
+
+/// Whose endpoints a policy lets a node deliver to.
+const fn scope(policy: TrafficPolicy) -> Scope {
+    match policy {
+        TrafficPolicy::Local => Scope::Here,
+        TrafficPolicy::Cluster => Scope::Anywhere,
+    }
+}
+
+const fn is_in(scope: Scope, reach: Reach) -> bool {
+    match scope {
+        Scope::Here => reach.here,
+        Scope::Anywhere => reach.anywhere(),
     }
 }

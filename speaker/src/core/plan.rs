@@ -1,28 +1,26 @@
 //! What this node announces, computed as one complete value.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
-use portolan_api::ObjectKey;
-use portolan_api::crd::{BgpRule, Communities, L2Rule, PeerRule, RouteKind};
-use portolan_api::range::Family;
-use portolan_api::view::{Node, TrafficPolicy};
-use portolan_proto::bgp::{
-    Asn, Community, ExtendedCommunity, HoldTime, LargeCommunity, RouteAttrs, RouterId,
-    RouterIdError,
-};
+use portolan_api::crd::{BgpRule, L2Rule, PeerRule};
+use portolan_api::view::Node;
+use portolan_proto::bgp::RouteAttrs;
 
-use super::model::{KnownService, Model};
-use crate::bgp::{Password, PeerAs, PeerSpec};
+use super::model::Model;
+use super::peers::PlannedPeer;
+use super::routes::{Announcing, announced};
+use super::services::KnownService;
 use crate::l2::Interfaces;
-use crate::watches::fnv1a;
 
 /// Complete set of announcements of this node.
 #[derive(Debug, Default)]
 pub struct Plan {
     /// Why the node announces nothing at all, if so.
     pub excluded: Option<String>,
+    /// Why its routes are a last resort only, if so.
+    pub draining: Option<&'static str>,
     /// Addresses to answer for by ARP and NDP.
     pub l2: BTreeMap<IpAddr, Interfaces>,
     /// Peers of this node.
@@ -31,6 +29,8 @@ pub struct Plan {
     pub problems: Vec<String>,
     /// Routes for each peer by name.
     pub routes: BTreeMap<String, BTreeMap<IpNetwork, RouteAttrs>>,
+    /// Announced prefixes that hold more addresses than are used: nobody else is to have what is sent to the others.
+    pub attracted: BTreeSet<IpNetwork>,
 }
 
 /// What changed in a plan.
@@ -40,15 +40,8 @@ pub struct Difference {
     pub routes: Vec<(String, IpNetwork, Option<RouteAttrs>)>,
     /// Something changed in [`Plan::l2`].
     pub l2: bool,
-}
-
-/// A peer of this node.
-#[derive(Debug)]
-pub enum PlannedPeer {
-    /// A session must run.
-    Run(PeerSpec),
-    /// A session can not run: name, address, why.
-    Wait(String, IpAddr, String),
+    /// Something changed in [`Plan::attracted`].
+    pub attracted: bool,
 }
 
 impl Model {
@@ -57,16 +50,13 @@ impl Model {
     pub fn plan(&self) -> Plan {
         let mut plan = Plan {
             excluded: self.excluded(),
+            draining: self.draining(),
             ..Plan::default()
         };
         let Some(node) = &self.node else { return plan };
         let rules = self.config.peers.iter();
         let ours: Vec<&PeerRule> = rules.filter(|peer| peer.is_on(node.labels())).collect();
-        for (index, rule) in ours.iter().enumerate() {
-            let before = ours.get(..index).unwrap_or_default();
-            let peer = self.peer(rule, before, &mut plan.problems);
-            plan.peers.push(peer);
-        }
+        plan.peers = self.peers(&ours, &mut plan.problems);
         for peer in &ours {
             plan.routes.insert(peer.name.clone(), BTreeMap::new());
         }
@@ -74,14 +64,10 @@ impl Model {
         if plan.excluded.is_some() {
             return plan;
         }
-        self.cluster_ranges(&ours, &mut plan);
-        for (key, service) in &self.services {
-            for vip in &service.vips {
-                if self.attracts(key, service, *vip) {
-                    self.vip_routes(service, *vip, &ours, &mut plan);
-                    self.vip_l2(service, *vip, &mut plan);
-                }
-            }
+        self.ranges(&ours, &mut plan);
+        let node = Announcing::on(self, &ours);
+        for (key, service) in self.services.iter() {
+            node.service(key, service, |_| true, &mut plan);
         }
         plan
     }
@@ -93,35 +79,35 @@ impl Model {
     #[must_use]
     pub fn replan(&self, vips: &BTreeSet<IpAddr>, plan: &mut Plan) -> Difference {
         let prefixes = self.prefixes_of(vips);
-        let mut fresh = Plan::default();
+        let mut fresh = Plan {
+            draining: self.draining(),
+            ..Plan::default()
+        };
         let rules = self.config.peers.iter();
         let labels = self.node.as_ref().map(Node::labels);
         let ours: Vec<&PeerRule> = rules
             .filter(|peer| labels.is_some_and(|labels| peer.is_on(labels)))
             .collect();
         if self.excluded().is_none() {
-            self.cluster_ranges(&ours, &mut fresh);
-            for (key, service) in &self.services {
-                let touches = |vip: &&IpAddr| {
-                    vips.contains(*vip) || prefixes.iter().any(|prefix| prefix.contains(**vip))
-                };
-                for vip in service.vips.iter().filter(touches) {
-                    if self.attracts(key, service, *vip) {
-                        self.vip_routes(service, *vip, &ours, &mut fresh);
-                        self.vip_l2(service, *vip, &mut fresh);
-                    }
-                }
+            self.ranges(&ours, &mut fresh);
+            let touches = |vip: &IpAddr| {
+                vips.contains(vip) || prefixes.iter().any(|prefix| prefix.contains(*vip))
+            };
+            let node = Announcing::on(self, &ours);
+            for (key, service) in self.services.iter() {
+                node.service(key, service, touches, &mut fresh);
             }
         }
         plan.take_over(&mut fresh, vips, &prefixes)
     }
 
-    /// The prefixes that these addresses are announced in, by any rule of this node.
+    /// The prefixes that these addresses are announced in, by any rule of this node: aggregates, and each one alone.
     fn prefixes_of(&self, vips: &BTreeSet<IpAddr>) -> BTreeSet<IpNetwork> {
         let of_rule = |rule: &BgpRule| -> Vec<IpNetwork> {
             vips.iter().map(|vip| announced(rule, *vip)).collect()
         };
-        self.bgp_rules().flat_map(of_rule).collect()
+        let alone = vips.iter().map(|vip| IpNetwork::from(*vip));
+        self.bgp_rules().flat_map(of_rule).chain(alone).collect()
     }
 
     fn excluded(&self) -> Option<String> {
@@ -131,52 +117,7 @@ impl Model {
         }
     }
 
-    /// A node attracts traffic only if it can deliver it: for policy Local to an endpoint of its own, for policy Cluster
-    /// to any endpoint, of the address's own family.
-    fn attracts(&self, key: &ObjectKey, service: &KnownService, vip: IpAddr) -> bool {
-        let (anywhere, here) = self.usable(key, Family::of(vip));
-        match service.policy {
-            TrafficPolicy::Cluster => anywhere,
-            TrafficPolicy::Local => here,
-        }
-    }
-
-    fn bgp_rules(&self) -> impl Iterator<Item = &BgpRule> {
-        let labels = self.node.as_ref().map(Node::labels);
-        self.config
-            .bgp
-            .iter()
-            .filter(move |rule| labels.is_some_and(|labels| rule.is_on(labels)))
-    }
-
-    fn cluster_ranges(&self, peers: &[&PeerRule], plan: &mut Plan) {
-        for rule in self
-            .bgp_rules()
-            .filter(|rule| rule.routes.contains(&RouteKind::ClusterIPRange))
-        {
-            for range in &self.config.cluster_ip_ranges {
-                plan.announce(rule, masked(*range, range.prefix()), peers);
-            }
-        }
-    }
-
-    fn vip_routes(
-        &self,
-        service: &KnownService,
-        vip: IpAddr,
-        peers: &[&PeerRule],
-        plan: &mut Plan,
-    ) {
-        let Some(pool) = self.pools.of(vip) else {
-            return;
-        };
-        let covers = |rule: &&BgpRule| rule.covers(pool, &service.labels);
-        for rule in self.bgp_rules().filter(covers) {
-            plan.announce(rule, announced(rule, vip), peers);
-        }
-    }
-
-    fn vip_l2(&self, service: &KnownService, vip: IpAddr, plan: &mut Plan) {
+    pub(super) fn vip_l2(&self, service: &KnownService, vip: IpAddr, plan: &mut Plan) {
         let Some(node) = self.node.as_ref().filter(|_| service.answers) else {
             return;
         };
@@ -191,83 +132,6 @@ impl Model {
             plan.answer(vip, named);
         }
     }
-
-    fn peer(
-        &self,
-        rule: &PeerRule,
-        before: &[&PeerRule],
-        problems: &mut Vec<String>,
-    ) -> PlannedPeer {
-        // Two sessions from one node to one socket would fight for the router's one neighbour entry. Their selectors
-        // decide per node, so only the node can see it.
-        let same = |other: &&&PeerRule| {
-            (other.address, other.port, other.source_address)
-                == (rule.address, rule.port, rule.source_address)
-        };
-        let spec = match before.iter().find(same) {
-            Some(other) => Err(format!(
-                "the same neighbour as BGPPeer {} on this node: let nodeSelectors keep them apart, or remove one",
-                other.name
-            )),
-            None => self.peer_spec(rule, problems),
-        };
-        match spec {
-            Ok(spec) => PlannedPeer::Run(spec),
-            Err(why) => PlannedPeer::Wait(
-                rule.name.clone(),
-                rule.address.unwrap_or(Ipv4Addr::UNSPECIFIED.into()),
-                why,
-            ),
-        }
-    }
-
-    fn peer_spec(&self, rule: &PeerRule, problems: &mut Vec<String>) -> Result<PeerSpec, String> {
-        let key = match &rule.password_secret {
-            Some(secret) => {
-                let (key, problem) = self.key(secret)?;
-                problems.extend(problem.map(|why| format!("BGPPeer {}: {why}", rule.name)));
-                Some(key.to_owned())
-            }
-            None => rule.password.clone(),
-        };
-        let words = |why: &dyn std::fmt::Display| why.to_string();
-        Ok(PeerSpec {
-            name: rule.name.clone(),
-            address: rule.address.ok_or("peers by interface do not run yet")?,
-            port: rule.port,
-            source: rule.source_address,
-            local_as: Asn::new(rule.my_asn).map_err(|why| words(&why))?,
-            peer_as: PeerAs::Exactly(
-                Asn::new(rule.peer_asn.unwrap_or_default()).map_err(|why| words(&why))?,
-            ),
-            router_id: self.router_id(rule).map_err(|why| words(&why))?,
-            hold_time: HoldTime::new(rule.hold_time_seconds).map_err(|why| words(&why))?,
-            keepalive: rule
-                .keepalive_milliseconds
-                .map(|ms| std::time::Duration::from_millis(ms.into())),
-            connect_time: rule
-                .connect_seconds
-                .map(|s| std::time::Duration::from_secs(s.into())),
-            password: key
-                .map(Password::new)
-                .transpose()
-                .map_err(|why| words(&why))?,
-            multihop: rule.multi_hop,
-        })
-    }
-
-    /// The configured identifier, else the node's first IPv4 address, else a number made from the node's name, which is
-    /// as good: RFC 6286 asks only that it is unique within the AS and not zero.
-    fn router_id(&self, rule: &PeerRule) -> Result<RouterId, RouterIdError> {
-        let addresses = self.node.iter().flat_map(|node| &node.status.addresses);
-        let internal = addresses
-            .filter(|address| address.kind == "InternalIP")
-            .find_map(|address| address.address.parse::<Ipv4Addr>().ok());
-        match rule.router_id.or(internal) {
-            Some(id) => RouterId::try_from(id),
-            None => RouterId::new(fnv1a(self.node_name()).max(1)),
-        }
-    }
 }
 
 impl Plan {
@@ -276,20 +140,6 @@ impl Plan {
     pub fn runs(&self, name: &str) -> bool {
         let is = |peer: &PlannedPeer| matches!(peer, PlannedPeer::Run(spec) if spec.name == name);
         self.peers.iter().any(is)
-    }
-
-    /// Puts a prefix to every peer that the rule names, or to all. Where several rules put the same prefix to the same
-    /// peer, communities add up; of what has one value only, compilation lets no two differ.
-    fn announce(&mut self, rule: &BgpRule, prefix: IpNetwork, peers: &[&PeerRule]) {
-        let takes = |peer: &&&PeerRule| peer.carries(prefix.ip()) && rule.tells(peer);
-        for peer in peers.iter().filter(takes) {
-            let routes = self.routes.entry(peer.name.clone()).or_default();
-            let attrs = routes.entry(prefix).or_default();
-            attrs.local_pref = attrs.local_pref.max(rule.local_pref);
-            attrs.med = attrs.med.max(rule.med);
-            attrs.prepend = attrs.prepend.max(rule.as_path_prepend);
-            attach(&rule.communities, attrs);
-        }
     }
 
     /// Makes the entries for these addresses and prefixes equal to those of `fresh`.
@@ -308,6 +158,13 @@ impl Plan {
                     put(routes, *prefix, attrs.clone());
                     difference.routes.push((peer.clone(), *prefix, attrs));
                 }
+            }
+        }
+        for prefix in prefixes {
+            let attracts = fresh.attracted.contains(prefix);
+            if attracts != self.attracted.contains(prefix) {
+                put_in(&mut self.attracted, *prefix, attracts);
+                difference.attracted = true;
             }
         }
         for vip in vips {
@@ -333,24 +190,6 @@ impl Plan {
     }
 }
 
-/// Adds communities to a route.
-fn attach(communities: &Communities, attrs: &mut RouteAttrs) {
-    let standard = communities.standard.iter();
-    attrs.communities.extend(standard.map(|bits| {
-        let [a, b, c, d] = bits.to_be_bytes();
-        Community::new(u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]))
-    }));
-    let large = communities.large.iter();
-    attrs.large.extend(
-        large.map(|[global, local1, local2]| LargeCommunity::new(*global, *local1, *local2)),
-    );
-    let extended = communities.extended.iter();
-    attrs.extended.extend(extended.map(|[head, tail]| {
-        let octets = u64::from(*head) << 32 | u64::from(*tail);
-        ExtendedCommunity::new(octets.to_be_bytes())
-    }));
-}
-
 /// Sets or removes one entry.
 fn put<K: Ord, V>(map: &mut BTreeMap<K, V>, key: K, value: Option<V>) {
     match value {
@@ -359,18 +198,11 @@ fn put<K: Ord, V>(map: &mut BTreeMap<K, V>, key: K, value: Option<V>) {
     };
 }
 
-/// The prefix that a rule announces an address in.
-fn announced(rule: &BgpRule, vip: IpAddr) -> IpNetwork {
-    let length = match vip {
-        IpAddr::V4(_) => rule.aggregation_length,
-        IpAddr::V6(_) => rule.aggregation_length_v6,
-    };
-    masked(IpNetwork::from(vip), length)
-}
-
-/// The prefix of this length that holds the network's address, host bits cleared.
-fn masked(network: IpNetwork, length: u8) -> IpNetwork {
-    IpNetwork::new(network.ip(), length)
-        .and_then(|wide| IpNetwork::new(wide.network(), length))
-        .unwrap_or(network)
+/// Adds to a set, or takes out.
+fn put_in<K: Ord>(set: &mut BTreeSet<K>, key: K, there: bool) {
+    if there {
+        set.insert(key);
+    } else {
+        set.remove(&key);
+    }
 }

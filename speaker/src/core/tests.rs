@@ -1,5 +1,13 @@
 //! What one node announces, as tables.
 
+mod drain;
+mod endpoints;
+mod increments;
+mod kinds;
+mod patience;
+mod rules;
+mod weights;
+
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
@@ -15,7 +23,6 @@ use portolan_api::view::{
     TrafficPolicy,
 };
 use portolan_daemon::watch::Change;
-use proptest::prelude::*;
 
 use super::model::{Secret, SecretData};
 use super::*;
@@ -40,18 +47,11 @@ fn mk_peer(name: &str, address: &str) -> PeerRule {
     PeerRule {
         name: name.to_owned(),
         my_asn: 65000,
-        peer_asn: 65001,
-        address: address.parse().unwrap(),
+        peer_asn: Some(65001),
+        address: Some(address.parse().unwrap()),
         port: 179,
-        source_address: None,
         hold_time_seconds: 90,
-        keepalive_milliseconds: None,
-        connect_seconds: None,
-        router_id: None,
-        node_selectors: Vec::new(),
-        password: None,
-        password_secret: None,
-        multi_hop: false,
+        ..PeerRule::default()
     }
 }
 
@@ -87,6 +87,7 @@ fn mk_config() -> SpeakerConfigSpec {
             "10.96.0.0/12".parse().unwrap(),
             "fd00:96::/112".parse().unwrap(),
         ],
+        ..SpeakerConfigSpec::default()
     }
 }
 
@@ -239,94 +240,6 @@ fn each_session_carries_the_family_of_its_address() {
 }
 
 #[test]
-fn policy_and_readiness_decide_who_attracts_traffic() {
-    let not_ready = Conditions {
-        ready: Some(false),
-        serving: Some(false),
-        terminating: Some(false),
-    };
-    let leaving = Conditions {
-        ready: Some(false),
-        serving: Some(true),
-        terminating: Some(true),
-    };
-    let left = Conditions {
-        ready: Some(false),
-        serving: Some(false),
-        terminating: Some(true),
-    };
-    let table: &[(&str, TrafficPolicy, Endpoints<'_>, bool)] = &[
-        (
-            "cluster, ready elsewhere",
-            TrafficPolicy::Cluster,
-            &[("n2", ready())],
-            true,
-        ),
-        (
-            "cluster, ready outside the cluster",
-            TrafficPolicy::Cluster,
-            &[("", ready())],
-            true,
-        ),
-        ("cluster, none", TrafficPolicy::Cluster, &[], false),
-        (
-            "cluster, none ready",
-            TrafficPolicy::Cluster,
-            &[("n2", not_ready.clone())],
-            false,
-        ),
-        (
-            "local, ready here",
-            TrafficPolicy::Local,
-            &[(NODE, ready())],
-            true,
-        ),
-        (
-            "local, ready elsewhere",
-            TrafficPolicy::Local,
-            &[("n2", ready())],
-            false,
-        ),
-        (
-            "local, not ready here",
-            TrafficPolicy::Local,
-            &[(NODE, not_ready)],
-            false,
-        ),
-        (
-            "local, terminating but serving here",
-            TrafficPolicy::Local,
-            &[(NODE, leaving)],
-            true,
-        ),
-        (
-            "local, terminating and gone here",
-            TrafficPolicy::Local,
-            &[(NODE, left)],
-            false,
-        ),
-    ];
-    for (row, policy, endpoints, announced) in table {
-        let mut model = mk_model();
-        model.handle(Event::Service(Change::Apply(mk_service(*policy, NODE))));
-        apply_slices(&mut model, "web-1", endpoints);
-        let plan = model.plan();
-        assert_eq!(!routes(&plan, "v4").is_empty(), *announced, "BGP: {row}");
-        assert_eq!(!plan.l2.is_empty(), *announced, "layer 2: {row}");
-    }
-}
-
-#[test]
-fn each_family_needs_endpoints_of_its_own() {
-    let mut model = mk_model();
-    model.handle(Event::Slice(Change::Apply(mk_slice("web-1-v6", &[]))));
-    let plan = model.plan();
-    assert_eq!(routes(&plan, "v4"), ["192.0.2.10/32"]);
-    assert!(routes(&plan, "v6").is_empty());
-    assert_eq!(answered(&plan), [VIP4]);
-}
-
-#[test]
 fn a_configuration_that_can_not_be_read_is_no_empty_one() {
     let unreadable = || {
         Event::Config(Change::Unreadable(
@@ -365,20 +278,6 @@ fn a_second_session_with_the_same_neighbour_waits_and_says_so() {
         panic!("it runs")
     };
     assert!(name == "w4" && why.contains("BGPPeer v4"), "{name}: {why}");
-}
-
-#[test]
-fn endpoints_add_up_over_slices_and_go_with_them() {
-    let mut model = mk_model();
-    model.handle(Event::Service(Change::Apply(mk_service(
-        TrafficPolicy::Local,
-        NODE,
-    ))));
-    apply_slices(&mut model, "web-2", &[(NODE, ready())]);
-    forget_slices(&mut model, "web-1");
-    assert!(!routes(&model.plan(), "v4").is_empty());
-    forget_slices(&mut model, "web-2");
-    assert!(routes(&model.plan(), "v4").is_empty());
 }
 
 #[test]
@@ -428,97 +327,6 @@ fn an_excluded_node_keeps_its_sessions_and_announces_nothing() {
                 && plan.l2.is_empty()
         );
     }
-}
-
-#[test]
-fn cluster_ranges_go_out_from_every_eligible_node_without_any_service() {
-    let mut model = mk_model();
-    let mut config = mk_config();
-    config.bgp = vec![mk_bgp("ranges", &[RouteKind::ClusterIPRange])];
-    apply_config(&mut model, config);
-    let plan = model.plan();
-    assert_eq!(routes(&plan, "v4"), ["10.96.0.0/12"]);
-    assert_eq!(routes(&plan, "v6"), ["fd00:96::/112"]);
-}
-
-#[test]
-fn rules_peers_and_advertisements_select_nodes_services_pools_and_peers() {
-    let on = |zone: &str| LabelSelector {
-        match_labels: [("zone".to_owned(), zone.to_owned())].into(),
-        ..LabelSelector::default()
-    };
-    let table: Vec<(&str, Edit, usize, usize)> = vec![
-        (
-            "rule on our zone",
-            Box::new(move |c| c.bgp[0].node_selectors = vec![on("a")]),
-            1,
-            1,
-        ),
-        (
-            "rule on another zone",
-            Box::new(move |c| c.bgp[0].node_selectors = vec![on("b")]),
-            0,
-            0,
-        ),
-        (
-            "services with a label",
-            Box::new(move |c| c.bgp[0].service_selectors = vec![on("a")]),
-            0,
-            0,
-        ),
-        (
-            "another pool",
-            Box::new(|c| c.bgp[0].pools = vec!["other".into()]),
-            0,
-            0,
-        ),
-        (
-            "one peer only",
-            Box::new(|c| c.bgp[0].peers = vec!["v6".into()]),
-            0,
-            1,
-        ),
-        (
-            "peer of another zone",
-            Box::new(move |c| c.peers[0].node_selectors = vec![on("b")]),
-            0,
-            1,
-        ),
-    ];
-    for (row, edit, v4, v6) in table {
-        let mut model = mk_model();
-        let mut config = mk_config();
-        edit(&mut config);
-        apply_config(&mut model, config);
-        let plan = model.plan();
-        assert_eq!(
-            (routes(&plan, "v4").len(), routes(&plan, "v6").len()),
-            (v4, v6),
-            "{row}"
-        );
-    }
-}
-
-#[test]
-fn several_rules_for_one_prefix_add_their_communities_and_aggregates_stand_beside_hosts() {
-    let mut model = mk_model();
-    let mut config = mk_config();
-    config.bgp[0].communities.standard = vec![1];
-    let mut second = mk_bgp("second", &[RouteKind::LoadBalancerIP]);
-    second.communities.standard = vec![2];
-    second.communities.large = vec![[1, 2, 3]];
-    second.local_pref = Some(200);
-    let mut wide = mk_bgp("wide", &[RouteKind::LoadBalancerIP]);
-    wide.aggregation_length = 24;
-    config.bgp.extend([second, wide]);
-    apply_config(&mut model, config);
-    let plan = model.plan();
-    assert_eq!(routes(&plan, "v4"), ["192.0.2.0/24", "192.0.2.10/32"]);
-    let attrs = &plan.routes["v4"][&"192.0.2.10/32".parse().unwrap()];
-    assert_eq!(
-        (attrs.communities.len(), attrs.large.len(), attrs.local_pref),
-        (2, 1, Some(200))
-    );
 }
 
 #[test]
@@ -672,107 +480,4 @@ fn the_router_id_is_configured_or_the_nodes_address_or_made_from_its_name() {
     config.peers[0].router_id = Some("9.9.9.9".parse().unwrap());
     apply_config(&mut model, config);
     assert_eq!(id(&model), "9.9.9.9");
-}
-
-/// A few Services that share addresses and aggregates, or move between them.
-#[derive(Clone, Debug)]
-enum Step {
-    Service(u8, Vec<u8>, bool, bool, bool),
-    Gone(u8),
-    Slice(u8, bool, bool),
-    NoSlice(u8),
-}
-
-fn any_step() -> impl Strategy<Value = Step> {
-    let service = 0_u8..4;
-    let vips = proptest::collection::vec(0_u8..6, 0..3);
-    prop_oneof![
-        4 => (service.clone(), vips, any::<bool>(), any::<bool>(), any::<bool>())
-            .prop_map(|(name, vips, local, gold, answers)| Step::Service(name, vips, local, gold, answers)),
-        1 => service.clone().prop_map(Step::Gone),
-        4 => (service.clone(), any::<bool>(), any::<bool>())
-            .prop_map(|(name, here, ready)| Step::Slice(name, here, ready)),
-        1 => service.prop_map(Step::NoSlice),
-    ]
-}
-
-fn mk_event(step: &Step) -> Event {
-    let named = |number: &u8| format!("service-{number}");
-    let key = |number: &u8| ("default".to_owned(), named(number));
-    match step {
-        Step::Service(number, vips, local, gold, answers) => {
-            let policy = if *local {
-                TrafficPolicy::Local
-            } else {
-                TrafficPolicy::Cluster
-            };
-            let mut service = mk_service(policy, if *answers { NODE } else { "n2" });
-            service.metadata.name = Some(named(number));
-            service.metadata.labels = gold.then(|| [("tier".to_owned(), "gold".to_owned())].into());
-            let entry = |vip: &u8| Ingress {
-                ip: Some(format!("192.0.2.{vip}")),
-                ..Ingress::default()
-            };
-            service.status.load_balancer.ingress = vips.iter().map(entry).collect();
-            Event::Service(Change::Apply(service))
-        }
-        Step::Gone(number) => Event::Service(Change::Delete(key(number))),
-        Step::Slice(number, here, is_ready) => {
-            let mut conditions = ready();
-            conditions.ready = Some(*is_ready);
-            let node = if *here { NODE } else { "n2" };
-            let mut slice = mk_slice(&named(number), &[(node, conditions)]);
-            let labels = slice.metadata.labels.get_or_insert_default();
-            labels.insert(
-                portolan_api::annotation::SERVICE_NAME.to_owned(),
-                named(number),
-            );
-            Event::Slice(Change::Apply(slice))
-        }
-        Step::NoSlice(number) => Event::Slice(Change::Delete(key(number))),
-    }
-}
-
-proptest! {
-    #[test]
-    fn a_plan_brought_up_to_date_is_the_plan_made_anew(steps in proptest::collection::vec(any_step(), 1..40)) {
-        let mut model = mk_model();
-        let mut config = mk_config();
-        let wide = BgpRule { aggregation_length: 30, communities: Communities { standard: vec![7], ..Communities::default() }, ..config.bgp[0].clone() };
-        let gold = BgpRule {
-            service_selectors: vec![LabelSelector {
-                match_labels: [("tier".to_owned(), "gold".to_owned())].into(),
-                ..LabelSelector::default()
-            }],
-            local_pref: Some(200),
-            ..wide.clone()
-        };
-        config.bgp.extend([wide, gold]);
-        apply_config(&mut model, config);
-        model.take_due();
-        let mut plan = model.plan();
-        for step in steps {
-            model.handle(mk_event(&step));
-            let before = plan.routes.clone();
-            match model.take_due() {
-                Due::Nothing => {}
-                Due::Vips(vips) => {
-                    let difference = model.replan(&vips, &mut plan);
-                    let mut told = before;
-                    for (peer, prefix, attrs) in difference.routes {
-                        let routes = told.get_mut(&peer).unwrap();
-                        match attrs {
-                            Some(attrs) => routes.insert(prefix, attrs),
-                            None => routes.remove(&prefix),
-                        };
-                    }
-                    prop_assert_eq!(&told, &plan.routes, "what is told leads to the plan");
-                }
-                Due::Everything => prop_assert!(false, "a Service does not concern everything"),
-            }
-            let anew = model.plan();
-            prop_assert_eq!(&plan.routes, &anew.routes, "after {:?}", &step);
-            prop_assert_eq!(&plan.l2, &anew.l2, "after {:?}", &step);
-        }
-    }
 }

@@ -313,7 +313,9 @@ impl Session {
         interval.duration() * u32::from(self.remote.multiplier)
     }
 
-    fn silence_ends(&self) -> Option<Instant> {
+    /// When the peer is down if nothing is heard of it until then.
+    #[must_use]
+    pub fn silence_ends(&self) -> Option<Instant> {
         self.heard.map(|heard| heard + self.detection_time())
     }
 

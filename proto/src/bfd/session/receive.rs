@@ -8,6 +8,10 @@ use super::{Change, Remote, Session};
 
 /// The state that follows when a packet in state `received` comes. No wildcard: every pair is a decision.
 #[must_use]
+#[expect(
+    clippy::match_same_arms,
+    reason = "a row for each state, as in the RFC"
+)]
 pub const fn transition(local: State, received: State) -> State {
     use State::{AdminDown, Down, Init, Up};
     match (local, received) {

@@ -152,9 +152,9 @@ fn the_detection_time_is_the_peers_multiplier_times_the_slower_of_both_sides() {
         };
         session.on_packet(&heard(State::Down, false), now).unwrap();
         session.on_packet(&heard(State::Up, true), now).unwrap();
-        let want = Duration::from_millis(want);
+        let [before, want] = [want - 1, want].map(Duration::from_millis);
         assert_eq!(session.negotiated().detection, Some(want));
-        assert_eq!(session.on_timeout(now + want - MILLI), None, "{want:?}");
+        assert_eq!(session.on_timeout(now + before), None, "{want:?}");
         let change = session.on_timeout(now + want).unwrap();
         assert!(change.is_failure(), "{want:?}");
     }
@@ -203,14 +203,14 @@ fn jitter_fills_its_range_and_only_that() {
             }
         }
         gaps.remove(0);
-        let (least, most) = (*gaps.iter().min().unwrap(), *gaps.iter().max().unwrap());
+        let (shortest, widest) = (*gaps.iter().min().unwrap(), *gaps.iter().max().unwrap());
         assert!(
-            least >= 225 * MILLI && most <= longest * MILLI,
-            "{least:?} {most:?}"
+            shortest >= 225 * MILLI && widest <= longest * MILLI,
+            "{shortest:?} {widest:?}"
         );
         assert!(
-            least < 230 * MILLI && most > (longest - 5) * MILLI,
-            "{least:?} {most:?}"
+            shortest < 230 * MILLI && widest > (longest - 5) * MILLI,
+            "{shortest:?} {widest:?}"
         );
     }
 }

@@ -2,7 +2,12 @@
 //!
 //! Nothing is pushed. When the socket has room, the driver pulls, and gets packed messages for what the peer
 //! lacks at this moment. A reconnect starts at zero; so does a route refresh, except that withdrawals which the
-//! peer has not heard yet are still owed to it.
+//! peer has not heard yet are still owed to it. If both sides know enhanced refresh (RFC 7313), markers stand around
+//! what is sent again:
+//!
+//! ```text
+//!  routes ... End-of-RIB      (request)   BoRR  all routes  EoRR      (changes as they come)
+//! ```
 
 #[cfg(test)]
 mod tests;
@@ -10,7 +15,8 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Export, Families, Family, Prefix, Rib, RouteAttrs, Version, announce, end_of_rib, withdraw,
+    Export, Families, Family, NextHop, NextHops, Prefix, Refresh, Rib, RouteAttrs, Version,
+    announce, end_of_rib, withdraw,
 };
 
 /// One session's way through the [`Rib`].
@@ -18,6 +24,7 @@ use super::{
 pub struct AdjOut {
     export: Export,
     families: Families,
+    enhanced_refresh: bool,
     v4: Lane,
     v6: Lane,
     /// Routes whose attributes do not fit into a message; normally none.
@@ -32,12 +39,32 @@ struct Lane {
     /// How far the cursor ever was: the peer may hold any route born before.
     told: Version,
     end_of_rib_sent: bool,
+    /// A resend with markers, asked for or going on.
+    resend: Option<Resend>,
+}
+
+/// How far a resend with markers has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Resend {
+    /// BoRR is still to be sent.
+    Asked,
+    /// EoRR is still to be sent.
+    Begun,
+}
+
+/// Why routes of a family are not told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Unsent {
+    /// Not both sides offered the family.
+    NotAgreed,
+    /// We have no address that the peer could send the traffic to.
+    NoNextHop,
 }
 
 /// What one pull wrote.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pulled {
-    /// UPDATE messages, End-of-RIB included.
+    /// Messages, End-of-RIB and the markers of a refresh included.
     pub messages: usize,
     /// Routes announced.
     pub announced: usize,
@@ -61,16 +88,44 @@ impl AdjOut {
         Self {
             export,
             families,
+            enhanced_refresh: false,
             v4: Lane::default(),
             v6: Lane::default(),
             oversized: BTreeSet::new(),
         }
     }
 
+    /// With markers around what is sent again, if that was `agreed` (RFC 7313).
+    #[must_use]
+    pub fn enhanced_refresh(self, agreed: bool) -> Self {
+        Self {
+            enhanced_refresh: agreed,
+            ..self
+        }
+    }
+
+    /// Why routes of `family` cannot be told; `None` if they can.
+    #[must_use]
+    pub fn why_not(&self, family: Family) -> Option<Unsent> {
+        if !self.families.has(family) {
+            Some(Unsent::NotAgreed)
+        } else if self.export.next_hop(family).is_none() {
+            Some(Unsent::NoNextHop)
+        } else {
+            None
+        }
+    }
+
     /// Whether routes of `family` can be told at all: agreed on, and with a next hop.
     #[must_use]
     pub fn carries(&self, family: Family) -> bool {
-        self.families.has(family) && self.export.next_hops.has(family)
+        self.why_not(family).is_none()
+    }
+
+    /// Our addresses that routes are told with.
+    #[must_use]
+    pub const fn next_hops(&self) -> NextHops {
+        self.export.next_hops
     }
 
     /// How many routes the peer has been told, as far as they still stand.
@@ -91,43 +146,77 @@ impl AdjOut {
         self.oversized.len()
     }
 
-    /// Up to where the peer has been told; withdrawals before need not be remembered for it.
+    /// Up to where the peer has been told; withdrawals before need not be remembered for it. Who is told nothing needs
+    /// no withdrawals at all.
     #[must_use]
-    pub const fn heard(&self, family: Family) -> Version {
-        self.lane(family).told
+    pub fn heard(&self, family: Family) -> Version {
+        if self.carries(family) {
+            self.lane(family).told
+        } else {
+            Version::END
+        }
     }
 
     /// The peer wants to hear everything of `family` again (RFC 2918). Many requests before the next pull cost
     /// one resend.
     pub fn refresh(&mut self, family: Family) {
-        self.lane_mut(family).cursor = Version::START;
+        let markers = self.enhanced_refresh && self.families.has(family);
+        let lane = self.lane_mut(family);
+        lane.cursor = Version::START;
+        // Before End-of-RIB the first table is still on its way, and BoRR is not allowed (RFC 7313 §4).
+        if markers && lane.end_of_rib_sent {
+            lane.resend = Some(Resend::Asked);
+        }
     }
 
     /// Appends messages for what the peer lacks, of about `room` bytes at most.
     pub fn pull(&mut self, rib: &Rib, room: usize, out: &mut Vec<u8>) -> Pulled {
         let mut pulled = Pulled::default();
         let limit = out.len() + room;
-        for family in Family::ALL {
-            if !self.carries(family) {
-                continue;
-            }
+        for family in self.families.iter() {
+            self.pull_family(family, rib, limit, out, &mut pulled);
+        }
+        pulled
+    }
+
+    fn pull_family(
+        &mut self,
+        family: Family,
+        rib: &Rib,
+        limit: usize,
+        out: &mut Vec<u8>,
+        pulled: &mut Pulled,
+    ) {
+        let lane = self.lane_mut(family);
+        if lane.resend == Some(Resend::Asked) {
+            lane.resend = Some(Resend::Begun);
+            Refresh::begin(family, out);
+            pulled.messages += 1;
+        }
+        let next_hop = self.export.next_hop(family);
+        if let Some(next_hop) = next_hop {
             while out.len() < limit && self.lane(family).cursor < rib.table(family).head() {
                 let window = self.window(family, rib, limit - out.len());
-                self.write(family, &window, out, &mut pulled);
+                self.write(family, next_hop, &window, out, pulled);
                 let lane = self.lane_mut(family);
                 // Only forgotten withdrawals are left when the window saw nothing.
                 lane.cursor = window.newest.max(lane.cursor);
                 lane.told = lane.told.max(lane.cursor);
             }
-            let done = self.lane(family).cursor >= rib.table(family).head();
-            let lane = self.lane_mut(family);
-            if done && rib.is_synced() && !lane.end_of_rib_sent {
-                end_of_rib(family, out);
-                lane.end_of_rib_sent = true;
-                pulled.messages += 1;
-            }
         }
-        pulled
+        let lane = self.lane_mut(family);
+        if next_hop.is_some() && lane.cursor < rib.table(family).head() {
+            return;
+        }
+        if lane.resend.take().is_some() {
+            Refresh::end(family, out);
+            pulled.messages += 1;
+        }
+        if rib.is_synced() && !lane.end_of_rib_sent {
+            lane.end_of_rib_sent = true;
+            end_of_rib(family, out);
+            pulled.messages += 1;
+        }
     }
 
     /// Takes changes from the log until about `room` bytes are full; at least one.
@@ -163,6 +252,7 @@ impl AdjOut {
     fn write(
         &mut self,
         family: Family,
+        next_hop: NextHop,
         window: &Window<'_>,
         out: &mut Vec<u8>,
         pulled: &mut Pulled,
@@ -170,19 +260,19 @@ impl AdjOut {
         for prefix in &window.withdrawn {
             self.oversized.remove(prefix);
         }
-        pulled.messages += withdraw(family, &window.withdrawn, out);
+        let classic = next_hop.is_classic();
+        pulled.messages += withdraw(family, classic, &window.withdrawn, out);
         pulled.withdrawn += window.withdrawn.len();
 
         // Sets that differ only in what this peer is not told have the same bytes.
         let mut groups: BTreeMap<Vec<u8>, Vec<Prefix>> = BTreeMap::new();
         for (attrs, prefixes) in &window.announced {
             groups
-                .entry(self.export.attributes(attrs, family))
+                .entry(self.export.attributes(attrs, next_hop))
                 .or_default()
                 .extend(prefixes);
         }
         for (attributes, prefixes) in groups {
-            let next_hop = self.export.next_hops.v6;
             if let Ok(messages) = announce(family, next_hop, &attributes, &prefixes, out) {
                 for prefix in &prefixes {
                     self.oversized.remove(prefix);
@@ -191,7 +281,7 @@ impl AdjOut {
                 pulled.announced += prefixes.len();
             } else {
                 // The peer may hold them with what they had before: that is no longer true.
-                pulled.messages += withdraw(family, &prefixes, out);
+                pulled.messages += withdraw(family, classic, &prefixes, out);
                 pulled.withdrawn += prefixes.len();
                 self.oversized.extend(prefixes);
             }

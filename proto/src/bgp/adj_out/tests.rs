@@ -1,23 +1,28 @@
 //! A peer's view of what is pulled.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use proptest::prelude::*;
 
-use super::super::{Asn, Community, Frame, NextHops, Peek, Relation, examine};
+use super::super::{Asn, Community, Frame, HEADER, Kind, NextHops, Peek, Relation, examine};
 use super::*;
 
 const V4: Family = Family::V4Unicast;
+const V6: Family = Family::V6Unicast;
 const ROOM: usize = 256 * 1024;
 
-fn mk_adj() -> AdjOut {
-    let export = Export {
+fn mk_export() -> Export {
+    Export {
         relation: Relation::External,
         local_as: Asn::new(65000).unwrap(),
         as4: true,
         next_hops: NextHops::from(IpAddr::from([192, 0, 2, 1])),
-    };
-    AdjOut::new(export, Families::only(V4))
+        extended_next_hop: false,
+    }
+}
+
+fn mk_adj() -> AdjOut {
+    AdjOut::new(mk_export(), Families::only(V4))
 }
 
 fn mk_attrs(community: u16) -> RouteAttrs {
@@ -145,6 +150,157 @@ fn a_family_that_was_not_agreed_is_not_sent() {
         "just the End-of-RIB of IPv4"
     );
     assert_eq!(adj.advertised(&rib), 0);
+}
+
+fn mk_both() -> Rib {
+    let mut rib = Rib::default();
+    let v6: Prefix = "fd00::7/128".parse().unwrap();
+    rib.replace([mk_route(1, 1), (v6, mk_attrs(1))]);
+    rib.set_synced();
+    rib
+}
+
+#[test]
+fn what_is_not_told_has_its_reason() {
+    let both = Families::only(V4).with(V6);
+    let v4 = Ipv4Addr::new(192, 0, 2, 1);
+    let v6: Ipv6Addr = "fd00::1".parse().unwrap();
+    let link: Ipv6Addr = "fe80::1".parse().unwrap();
+    let hops = |v4, v6, link_local| NextHops { v4, v6, link_local };
+    let none = Some(Unsent::NoNextHop);
+    for (name, families, hops, extended, why_v4, why_v6) in [
+        (
+            "both",
+            both,
+            hops(Some(v4), Some(v6), None),
+            false,
+            None,
+            None,
+        ),
+        (
+            "IPv4 alone",
+            both,
+            hops(Some(v4), None, None),
+            false,
+            None,
+            none,
+        ),
+        (
+            "IPv6 alone",
+            both,
+            hops(None, Some(v6), None),
+            false,
+            none,
+            None,
+        ),
+        (
+            "IPv4 over IPv6",
+            both,
+            hops(None, Some(v6), None),
+            true,
+            None,
+            None,
+        ),
+        (
+            "unnumbered",
+            both,
+            hops(None, None, Some(link)),
+            true,
+            None,
+            None,
+        ),
+        (
+            "IPv6 not agreed",
+            Families::only(V4),
+            hops(Some(v4), Some(v6), None),
+            false,
+            None,
+            Some(Unsent::NotAgreed),
+        ),
+    ] {
+        let export = Export {
+            next_hops: hops,
+            extended_next_hop: extended,
+            ..mk_export()
+        };
+        let mut adj = AdjOut::new(export, families);
+        assert_eq!(
+            (adj.why_not(V4), adj.why_not(V6)),
+            (why_v4, why_v6),
+            "{name}"
+        );
+        let rib = mk_both();
+        let told = usize::from(why_v4.is_none()) + usize::from(why_v6.is_none());
+        let ends = families.iter().count();
+        assert_eq!(pull(&mut adj, &rib), (told + ends, told, 0), "{name}");
+        assert_eq!(adj.advertised(&rib), told, "{name}");
+    }
+}
+
+#[test]
+fn withdrawals_of_a_family_that_is_not_carried_are_not_remembered_for_it() {
+    let mut rib = mk_both();
+    rib.replace([]);
+    let adj = mk_adj();
+    for family in Family::ALL {
+        rib.forget(family, adj.heard(family));
+    }
+    let left = |family| rib.table(family).changes(Version::START).count();
+    assert_eq!((left(V4), left(V6)), (1, 0));
+}
+
+#[test]
+fn ipv4_goes_classic_whenever_it_can() {
+    let v4 = Ipv4Addr::new(192, 0, 2, 1);
+    for (v4, classic) in [(Some(v4), true), (None, false)] {
+        let next_hops = NextHops {
+            v4,
+            v6: Some(Ipv6Addr::LOCALHOST),
+            link_local: None,
+        };
+        let export = Export {
+            next_hops,
+            extended_next_hop: true,
+            ..mk_export()
+        };
+        let mut adj = AdjOut::new(export, Families::only(V4));
+        let mut rib = mk_both();
+        for _ in 0..2 {
+            let mut out = Vec::new();
+            adj.pull(&rib, ROOM, &mut out);
+            // The attributes of an announcement begin behind header and two lengths; a withdrawal has it sooner.
+            let mp = out[HEADER + 4] == 0x90;
+            assert_eq!(mp, !classic, "{out:?}");
+            rib.replace([]);
+        }
+    }
+}
+
+#[test]
+fn a_resend_that_is_asked_for_again_begins_again() {
+    let mut rib = Rib::default();
+    rib.replace((0..3000).map(|number| mk_route(number, 1)));
+    rib.set_synced();
+    let mut adj = mk_adj().enhanced_refresh(true);
+    pull(&mut adj, &rib);
+    let markers = |out: &[u8]| -> Vec<u8> {
+        let (mut rest, mut seen) = (out, Vec::new());
+        while let Ok(Peek::Whole(frame, taken)) = Frame::peek(rest) {
+            if frame.kind == Kind::RouteRefresh {
+                seen.push(frame.body[2]);
+            }
+            rest = &rest[taken..];
+        }
+        seen
+    };
+    adj.refresh(V4);
+    let mut out = Vec::new();
+    adj.pull(&rib, 5000, &mut out);
+    assert_eq!(markers(&out), [1], "begun and not ended");
+    adj.refresh(V4);
+    let mut out = Vec::new();
+    assert_eq!(adj.pull(&rib, ROOM, &mut out).announced, 3000);
+    assert_eq!(markers(&out), [1, 2]);
 }
 
 #[test]

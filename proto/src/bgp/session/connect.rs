@@ -2,13 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-use super::super::{AdjOut, Code, Export, HeaderError, NextHops, Open};
+use super::super::{AdjOut, Code, Export, HeaderError, NextHops, Notification, Open};
+use super::collision::Admission;
 use super::fallback::Fallback;
 use super::peer::send;
-use super::slot::{Established, Slot, State};
+use super::refresh::Refreshes;
+use super::slot::{Confirming, Established, Slot, State};
 use super::timer::CONNECT_TIME;
 use super::{
-    Close, Config, ConnId, ConnectFailure, Direction, Effect, Ended, Event, Out, Peer,
+    Close, Config, ConnId, ConnectFailure, Direction, Effect, Ended, Event, Listen, Out, Peer,
     SessionState, StopReason,
 };
 
@@ -32,15 +34,16 @@ impl Peer {
             return;
         }
         self.started = false;
-        let cease = reason.notification();
         for direction in [Direction::Ours, Direction::Theirs] {
             let Some(slot) = self.slot_mut(direction).take() else {
                 continue;
             };
             match slot.state {
                 State::Connect { .. } => out.push(Effect::Close(slot.id, Close::Abort)),
-                State::OpenSent { .. } | State::OpenConfirm { .. } | State::Established(_) => {
-                    send(slot.id, &cease, out);
+                State::OpenSent { .. } | State::OpenConfirm(_) | State::Established(_) => {
+                    if let Some(words) = self.farewell(&slot, &reason) {
+                        send(slot.id, &words, out);
+                    }
                     out.push(Effect::Close(slot.id, Close::Drain));
                 }
             }
@@ -51,9 +54,37 @@ impl Peer {
         self.note(Event::Stopped(reason), now, out);
     }
 
+    /// What to say at the end; nothing where a NOTIFICATION would end routes that are to outlive a restart.
+    fn farewell(&self, slot: &Slot, reason: &StopReason) -> Option<Notification> {
+        let cease = reason.notification();
+        match (reason, &slot.state) {
+            (StopReason::Restart(_), State::Established(session)) => {
+                let agreed = session.negotiated.graceful_restart;
+                let silent = agreed.is_some_and(|restart| !restart.notification);
+                (!silent).then_some(cease)
+            }
+            // The peer may still hold what an earlier session told it.
+            (
+                StopReason::Restart(_),
+                State::Connect { .. } | State::OpenSent { .. } | State::OpenConfirm(_),
+            ) => self.config.graceful_restart.is_none().then_some(cease),
+            (
+                StopReason::Shutdown(_)
+                | StopReason::Deconfigured
+                | StopReason::Reset(_)
+                | StopReason::ConfigChange,
+                _,
+            ) => Some(slot.worded(cease)),
+        }
+    }
+
     pub(super) fn connect(&mut self, now: Instant, out: &mut Out) {
         self.retry = None;
-        if self.ours.is_some() || self.theirs.is_some() {
+        let met = match self.theirs.as_ref().map(Slot::name) {
+            None | Some(SessionState::OpenSent) => false,
+            Some(_) => true,
+        };
+        if met || self.ours.is_some() || self.config.listen == Listen::Passive {
             return;
         }
         let id = self.mint();
@@ -67,10 +98,16 @@ impl Peer {
     }
 
     pub(super) fn connected(&mut self, id: ConnId, local: NextHops, now: Instant, out: &mut Out) {
+        let met = self.theirs.as_ref().map(Slot::name) >= Some(SessionState::OpenConfirm);
         let Some(slot) = self.ours.as_mut().filter(|slot| slot.id == id) else {
             return;
         };
         match slot.state {
+            // Their OPEN is confirmed already: a second connection could only undo that.
+            State::Connect { .. } if met => {
+                self.ours = None;
+                out.push(Effect::Close(id, Close::Abort));
+            }
             State::Connect { .. } => {
                 slot.state = State::OpenSent {
                     local,
@@ -79,39 +116,29 @@ impl Peer {
                 self.introduce(Direction::Ours, now, out);
             }
             // A connection is made once.
-            State::OpenSent { .. } | State::OpenConfirm { .. } | State::Established(_) => {}
+            State::OpenSent { .. } | State::OpenConfirm(_) | State::Established(_) => {}
         }
     }
 
     pub(super) fn accepted(&mut self, id: ConnId, local: NextHops, now: Instant, out: &mut Out) {
-        let other = self.ours.as_ref().map(Slot::name);
-        let known = self.theirs.as_ref().map(Slot::name);
-        let taken = other == Some(SessionState::Established)
-            || matches!(
-                known,
-                Some(SessionState::OpenConfirm | SessionState::Established)
-            );
-        if taken || !self.started {
-            let code = if taken {
-                Code::CONNECTION_COLLISION
-            } else {
-                Code::CONNECTION_REJECTED
-            };
-            send(id, &code.bare(), out);
-            out.push(Effect::Close(id, Close::Drain));
-            return;
+        match self.admit(now, out) {
+            Admission::Welcome => {}
+            Admission::Refused(code) => {
+                send(id, &code.bare(), out);
+                out.push(Effect::Close(id, Close::Drain));
+                return;
+            }
         }
-        // They gave up the one that never got anywhere.
-        if let Some(stale) = self.theirs.take() {
-            send(stale.id, &Code::CONNECTION_COLLISION.bare(), out);
-            out.push(Effect::Close(stale.id, Close::Drain));
-        }
+        let patience = match self.ours.as_ref().map(Slot::name) {
+            Some(SessionState::Established) => SECOND_TIME,
+            None | Some(_) => OPEN_TIME,
+        };
         self.theirs = Some(Slot {
             id,
             offer: self.fallback.offer(now),
             state: State::OpenSent {
                 local,
-                until: now + OPEN_TIME,
+                until: now + patience,
             },
         });
         self.introduce(Direction::Theirs, now, out);
@@ -151,7 +178,7 @@ impl Peer {
                 self.note(Event::ConnectFailed(failure.to_string()), now, out);
             }
             // It was there, so it did not fail.
-            State::OpenSent { .. } | State::OpenConfirm { .. } | State::Established(_) => {}
+            State::OpenSent { .. } | State::OpenConfirm(_) | State::Established(_) => {}
         }
     }
 
@@ -172,13 +199,19 @@ impl Peer {
             return;
         };
         let state = self.slot(direction).map(Slot::name);
-        self.end(direction, Close::Abort, &Ended::Lost, now, out);
+        let before = self.fallback.learned();
+        let ended = match state {
+            Some(SessionState::OpenSent) => Ended::Hung,
+            _ => Ended::Lost,
+        };
+        self.end(direction, Close::Abort, &ended, now, out);
         // Routers close like this on a neighbour that they do not know.
         let hint = match state {
             Some(SessionState::OpenSent) => " before its OPEN; is this node a neighbour there?",
             _ => "",
         };
         self.note(Event::Lost(format!("{words}{hint}")), now, out);
+        self.note_fallback(before, now, out);
     }
 
     /// Every session with the peer ends: its path is dead, so the words will hardly arrive (RFC 9384).
@@ -189,7 +222,7 @@ impl Peer {
                 continue;
             };
             if slot.name() >= SessionState::OpenSent {
-                send(slot.id, &Code::BFD_DOWN.bare(), out);
+                send(slot.id, &slot.worded(Code::BFD_DOWN.bare()), out);
                 self.end(direction, Close::Drain, &Ended::Lost, now, out);
                 lost = true;
             }
@@ -216,22 +249,27 @@ impl Peer {
         let Some(slot) = self.slot_mut(direction) else {
             return;
         };
-        let State::OpenConfirm {
-            local,
-            negotiated,
-            mut clocks,
-        } = std::mem::replace(&mut slot.state, State::Connect { until: now })
+        let State::OpenConfirm(confirming) =
+            std::mem::replace(&mut slot.state, State::Connect { until: now })
         else {
             return;
         };
+        let Confirming {
+            local,
+            negotiated,
+            mut clocks,
+            held: _,
+        } = *confirming;
         clocks.heard(&negotiated, now);
         let export = Export {
             relation: negotiated.relation,
             local_as,
             as4: negotiated.as4,
             next_hops: local,
+            extended_next_hop: negotiated.extended_next_hop,
         };
-        let adj = AdjOut::new(export, negotiated.families);
+        let adj =
+            AdjOut::new(export, negotiated.families).enhanced_refresh(negotiated.enhanced_refresh);
         let useless = negotiated.families.is_empty();
         slot.state = State::Established(Box::new(Established {
             negotiated,
@@ -239,7 +277,12 @@ impl Peer {
             send_hold: None,
             since: now,
             adj,
+            refreshes: Refreshes::default(),
         }));
+        // From now on the peer knows that we are back.
+        if let Some(restart) = &mut self.config.graceful_restart {
+            restart.restarting = false;
+        }
         self.retry = None;
         self.established += 1;
         self.note(Event::Established, now, out);
@@ -262,7 +305,7 @@ impl Peer {
             }
             State::OpenSent { until, .. } => *until = (*until).min(now + SECOND_TIME),
             // Cannot be: the second good OPEN already decided the collision.
-            State::OpenConfirm { .. } | State::Established(_) => {}
+            State::OpenConfirm(_) | State::Established(_) => {}
         }
     }
 }

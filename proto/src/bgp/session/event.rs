@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use super::super::{Code, Family, Frame, HeaderError, HoldTime, NextHops, Notification, RouterId};
+use super::super::{
+    Asn, Code, Family, Frame, HeaderError, HoldTime, NextHops, Notification, RouterId,
+};
 use super::PeerAs;
 
 /// One TCP connection, or the attempt at one. Never used twice by the same peer.
@@ -16,6 +18,17 @@ pub enum Direction {
     Ours,
     /// They did.
     Theirs,
+}
+
+impl Direction {
+    /// The other one.
+    #[must_use]
+    pub(super) const fn other(self) -> Self {
+        match self {
+            Self::Ours => Self::Theirs,
+            Self::Theirs => Self::Ours,
+        }
+    }
 }
 
 /// What happened.
@@ -136,6 +149,8 @@ pub enum Event {
     Opened {
         /// Its identifier.
         peer: RouterId,
+        /// Its AS.
+        asn: Asn,
         /// The hold time both use.
         hold: HoldTime,
     },
@@ -154,6 +169,15 @@ pub enum Event {
     NotificationSent(Notification),
     /// They did.
     NotificationReceived(Notification),
+    /// They did, because we announce more than they take (6/1); the next attempt is a minute away.
+    PrefixLimit {
+        /// Which family, if they said it.
+        family: Option<Family>,
+        /// How many they take, if they said it.
+        limit: Option<u32>,
+    },
+    /// They restarted and opened a new connection: the old one is dropped without a word (RFC 4724 §5).
+    PeerRestarted,
     /// The peer closed in favour of another connection (6/7), and there is none: it has a session with someone else
     /// at our address, or holds one of ours that is gone.
     HeldElsewhere,
@@ -185,11 +209,13 @@ impl Event {
             | Self::Established
             | Self::Refresh(_)
             | Self::BrokenRoutes
+            | Self::PeerRestarted
             | Self::FallBack(_) => false,
             Self::NotificationSent(notification) | Self::NotificationReceived(notification) => {
                 notification.code != Code::CONNECTION_COLLISION
             }
             Self::ConnectFailed(_)
+            | Self::PrefixLimit { .. }
             | Self::NoCommonFamily
             | Self::WrongAs { .. }
             | Self::HeldElsewhere
@@ -218,7 +244,9 @@ impl fmt::Display for Event {
             Self::Connected(Direction::Ours) => f.write_str("connected"),
             Self::Connected(Direction::Theirs) => f.write_str("accepted a connection"),
             Self::ConnectFailed(words) | Self::LinkDown(words) => f.write_str(words),
-            Self::Opened { peer, hold } => write!(f, "peer is {peer}, hold time {hold}"),
+            Self::Opened { peer, asn, hold } => {
+                write!(f, "peer is {peer} in AS {asn}, hold time {hold}")
+            }
             Self::Established => f.write_str("established"),
             Self::NoCommonFamily => f.write_str(
                 "the peer offers none of our address families: nothing can be announced",
@@ -235,6 +263,21 @@ impl fmt::Display for Event {
             Self::NotificationSent(notification) => write!(f, "we closed: {notification}"),
             Self::NotificationReceived(notification) => {
                 write!(f, "the peer closed: {notification}")
+            }
+            Self::PrefixLimit { family, limit } => {
+                f.write_str("the peer closed: it takes ")?;
+                match limit {
+                    Some(limit) => write!(f, "at most {limit}")?,
+                    None => f.write_str("fewer")?,
+                }
+                match family {
+                    Some(family) => write!(f, " {family} routes")?,
+                    None => f.write_str(" routes")?,
+                }
+                write!(f, " than we announce ({})", Code::MAXIMUM_PREFIXES)
+            }
+            Self::PeerRestarted => {
+                f.write_str("the peer has restarted: its old connection is dropped")
             }
             Self::HeldElsewhere => write!(
                 f,

@@ -7,24 +7,30 @@
 //!  pull(rib, room) ► │ retry, back-off, offer    │ ─────► UPDATE bytes
 //!                    └───────────────────────────┘ ─────► next_deadline()
 //!
-//!  a slot:  (empty) ─► Connect ─► OpenSent ─► OpenConfirm ─► Established ─► (empty)
+//!  ours:    (empty) ─► Connect ─► OpenSent ─► OpenConfirm ─► Established ─► (empty)
+//!  theirs:  (empty) ────────────► OpenSent ─► ...
 //! ```
 //!
 //! Two TCP connections may exist between two speakers at once: the one that we opened and the one that they
 //! opened. Both live in the same machine, which therefore can decide which of them survives. Every input
 //! names its connection, so a late word from a closed one changes nothing.
 //!
-//! The RFC's Idle is a peer without a connection: stopped, or waiting out a back-off. Its Active, waiting for the
-//! peer to connect, is never on its own here: whoever does not wait for an attempt of ours makes one.
+//! The RFC's Idle is a peer without a connection that would not take one: stopped, or waiting out a back-off. Its
+//! Active is a peer without a connection that waits for one ([`Listen::Passive`], [`Listen::Both`]). Connections from
+//! the peer are taken in any state and at any time: its own back-off paces them, and one that comes while we wait out
+//! ours is the end of the wait.
 
+mod collision;
 mod config;
 mod connect;
 mod event;
 mod fallback;
 mod history;
 mod negotiate;
+mod offer;
 mod peer;
 mod receive;
+mod refresh;
 mod retry;
 #[cfg(test)]
 mod sim;
@@ -37,9 +43,9 @@ pub use config::{Config, GracefulRestart, Listen, PeerAs};
 pub use event::{
     Close, ConnId, ConnectFailure, Direction, Effect, Event, Input, Out, Output, StopReason,
 };
-pub use fallback::Offer;
 pub use history::{History, Record};
-pub use negotiate::{Negotiated, validate_open};
+pub use negotiate::{Negotiated, PeerRestart, validate_open};
+pub use offer::Offer;
 pub use peer::Peer;
 use retry::Ended;
 
@@ -48,7 +54,7 @@ use retry::Ended;
 pub enum SessionState {
     /// Stopped, or waiting out a back-off before the next attempt.
     Idle,
-    /// Waiting for the peer to connect. [`Peer::state`] never says so: a peer that only waits backs off, and is Idle.
+    /// Waiting for the peer to connect.
     Active,
     /// Our SYN is out.
     Connect,

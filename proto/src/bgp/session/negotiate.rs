@@ -24,6 +24,35 @@ pub struct Negotiated {
     pub families: Families,
     /// Both write AS numbers in four octets.
     pub as4: bool,
+    /// IPv4 routes may have an IPv6 next hop (RFC 8950).
+    pub extended_next_hop: bool,
+    /// Markers stand around what is sent again (RFC 7313).
+    pub enhanced_refresh: bool,
+    /// What the peer does about restarts, if both offered it (RFC 4724).
+    pub graceful_restart: Option<PeerRestart>,
+}
+
+/// How the peer treats a restart of ours, and whether it has had one itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerRestart {
+    /// It has just restarted (bit R).
+    pub restarted: bool,
+    /// Both said bit N: it keeps our routes when the hold timer expires or a NOTIFICATION other than Hard Reset
+    /// comes (RFC 8538).
+    pub notification: bool,
+    /// How long it takes for its own restarts.
+    pub time: Duration,
+    /// Both offered to keep stale routes as a last resort (RFC 9494).
+    pub long_lived: bool,
+}
+
+impl Negotiated {
+    /// Whether a NOTIFICATION leaves our routes in place unless it says Hard Reset (RFC 8538).
+    #[must_use]
+    pub fn keeps_routes_on_notification(&self) -> bool {
+        self.graceful_restart
+            .is_some_and(|restart| restart.notification)
+    }
 }
 
 /// Judges `theirs`, given what `offered` of ours went out; the error is the answer to send.
@@ -35,6 +64,7 @@ pub fn validate_open(
     offered: &Capabilities,
     theirs: &Open,
 ) -> Result<Negotiated, Notification> {
+    let caps = &theirs.capabilities;
     let peer_as = peer_as(theirs)?;
     if !config.peer_as.accepts(peer_as, config.local_as) {
         return Err(Code::BAD_PEER_AS.bare());
@@ -58,8 +88,21 @@ pub fn validate_open(
         keepalive: hold
             .keepalive()
             .map(|third| config.keepalive.map_or(third, |wish| wish.min(third))),
-        families: offered.families().common(theirs.capabilities.families()),
-        as4: offered.four_octet_as.is_some() && theirs.capabilities.four_octet_as.is_some(),
+        families: offered.families().common(caps.families()),
+        as4: offered.four_octet_as.is_some() && caps.four_octet_as.is_some(),
+        extended_next_hop: offered.extended_next_hop && caps.extended_next_hop,
+        enhanced_refresh: offered.enhanced_refresh && caps.enhanced_refresh,
+        graceful_restart: graceful_restart(offered, caps),
+    })
+}
+
+fn graceful_restart(ours: &Capabilities, theirs: &Capabilities) -> Option<PeerRestart> {
+    let (us, them) = (ours.restart?, theirs.restart?);
+    Some(PeerRestart {
+        restarted: them.restarted,
+        notification: us.notification && them.notification,
+        time: Duration::from_secs(u64::from(them.time)),
+        long_lived: ours.long_lived.is_some() && theirs.long_lived.is_some(),
     })
 }
 

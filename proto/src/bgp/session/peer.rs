@@ -3,13 +3,13 @@
 
 use std::time::Instant;
 
-use super::super::{AdjOut, Notification, Pulled, Rib};
+use super::super::{AdjOut, NextHops, Notification, Pulled, Rib};
 use super::fallback::Fallback;
 use super::retry::{Backoff, Jitter};
 use super::slot::{Established, Slot, State, earliest};
 use super::{
-    Close, Config, ConnId, Direction, Effect, Ended, Event, History, Input, Negotiated, Out,
-    SessionState,
+    Close, Config, ConnId, Direction, Effect, Ended, Event, History, Input, Listen, Negotiated,
+    Out, SessionState,
 };
 
 /// One neighbour.
@@ -66,6 +66,7 @@ impl Peer {
             Input::LinkDown(words) => self.link_down(&words, now, out),
             Input::Timer => self.timer(now, out),
         }
+        self.release(now, out);
     }
 
     /// When [`Input::Timer`] is next worth sending.
@@ -108,20 +109,37 @@ impl Peer {
         self.find(id).is_some()
     }
 
-    /// The state of the connection that has come furthest; Idle without one.
+    /// The state of the connection that has come furthest. Without one, Active if the peer may connect, else Idle.
     #[must_use]
     pub fn state(&self) -> SessionState {
         let slots = [&self.ours, &self.theirs]
             .into_iter()
             .flatten()
             .map(Slot::name);
-        slots.max().unwrap_or(SessionState::Idle)
+        slots.max().unwrap_or(match self.config.listen {
+            Listen::Passive | Listen::Both if self.started => SessionState::Active,
+            Listen::Active | Listen::Passive | Listen::Both => SessionState::Idle,
+        })
     }
 
     /// What the peer has been told, if the session is Established.
     #[must_use]
     pub fn adj_out(&self) -> Option<&AdjOut> {
         self.session().map(|session| &session.adj)
+    }
+
+    /// The connection that routes flow on, if the session is Established.
+    #[must_use]
+    pub fn live(&self) -> Option<ConnId> {
+        let slots = [&self.ours, &self.theirs].into_iter().flatten();
+        let mut live = slots.filter(|slot| slot.name() == SessionState::Established);
+        live.next().map(|slot| slot.id)
+    }
+
+    /// Our addresses that routes are told with, if the session is Established.
+    #[must_use]
+    pub fn next_hops(&self) -> Option<NextHops> {
+        Some(self.session()?.adj.next_hops())
     }
 
     /// What both sides agreed on, if the session is Established.
@@ -153,7 +171,7 @@ impl Peer {
             .into_iter()
             .flatten()
             .find_map(|slot| match &slot.state {
-                State::Connect { .. } | State::OpenSent { .. } | State::OpenConfirm { .. } => None,
+                State::Connect { .. } | State::OpenSent { .. } | State::OpenConfirm(_) => None,
                 State::Established(session) => Some(&**session),
             })
     }
@@ -166,14 +184,16 @@ impl Peer {
         now: Instant,
         out: &mut Out,
     ) {
-        if let Some(slot) = self.slot(direction) {
-            send(slot.id, &answer, out);
-        }
+        let Some(slot) = self.slot(direction) else {
+            return;
+        };
+        let answer = slot.worded(answer);
+        send(slot.id, &answer, out);
         self.end(direction, Close::Drain, &Ended::Fault, now, out);
         self.note(Event::NotificationSent(answer), now, out);
     }
 
-    /// Removes a connection; when it was the last one, the next attempt is scheduled.
+    /// Removes a connection; if none is left that has come further than our own OPEN, the next attempt is scheduled.
     pub(super) fn end(
         &mut self,
         direction: Direction,
@@ -186,18 +206,30 @@ impl Peer {
             return;
         };
         out.push(Effect::Close(slot.id, close));
+        let other = self.slot(direction.other()).map(Slot::name);
         match slot.state {
             State::Connect { .. } => {}
-            State::OpenSent { .. } | State::OpenConfirm { .. } => {
+            // One of two may just have lost against the other.
+            State::OpenSent { .. } if *ended == Ended::Hung && other.is_some() => {}
+            State::OpenSent { .. } | State::OpenConfirm(_) => {
                 self.fallback.failed(slot.offer, ended, &self.config, now);
             }
             State::Established(_) => self.fallback = Fallback::NONE,
         }
-        if self.started && self.slot(direction.other()).is_none() {
+        // A silent connection from the peer does not keep us from trying.
+        let seeks = match other {
+            None => true,
+            Some(SessionState::OpenSent) => direction == Direction::Ours,
+            Some(_) => false,
+        };
+        if self.started && seeks {
             let wait = self
                 .backoff
                 .after(ended, slot.held(now), self.config.connect_retry);
-            self.retry = Some(now + self.jitter.apply(wait));
+            self.retry = match self.config.listen {
+                Listen::Passive => None,
+                Listen::Active | Listen::Both => Some(now + self.jitter.apply(wait)),
+            };
         }
     }
 
@@ -223,6 +255,16 @@ impl Peer {
         }
     }
 
+    pub(super) const fn slot_and_jitter(
+        &mut self,
+        direction: Direction,
+    ) -> (&mut Option<Slot>, &mut Jitter) {
+        match direction {
+            Direction::Ours => (&mut self.ours, &mut self.jitter),
+            Direction::Theirs => (&mut self.theirs, &mut self.jitter),
+        }
+    }
+
     pub(super) const fn slot_mut(&mut self, direction: Direction) -> &mut Option<Slot> {
         match direction {
             Direction::Ours => &mut self.ours,
@@ -234,7 +276,7 @@ impl Peer {
 fn live_mut(slot: &mut Option<Slot>) -> Option<(ConnId, &mut Established)> {
     let slot = slot.as_mut()?;
     match &mut slot.state {
-        State::Connect { .. } | State::OpenSent { .. } | State::OpenConfirm { .. } => None,
+        State::Connect { .. } | State::OpenSent { .. } | State::OpenConfirm(_) => None,
         State::Established(session) => Some((slot.id, session)),
     }
 }

@@ -3,23 +3,12 @@
 use std::time::Instant;
 
 use super::super::{
-    Code, Frame, Kind, NextHops, Notification, Open, Refresh, RefreshKind, Verdict, examine,
-    write_keepalive,
+    Code, Frame, HEADER, Kind, NextHops, Notification, Open, Refresh, RefreshKind, Terms, Verdict,
+    examine_within,
 };
-use super::peer::send;
-use super::slot::{Clocks, Slot, State, unexpected};
-use super::{Close, ConnId, Direction, Effect, Ended, Event, Negotiated, Out, Peer, validate_open};
-
-impl Direction {
-    /// The other one.
-    #[must_use]
-    pub(super) const fn other(self) -> Self {
-        match self {
-            Self::Ours => Self::Theirs,
-            Self::Theirs => Self::Ours,
-        }
-    }
-}
+use super::collision::confirm;
+use super::slot::{Clocks, Confirming, Slot, State, unexpected};
+use super::{Close, ConnId, Direction, Ended, Event, Negotiated, Offer, Out, Peer, validate_open};
 
 impl Peer {
     pub(super) fn receive(&mut self, id: ConnId, frame: Frame<'_>, now: Instant, out: &mut Out) {
@@ -31,7 +20,7 @@ impl Peer {
             Kind::Update => self.on_update(direction, frame.body, now, out),
             Kind::Notification => self.on_notification(direction, frame.body, now, out),
             Kind::Keepalive => self.on_keepalive(direction, now, out),
-            Kind::RouteRefresh => self.on_refresh(direction, frame.body, now, out),
+            Kind::RouteRefresh => self.on_refresh(direction, frame, now, out),
         }
     }
 
@@ -43,7 +32,7 @@ impl Peer {
             // Nothing can come before TCP is there.
             State::Connect { .. } => {}
             State::OpenSent { local, .. } => self.opened(direction, local, body, now, out),
-            State::OpenConfirm { .. } | State::Established(_) => {
+            State::OpenConfirm(_) | State::Established(_) => {
                 self.refuse(direction, Kind::Open, now, out);
             }
         }
@@ -56,7 +45,10 @@ impl Peer {
         match &mut slot.state {
             State::Connect { .. } => {}
             State::OpenSent { .. } => self.refuse(direction, Kind::Keepalive, now, out),
-            State::OpenConfirm { .. } => self.establish(direction, now, out),
+            State::OpenConfirm(confirming) => match &mut confirming.held {
+                Some(held) => held.confirmed = true,
+                None => self.establish(direction, now, out),
+            },
             State::Established(session) => session.clocks.heard(&session.negotiated, now),
         }
     }
@@ -67,13 +59,23 @@ impl Peer {
         };
         match &mut slot.state {
             State::Connect { .. } => {}
-            State::OpenSent { .. } | State::OpenConfirm { .. } => {
+            State::OpenSent { .. } | State::OpenConfirm(_) => {
                 self.refuse(direction, Kind::Update, now, out);
             }
             State::Established(session) => {
                 session.clocks.heard(&session.negotiated, now);
-                let Negotiated { relation, as4, .. } = session.negotiated;
-                match examine(body, relation, as4).verdict {
+                let Negotiated {
+                    relation,
+                    as4,
+                    families,
+                    ..
+                } = session.negotiated;
+                let terms = Terms {
+                    relation,
+                    as4,
+                    families,
+                };
+                match examine_within(terms, body).verdict {
                     // An attribute that is to be ignored is ignored with all the others.
                     Verdict::Fine | Verdict::Discard => {}
                     Verdict::Withdraw => self.note(Event::BrokenRoutes, now, out),
@@ -83,27 +85,38 @@ impl Peer {
         }
     }
 
-    fn on_refresh(&mut self, direction: Direction, body: &[u8], now: Instant, out: &mut Out) {
+    fn on_refresh(&mut self, direction: Direction, frame: Frame<'_>, now: Instant, out: &mut Out) {
         let Some(slot) = self.slot_mut(direction) else {
             return;
         };
+        let odd = frame.body.len() != Refresh::BODY;
         match &mut slot.state {
             State::Connect { .. } => {}
-            State::OpenSent { .. } | State::OpenConfirm { .. } => {
+            State::OpenSent { .. } | State::OpenConfirm(_) if odd => {
+                self.fail(direction, misshapen(frame, false), now, out);
+            }
+            State::OpenSent { .. } | State::OpenConfirm(_) => {
                 self.refuse(direction, Kind::RouteRefresh, now, out);
+            }
+            State::Established(session) if odd => {
+                let answer = misshapen(frame, session.negotiated.enhanced_refresh);
+                self.fail(direction, answer, now, out);
             }
             State::Established(session) => {
                 session.clocks.heard(&session.negotiated, now);
-                let Ok(Refresh {
-                    family: Some(family),
-                    kind: RefreshKind::Request,
-                }) = Refresh::decode(body)
-                else {
-                    // A family that was not agreed, or markers that we never asked for (RFC 7313 §4).
-                    return;
-                };
-                session.adj.refresh(family);
-                self.note(Event::Refresh(family), now, out);
+                let families = session.negotiated.families;
+                match Refresh::decode(frame.body) {
+                    Ok(Refresh {
+                        family: Some(family),
+                        kind: RefreshKind::Request,
+                    }) if families.has(family) => {
+                        session.refreshes.ask(family, now);
+                        self.send_again(direction, now);
+                        self.note(Event::Refresh(family), now, out);
+                    }
+                    // A family that was not agreed, or markers, which are about routes that we do not keep.
+                    Ok(_) | Err(_) => {}
+                }
             }
         }
     }
@@ -120,24 +133,28 @@ impl Peer {
         };
         match slot.state {
             State::Connect { .. } => return,
-            State::OpenSent { .. } | State::OpenConfirm { .. } | State::Established(_) => {}
+            State::OpenSent { .. } | State::OpenConfirm(_) | State::Established(_) => {}
         }
         let before = self.fallback.learned();
-        let rival =
-            told.code == Code::CONNECTION_COLLISION && self.slot(direction.other()).is_none();
-        self.end(
-            direction,
-            Close::Abort,
-            &Ended::Told(told.clone()),
-            now,
-            out,
-        );
-        let event = if rival {
-            Event::HeldElsewhere
-        } else {
-            Event::NotificationReceived(told)
+        let alone = self.slot(direction.other()).is_none();
+        let event = match told.cause().code {
+            Code::CONNECTION_COLLISION if alone => Event::HeldElsewhere,
+            Code::MAXIMUM_PREFIXES => {
+                let said = told.prefix_limit();
+                Event::PrefixLimit {
+                    family: said.and_then(|(family, _)| family),
+                    limit: said.map(|(_, limit)| limit),
+                }
+            }
+            _ => Event::NotificationReceived(told.clone()),
         };
+        self.end(direction, Close::Abort, &Ended::Told(told), now, out);
         self.note(event, now, out);
+        self.note_fallback(before, now, out);
+    }
+
+    /// Tells if the next OPEN will be another one.
+    pub(super) fn note_fallback(&mut self, before: Offer, now: Instant, out: &mut Out) {
         let next = self.fallback.learned();
         if next != before {
             self.note(Event::FallBack(next), now, out);
@@ -167,6 +184,7 @@ impl Peer {
         };
         let event = Event::Opened {
             peer: negotiated.peer_id,
+            asn: negotiated.peer_as,
             hold: negotiated.hold,
         };
         if self.collide(direction, &negotiated, now, out) == Some(direction) {
@@ -174,19 +192,21 @@ impl Peer {
         }
         let mut clocks = Clocks::default();
         clocks.heard(&negotiated, now);
-        clocks.said(
-            negotiated.keepalive.map(|time| self.jitter.apply(time)),
-            now,
-        );
+        let held = self.hold_back(direction, &negotiated, now);
+        if held.is_none() {
+            let interval = negotiated.keepalive;
+            clocks.said(interval.map(|time| self.jitter.apply(time)), now);
+        }
         if let Some(slot) = self.slot_mut(direction) {
-            slot.state = State::OpenConfirm {
+            if held.is_none() {
+                confirm(slot.id, out);
+            }
+            slot.state = State::OpenConfirm(Box::new(Confirming {
                 local,
                 negotiated,
                 clocks,
-            };
-            let mut bytes = Vec::new();
-            write_keepalive(&mut bytes);
-            out.push(Effect::Send(slot.id, bytes));
+                held,
+            }));
         }
         self.note(event, now, out);
     }
@@ -218,39 +238,6 @@ impl Peer {
         }
     }
 
-    /// Collision detection (RFC 4271 §6.8, RFC 6286 §2.3) when a good OPEN came on `direction`. Returns the
-    /// connection that was closed.
-    ///
-    /// Only identifiers and AS numbers enter the comparison, so both sides come to the same verdict. An attempt
-    /// whose OPEN has not come is left alone: the one that looks better now may be dead.
-    fn collide(
-        &mut self,
-        direction: Direction,
-        negotiated: &Negotiated,
-        now: Instant,
-        out: &mut Out,
-    ) -> Option<Direction> {
-        let loser = match &self.slot(direction.other())?.state {
-            State::Connect { .. } | State::OpenSent { .. } => return None,
-            State::OpenConfirm { .. } => {
-                let us = (self.config.router_id, self.config.local_as);
-                let them = (negotiated.peer_id, negotiated.peer_as);
-                if us > them {
-                    Direction::Theirs
-                } else {
-                    Direction::Ours
-                }
-            }
-            State::Established(_) => direction,
-        };
-        let Slot { id, .. } = self.slot_mut(loser).take()?;
-        let cease = Code::CONNECTION_COLLISION.bare();
-        send(id, &cease, out);
-        out.push(Effect::Close(id, Close::Drain));
-        self.note(Event::NotificationSent(cease), now, out);
-        Some(loser)
-    }
-
     /// A message that does not belong into the state (RFC 6608).
     fn refuse(&mut self, direction: Direction, kind: Kind, now: Instant, out: &mut Out) {
         let Some(state) = self.slot(direction).map(Slot::name) else {
@@ -258,4 +245,14 @@ impl Peer {
         };
         self.fail(direction, unexpected(state, kind), now, out);
     }
+}
+
+/// The answer to a ROUTE-REFRESH of impossible length: its own code quotes the message, if that was agreed
+/// (RFC 7313 §5).
+fn misshapen(frame: Frame<'_>, enhanced: bool) -> Notification {
+    if enhanced {
+        return Code::INVALID_REFRESH_LENGTH.with(&frame.message());
+    }
+    let length = u16::try_from(HEADER + frame.body.len()).unwrap_or(u16::MAX);
+    Code::BAD_MESSAGE_LENGTH.with(&length.to_be_bytes())
 }

@@ -16,6 +16,8 @@ pub(super) enum Ended {
     Unreachable,
     /// TCP went away without a word.
     Lost,
+    /// It did so after our OPEN and before the peer's: perhaps because of what ours says.
+    Hung,
     /// We found a fault, or heard nothing for too long.
     Fault,
     /// The peer said why.
@@ -30,8 +32,9 @@ const CONNECT_CEILING: Duration = Duration::from_secs(15);
 const FAULT_CEILING: Duration = Duration::from_secs(60);
 /// After a working session was cut, or the operator reset it.
 const AT_ONCE: Duration = Duration::from_millis(200);
-/// After the peer counted too many prefixes: it will not have changed its mind soon.
-const MAXIMUM_PREFIXES: Duration = Duration::from_secs(60);
+/// After refusals that only an operator can lift, too many prefixes and a hold time that the peer does not like: at
+/// least a minute, jitter included.
+const UNTIL_CHANGED: Duration = Duration::from_secs(80);
 /// A session that held this long has proved itself.
 const PROVEN: Duration = Duration::from_secs(10);
 
@@ -71,10 +74,10 @@ impl Backoff {
         match ended {
             Ended::Unreachable => fixed.unwrap_or(grown.min(CONNECT_CEILING)),
             Ended::Lost if proven => AT_ONCE,
-            Ended::Lost | Ended::Fault => grown.min(FAULT_CEILING),
-            Ended::Told(notification) => match notification.code {
+            Ended::Lost | Ended::Hung | Ended::Fault => grown.min(FAULT_CEILING),
+            Ended::Told(notification) => match notification.cause().code {
                 Code::ADMINISTRATIVE_RESET | Code::CONFIGURATION_CHANGE if proven => AT_ONCE,
-                Code::MAXIMUM_PREFIXES => MAXIMUM_PREFIXES,
+                Code::MAXIMUM_PREFIXES | Code::UNACCEPTABLE_HOLD_TIME => UNTIL_CHANGED,
                 _ => grown.min(FAULT_CEILING),
             },
         }
@@ -119,6 +122,7 @@ mod tests {
     fn failures_grow_to_their_ceilings() {
         for (ended, ceiling) in [
             (Ended::Unreachable, 15),
+            (Ended::Hung, 60),
             (Ended::Fault, 60),
             (Ended::Lost, 60),
         ] {
@@ -150,7 +154,8 @@ mod tests {
     fn what_the_peer_says_decides() {
         for (code, want) in [
             (Code::ADMINISTRATIVE_RESET, AT_ONCE),
-            (Code::MAXIMUM_PREFIXES, MAXIMUM_PREFIXES),
+            (Code::MAXIMUM_PREFIXES, UNTIL_CHANGED),
+            (Code::UNACCEPTABLE_HOLD_TIME, UNTIL_CHANGED),
             (Code::ADMINISTRATIVE_SHUTDOWN, SECOND),
             (Code::HOLD_TIMER_EXPIRED, SECOND),
         ] {

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::super::{AdjOut, Kind, NextHops};
+use super::super::{AdjOut, Code, Kind, NextHops, Notification};
+use super::refresh::Refreshes;
 use super::{ConnId, Negotiated, Offer, SessionState};
 
 /// A connection and where it stands. Each state carries what only it knows.
@@ -21,13 +22,26 @@ pub(super) enum State {
     /// Our OPEN is out.
     OpenSent { local: NextHops, until: Instant },
     /// Both OPENs were good.
-    OpenConfirm {
-        local: NextHops,
-        negotiated: Negotiated,
-        clocks: Clocks,
-    },
+    OpenConfirm(Box<Confirming>),
     /// Routes flow.
     Established(Box<Established>),
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Confirming {
+    pub(super) local: NextHops,
+    pub(super) negotiated: Negotiated,
+    pub(super) clocks: Clocks,
+    /// Our KEEPALIVE is kept back until a collision is decided.
+    pub(super) held: Option<HoldBack>,
+}
+
+/// Why a good OPEN has not been confirmed yet.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct HoldBack {
+    pub(super) until: Instant,
+    /// The peer's KEEPALIVE has come meanwhile.
+    pub(super) confirmed: bool,
 }
 
 #[derive(Debug)]
@@ -38,6 +52,7 @@ pub(super) struct Established {
     pub(super) send_hold: Option<Instant>,
     pub(super) since: Instant,
     pub(super) adj: AdjOut,
+    pub(super) refreshes: Refreshes,
 }
 
 /// The two timers of a negotiated session; `None` when the hold time is 0.
@@ -66,7 +81,7 @@ impl Slot {
         match &self.state {
             State::Connect { .. } => SessionState::Connect,
             State::OpenSent { .. } => SessionState::OpenSent,
-            State::OpenConfirm { .. } => SessionState::OpenConfirm,
+            State::OpenConfirm(_) => SessionState::OpenConfirm,
             State::Established(_) => SessionState::Established,
         }
     }
@@ -74,19 +89,49 @@ impl Slot {
     pub(super) fn deadline(&self) -> Option<Instant> {
         match &self.state {
             State::Connect { until } | State::OpenSent { until, .. } => Some(*until),
-            State::OpenConfirm { clocks, .. } => earliest([clocks.hold, clocks.keepalive]),
+            State::OpenConfirm(confirming) => earliest([
+                confirming.clocks.hold,
+                confirming.clocks.keepalive,
+                confirming.held.map(|held| held.until),
+            ]),
             State::Established(session) => earliest([
                 session.clocks.hold,
                 session.clocks.keepalive,
                 session.send_hold,
+                session.refreshes.deadline(),
             ]),
+        }
+    }
+
+    /// Whether a new connection of the peer means that it has restarted: it is Established, and both sides know of
+    /// graceful restart (RFC 4724 §5).
+    pub(super) fn may_restart(&self) -> bool {
+        match &self.state {
+            State::Connect { .. } | State::OpenSent { .. } | State::OpenConfirm(_) => false,
+            State::Established(session) => session.negotiated.graceful_restart.is_some(),
+        }
+    }
+
+    /// `answer` as this session has to say it: where NOTIFICATIONs may leave the routes, one that is to end them says
+    /// so (RFC 8538 §4).
+    pub(super) fn worded(&self, answer: Notification) -> Notification {
+        match &self.state {
+            State::Connect { .. } | State::OpenSent { .. } | State::OpenConfirm(_) => answer,
+            State::Established(session) => {
+                let kept = session.negotiated.keeps_routes_on_notification();
+                if kept && answer.code.ends_routes() {
+                    answer.hard_reset()
+                } else {
+                    answer
+                }
+            }
         }
     }
 
     /// How long it has been Established.
     pub(super) fn held(&self, now: Instant) -> Option<Duration> {
         match &self.state {
-            State::Connect { .. } | State::OpenSent { .. } | State::OpenConfirm { .. } => None,
+            State::Connect { .. } | State::OpenSent { .. } | State::OpenConfirm(_) => None,
             State::Established(session) => Some(now.saturating_duration_since(session.since)),
         }
     }
@@ -103,8 +148,7 @@ pub(super) fn due(timer: Option<Instant>, now: Instant) -> bool {
 }
 
 /// The subcode for a message that does not belong into a state (RFC 6608); its data is the type octet.
-pub(super) fn unexpected(state: SessionState, kind: Kind) -> super::super::Notification {
-    use super::super::Code;
+pub(super) fn unexpected(state: SessionState, kind: Kind) -> Notification {
     let code = match state {
         SessionState::Idle
         | SessionState::Active

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::super::{Code, write_keepalive};
+use super::super::{Code, Family, write_keepalive};
 use super::slot::{State, due};
 use super::{Close, ConnId, Direction, Effect, Ended, Event, Out, Output, Peer};
 
@@ -17,7 +17,7 @@ impl Peer {
         };
         match &mut slot.state {
             // Their own deadlines are stricter.
-            State::Connect { .. } | State::OpenSent { .. } | State::OpenConfirm { .. } => {}
+            State::Connect { .. } | State::OpenSent { .. } | State::OpenConfirm(_) => {}
             State::Established(session) => {
                 let until = now + session.negotiated.hold.send_hold();
                 match output {
@@ -52,29 +52,45 @@ impl Peer {
                 return;
             }
             State::OpenSent { until, .. } => silent(Some(*until)),
-            State::OpenConfirm { clocks, .. } => silent(clocks.hold),
+            State::OpenConfirm(confirming) => silent(confirming.clocks.hold),
             State::Established(session) => silent(session.clocks.hold).or_else(|| {
                 due(session.send_hold, now).then(|| Code::SEND_HOLD_TIMER_EXPIRED.bare())
             }),
         };
-        match fault {
-            Some(answer) => self.fail(direction, answer, now, out),
-            None => self.keep_alive(direction, now, out),
+        if let Some(answer) = fault {
+            self.fail(direction, answer, now, out);
+        } else {
+            self.send_again(direction, now);
+            self.keep_alive(direction, now, out);
+        }
+    }
+
+    /// Begins the resend that the peer is owed, if it is due.
+    pub(super) fn send_again(&mut self, direction: Direction, now: Instant) {
+        let Some(slot) = self.slot_mut(direction) else {
+            return;
+        };
+        match &mut slot.state {
+            State::Connect { .. } | State::OpenSent { .. } | State::OpenConfirm(_) => {}
+            State::Established(session) => {
+                for family in Family::ALL {
+                    if session.refreshes.answer(family, now) {
+                        session.adj.refresh(family);
+                    }
+                }
+            }
         }
     }
 
     /// Sends a KEEPALIVE if one is due.
     pub(super) fn keep_alive(&mut self, direction: Direction, now: Instant, out: &mut Out) {
-        let (slot, jitter) = match direction {
-            Direction::Ours => (&mut self.ours, &mut self.jitter),
-            Direction::Theirs => (&mut self.theirs, &mut self.jitter),
-        };
+        let (slot, jitter) = self.slot_and_jitter(direction);
         let Some(slot) = slot else { return };
         let (negotiated, clocks) = match &mut slot.state {
             State::Connect { .. } | State::OpenSent { .. } => return,
-            State::OpenConfirm {
-                negotiated, clocks, ..
-            } => (&*negotiated, clocks),
+            // The first one is not said by the clock.
+            State::OpenConfirm(confirming) if confirming.held.is_some() => return,
+            State::OpenConfirm(confirming) => (&confirming.negotiated, &mut confirming.clocks),
             State::Established(session) => (&session.negotiated, &mut session.clocks),
         };
         if due(clocks.keepalive, now) {

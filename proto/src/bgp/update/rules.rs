@@ -1,7 +1,7 @@
 //! What RFC 7606 §7 says about each attribute whose content is not NLRI.
 
 use super::super::Relation;
-use super::Verdict;
+use super::{Terms, Verdict};
 use crate::read::Reader;
 
 /// The attributes that have rules.
@@ -23,33 +23,37 @@ pub(super) mod code {
     pub(crate) const AS4_AGGREGATOR: u8 = 18;
     pub(crate) const IPV6_EXTENDED_COMMUNITIES: u8 = 25;
     pub(crate) const LARGE_COMMUNITIES: u8 = 32;
+    pub(crate) const ONLY_TO_CUSTOMER: u8 = 35;
 }
 
 const OPTIONAL: u8 = 0x80;
 const TRANSITIVE: u8 = 0x40;
 
 /// Judges one attribute by its flags and value.
-pub(super) fn judge(flags: u8, kind: u8, value: &[u8], relation: Relation, as4: bool) -> Verdict {
+pub(super) fn judge(terms: Terms, flags: u8, kind: u8, value: &[u8]) -> Verdict {
     if !flags_fit(kind, flags) {
         return Verdict::Withdraw;
     }
-    let external = relation == Relation::External;
+    let as4 = terms.as4;
+    let external = terms.relation == Relation::External;
     let length = value.len();
     match kind {
         code::ORIGIN => withdraw_unless(matches!(value, [0..=2])),
-        code::AS_PATH => withdraw_unless(path_is_sound(value, as4)),
+        code::AS_PATH => withdraw_unless(path_is_sound(value, as4, external)),
         code::LOCAL_PREF | code::ORIGINATOR_ID | code::CLUSTER_LIST if external => Verdict::Discard,
-        code::NEXT_HOP | code::MED | code::LOCAL_PREF | code::ORIGINATOR_ID => {
-            withdraw_unless(length == 4)
-        }
+        code::NEXT_HOP
+        | code::MED
+        | code::LOCAL_PREF
+        | code::ORIGINATOR_ID
+        | code::ONLY_TO_CUSTOMER => withdraw_unless(length == 4),
         code::CLUSTER_LIST | code::COMMUNITIES => withdraw_unless(is_list(length, 4)),
         code::EXTENDED_COMMUNITIES => withdraw_unless(is_list(length, 8)),
         code::LARGE_COMMUNITIES => withdraw_unless(is_list(length, 12)),
         code::IPV6_EXTENDED_COMMUNITIES => withdraw_unless(is_list(length, 20)),
         code::ATOMIC_AGGREGATE => discard_unless(length == 0),
-        code::AGGREGATOR => discard_unless(length == if as4 { 8 } else { 6 }),
-        code::AS4_PATH => discard_unless(!as4 && path_is_sound(value, true)),
-        code::AS4_AGGREGATOR => discard_unless(!as4 && length == 8),
+        code::AGGREGATOR => discard_unless(aggregator_is_sound(value, as4)),
+        code::AS4_PATH => discard_unless(!as4 && path_is_sound(value, true, external)),
+        code::AS4_AGGREGATOR => discard_unless(!as4 && aggregator_is_sound(value, true)),
         _ => Verdict::Fine,
     }
 }
@@ -73,19 +77,35 @@ fn flags_fit(kind: u8, flags: u8) -> bool {
         | code::AS4_PATH
         | code::AS4_AGGREGATOR
         | code::IPV6_EXTENDED_COMMUNITIES
-        | code::LARGE_COMMUNITIES => OPTIONAL | TRANSITIVE,
+        | code::LARGE_COMMUNITIES
+        | code::ONLY_TO_CUSTOMER => OPTIONAL | TRANSITIVE,
         _ => return true,
     };
     flags & (OPTIONAL | TRANSITIVE) == want
 }
 
-/// Segments of known type, none empty, none cut short, no AS 0 (RFC 7606 §7.2, RFC 7607).
-fn path_is_sound(value: &[u8], as4: bool) -> bool {
+/// An AS that is not 0 (RFC 7607), and a router.
+fn aggregator_is_sound(value: &[u8], as4: bool) -> bool {
+    match value {
+        [asn @ .., _, _, _, _] if asn.len() == if as4 { 4 } else { 2 } => {
+            asn.iter().any(|octet| *octet != 0)
+        }
+        _ => false,
+    }
+}
+
+/// Segments of known type, none empty, none cut short, no AS 0 (RFC 7606 §7.2, RFC 7607), and none of a
+/// confederation from outside (RFC 5065 §5).
+fn path_is_sound(value: &[u8], as4: bool, external: bool) -> bool {
+    let last_type = if external { 2 } else { 4 };
     let mut reader = Reader::new(value);
     while !reader.is_empty() {
-        let (Ok(1..=4), Ok(hops @ 1..)) = (reader.u8(), reader.u8()) else {
+        let (Ok(kind @ 1..), Ok(hops @ 1..)) = (reader.u8(), reader.u8()) else {
             return false;
         };
+        if kind > last_type {
+            return false;
+        }
         for _ in 0..hops {
             let asn = if as4 {
                 reader.u32()
@@ -135,8 +155,14 @@ mod tests {
             ("segment type 7", &[7, 1, 0, 0, 0, 1], true, false),
             ("segment without hops", &[2, 0], true, false),
             ("AS 0", &[2, 1, 0, 0, 0, 0], true, false),
+            ("a set", &[1, 1, 0, 0, 0, 1], true, true),
         ] {
-            assert_eq!(path_is_sound(path, as4), sound, "{name}");
+            for external in [true, false] {
+                assert_eq!(path_is_sound(path, as4, external), sound, "{name}");
+            }
         }
+        let confederation = [3, 1, 0, 0, 0, 1];
+        assert!(path_is_sound(&confederation, true, false));
+        assert!(!path_is_sound(&confederation, true, true), "from outside");
     }
 }

@@ -25,14 +25,7 @@ fn offered(bench: &mut Bench) -> Vec<u8> {
         panic!("no OPEN")
     };
     let seen = Open::decode(&open[HEADER..]).unwrap().capabilities;
-    [
-        (1, seen.multiprotocol.is_some()),
-        (2, seen.route_refresh),
-        (65, seen.four_octet_as.is_some()),
-    ]
-    .into_iter()
-    .filter_map(|(code, there)| there.then_some(code))
-    .collect()
+    seen.codes().collect()
 }
 
 /// One answer of the router, and the wait after it.
@@ -56,41 +49,130 @@ fn reply(bench: &mut Bench, reply: &Reply) {
     bench.advance();
 }
 
+/// A router that offers graceful restart and IPv4 over IPv6 to a node in `local_as`.
+fn mk_rich_config(local_as: u32) -> Config {
+    Config {
+        extended_next_hop: true,
+        graceful_restart: Some(GracefulRestart {
+            time: 120 * SECOND,
+            restarting: false,
+            forwarding: true,
+            long_lived: Some(3600 * SECOND),
+        }),
+        ..mk_config(local_as, 65001, "10.0.0.1")
+    }
+}
+
+/// What is offered at first.
+const ALL: &[u8] = &[1, 2, 5, 64, 65, 70, 71];
+/// What is left after the first step.
+const OLD: &[u8] = &[1, 2, 5, 64, 65];
+
+fn listing(data: &'static [u8]) -> Reply {
+    Reply::Refuse(Code::UNSUPPORTED_CAPABILITY, data)
+}
+
+/// Name, our AS, and what happens.
+type Row = (&'static str, u32, Vec<Step>);
+
+fn check(table: Vec<Row>) {
+    for (name, local_as, answers) in table {
+        let mut bench = Bench::with(mk_rich_config(local_as));
+        bench.give(Input::Start);
+        assert_eq!(offered(&mut bench), ALL, "{name}");
+        for (step, (answer, want)) in answers.iter().enumerate() {
+            reply(&mut bench, answer);
+            assert_eq!(offered(&mut bench), *want, "{name}, answer {step}");
+        }
+    }
+}
+
 #[test]
 fn each_refusal_shrinks_the_offer_and_everything_else_brings_it_back() {
-    const ALL: &[u8] = &[1, 2, 65];
-    const FAMILY: &[u8] = &[1, 4, 0, 1, 0, 1];
     let parameter = || Reply::Refuse(Code::UNSUPPORTED_OPTIONAL_PARAMETER, &[]);
-    let listing = |data| Reply::Refuse(Code::UNSUPPORTED_CAPABILITY, data);
-    // Name, our AS, and what happens.
-    let table: [(&str, u32, Vec<Step>); 11] = [
+    check(vec![
         (
             "no parameters",
             65000,
             vec![
+                (parameter(), OLD),
+                (parameter(), &[1, 2, 5, 65]),
                 (parameter(), &[1, 65]),
                 (parameter(), &[]),
                 (parameter(), ALL),
             ],
         ),
         (
-            "no names",
-            65000,
-            vec![(REFUSED, &[1, 65]), (REFUSED, &[]), (REFUSED, ALL)],
-        ),
-        (
             "a large AS keeps 65",
             70000,
-            vec![(REFUSED, &[1, 65]), (REFUSED, &[65]), (REFUSED, ALL)],
+            vec![
+                (REFUSED, OLD),
+                (REFUSED, &[1, 2, 5, 65]),
+                (REFUSED, &[1, 65]),
+                (REFUSED, &[65]),
+                (REFUSED, ALL),
+            ],
         ),
+        (
+            "closes without a word",
+            65000,
+            vec![
+                (Reply::Hang, ALL),
+                (Reply::Hang, OLD),
+                (Reply::Hang, OLD),
+                (Reply::Hang, &[1, 2, 5, 65]),
+            ],
+        ),
+        (
+            "one close is no refusal",
+            65000,
+            vec![
+                (Reply::Hang, ALL),
+                (Reply::Accept, ALL),
+                (Reply::Hang, ALL),
+                (Reply::Hang, OLD),
+            ],
+        ),
+        (
+            "another complaint",
+            70000,
+            vec![(REFUSED, OLD), (Reply::Refuse(Code::BAD_PEER_AS, &[]), ALL)],
+        ),
+        (
+            "a session that ends",
+            65000,
+            vec![(REFUSED, OLD), (Reply::Accept, ALL)],
+        ),
+    ]);
+}
+
+#[test]
+fn a_refusal_that_names_capabilities_costs_exactly_those() {
+    const FAMILY: &[u8] = &[1, 4, 0, 1, 0, 1];
+    check(vec![
         (
             "only what is named",
             65000,
             vec![
-                (listing(FAMILY), &[2, 65]),
-                (listing(&[2, 0]), &[65]),
-                (listing(&[65, 4, 0, 0, 0xfd, 0xe8]), &[]),
+                (listing(FAMILY), &[2, 5, 64, 65, 70, 71]),
+                (listing(&[2, 0]), &[5, 64, 65, 70, 71]),
+                (listing(&[65, 4, 0, 0, 0xfd, 0xe8]), &[5, 64, 70, 71]),
             ],
+        ),
+        (
+            "graceful restart takes the long-lived one with it",
+            65000,
+            vec![(listing(&[64, 2, 0, 0]), &[1, 2, 5, 65, 70])],
+        ),
+        (
+            "just a code",
+            65000,
+            vec![(listing(&[64]), &[1, 2, 5, 65, 70])],
+        ),
+        (
+            "two at once",
+            65000,
+            vec![(listing(&[70, 0, 5, 0]), &[1, 2, 64, 65, 71])],
         ),
         (
             "65 is named and needed",
@@ -105,41 +187,19 @@ fn each_refusal_shrinks_the_offer_and_everything_else_brings_it_back() {
         (
             "a capability that we left out is missed",
             65000,
-            vec![(REFUSED, &[1, 65]), (listing(&[2, 0]), ALL)],
+            vec![(REFUSED, OLD), (listing(&[70, 0]), ALL)],
+        ),
+        (
+            "one that nobody knows",
+            65000,
+            vec![(listing(&[200, 0]), ALL)],
         ),
         (
             "data that cannot be read",
             65000,
-            vec![(listing(&[1, 200, 0]), &[1, 65])],
+            vec![(listing(&[1, 200, 0]), OLD)],
         ),
-        (
-            "a close without a word",
-            65000,
-            vec![(REFUSED, &[1, 65]), (Reply::Hang, ALL)],
-        ),
-        (
-            "another complaint",
-            70000,
-            vec![
-                (REFUSED, &[1, 65]),
-                (Reply::Refuse(Code::BAD_PEER_AS, &[]), ALL),
-            ],
-        ),
-        (
-            "a session that ends",
-            65000,
-            vec![(REFUSED, &[1, 65]), (Reply::Accept, ALL)],
-        ),
-    ];
-    for (name, local_as, answers) in table {
-        let mut bench = Bench::with(mk_config(local_as, 65001, "10.0.0.1"));
-        bench.give(Input::Start);
-        assert_eq!(offered(&mut bench), ALL, "{name}");
-        for (step, (answer, want)) in answers.iter().enumerate() {
-            reply(&mut bench, answer);
-            assert_eq!(offered(&mut bench), *want, "{name}, answer {step}");
-        }
-    }
+    ]);
 }
 
 #[test]
@@ -150,7 +210,13 @@ fn ipv6_is_never_given_up() {
     };
     let mut bench = Bench::with(config);
     bench.give(Input::Start);
-    for want in [&[1, 2, 65][..], &[1, 65], &[1], &[1, 2, 65]] {
+    for want in [
+        &[1, 2, 65, 70][..],
+        &[1, 2, 65],
+        &[1, 65],
+        &[1],
+        &[1, 2, 65, 70],
+    ] {
         assert_eq!(offered(&mut bench), want);
         reply(&mut bench, &REFUSED);
     }
@@ -158,7 +224,7 @@ fn ipv6_is_never_given_up() {
 
 #[test]
 fn a_refusal_is_forgotten_after_five_minutes_without_an_answer() {
-    for (minutes, want) in [(4, &[1, 65][..]), (6, &[1, 2, 65])] {
+    for (minutes, want) in [(4, &[1, 2, 65][..]), (6, &[1, 2, 65, 70])] {
         let mut bench = Bench::new();
         bench.give(Input::Start);
         offered(&mut bench);
@@ -172,6 +238,22 @@ fn a_refusal_is_forgotten_after_five_minutes_without_an_answer() {
         }
         assert_eq!(offered(&mut bench), want, "{minutes} min");
     }
+}
+
+#[test]
+fn a_router_that_always_resets_is_left_alone_for_ten_seconds_and_more() {
+    let mut bench = Bench::new();
+    bench.give(Input::Start);
+    let mut waits = Vec::new();
+    for _ in 0..1000 {
+        let id = bench.ours();
+        bench.give(Input::Connected(id, LOCAL));
+        bench.give(Input::Lost(id, "connection reset".into()));
+        waits.push(bench.advance());
+    }
+    assert!(waits[10..].iter().all(|wait| *wait >= 10 * SECOND));
+    let error = bench.peer.last_error().unwrap();
+    assert!(error.contains("is this node a neighbour there?"), "{error}");
 }
 
 #[test]
@@ -202,7 +284,7 @@ fn what_changes_in_the_offer_is_told() {
     let last = bench.peer.history().iter().last().unwrap();
     assert_eq!(
         last.event.to_string(),
-        "the next OPEN offers address families and 4-byte AS numbers only"
+        "the next OPEN offers all capabilities but enhanced route refresh"
     );
     let error = bench.peer.last_error().unwrap();
     assert!(error.contains("unsupported capability"), "{error}");

@@ -1,7 +1,11 @@
 //! One peer on a bench: messages by hand, time by hand.
 
 mod chaos;
+mod collision;
 mod fallback;
+mod listen;
+mod refresh;
+mod restart;
 mod table;
 mod timing;
 
@@ -9,8 +13,8 @@ use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use super::super::{
-    Asn, Code, Families, Family, Frame, HEADER, HeaderError, HoldTime, Kind, NextHops,
-    Notification, Open, Peek, Prefix, Refresh, Rib, RouteAttrs, write_keepalive,
+    Asn, Capabilities, Code, Families, Family, Frame, HEADER, HeaderError, HoldTime, Kind,
+    NextHops, Notification, Open, Peek, Prefix, Refresh, Restart, Rib, RouteAttrs, write_keepalive,
 };
 use super::slot::Slot;
 use super::*;
@@ -99,6 +103,26 @@ impl Bench {
         }
         assert_eq!(bench.peer.state(), state);
         bench
+    }
+
+    /// The peer connects.
+    fn accept(&mut self) -> ConnId {
+        let id = self.peer.mint();
+        self.give(Input::Accepted(id, LOCAL));
+        id
+    }
+
+    /// The connection that is to be opened.
+    fn connecting(&self) -> bool {
+        let is = |effect: &Effect| matches!(effect, Effect::Connect(_));
+        self.out.iter().any(is)
+    }
+
+    fn how_closed(&self, id: ConnId) -> Option<Close> {
+        self.out.iter().find_map(|effect| match effect {
+            Effect::Close(closed, how) if *closed == id => Some(*how),
+            _ => None,
+        })
     }
 
     /// The NOTIFICATION that was sent last.

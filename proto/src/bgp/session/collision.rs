@@ -1,0 +1,167 @@
+//! Two connections with one peer, and which of them stays (RFC 4271 §6.8, RFC 6286 §2.3, RFC 4724 §5).
+//!
+//! ```text
+//!  both sides open at once:   a (by us) ──OPEN──►     ◄──OPEN── b (by them)
+//!  higher identifier opened b ⇒ b stays, a gets 6/7, on both sides
+//! ```
+//!
+//! Only identifiers and AS numbers enter the comparison, so both sides come to the same verdict. Where the RFC lets
+//! them differ is an Established connection, which wins against everything: one side may have come so far on the
+//! connection that the other has just given up, and both die. So whoever knows already that a connection will lose
+//! against one whose OPEN is on its way does not confirm it: without our KEEPALIVE the peer cannot reach
+//! Established on it. The KEEPALIVE follows if the other connection goes away, or its OPEN does not come.
+
+use std::time::{Duration, Instant};
+
+use super::super::{Code, write_keepalive};
+use super::peer::send;
+use super::slot::{HoldBack, Slot, State, due};
+use super::{Close, ConnId, Direction, Effect, Event, Negotiated, Out, Peer, SessionState};
+
+/// How long the OPEN of a connection that would win is waited for.
+const HOLD_BACK: Duration = Duration::from_secs(1);
+
+/// What to do with a connection that the peer opened.
+pub(super) enum Admission {
+    /// Go on with it.
+    Welcome,
+    /// Turn it away with these words.
+    Refused(Code),
+}
+
+impl Peer {
+    /// Judges a new connection from the peer by what there is already.
+    pub(super) fn admit(&mut self, now: Instant, out: &mut Out) -> Admission {
+        if !self.started {
+            return Admission::Refused(Code::CONNECTION_REJECTED);
+        }
+        let state = |slot: &Option<Slot>| slot.as_ref().map(Slot::name);
+        let restartable = |slot: &Option<Slot>| slot.as_ref().is_some_and(Slot::may_restart);
+        match (state(&self.ours), state(&self.theirs)) {
+            // They opened the one that is Established: only a restart makes them open another.
+            (_, Some(SessionState::Established)) if restartable(&self.theirs) => {
+                self.supersede(Direction::Theirs, now, out);
+                Admission::Welcome
+            }
+            // An attempt of theirs may have crossed ours: the OPEN will show whether they mean it.
+            (Some(SessionState::Established), _) if !restartable(&self.ours) => {
+                Admission::Refused(Code::CONNECTION_COLLISION)
+            }
+            (_, Some(SessionState::OpenConfirm | SessionState::Established)) => {
+                Admission::Refused(Code::CONNECTION_COLLISION)
+            }
+            (_, Some(_)) => {
+                // They gave up the one that never got anywhere.
+                self.dismiss(Direction::Theirs, out);
+                Admission::Welcome
+            }
+            (_, None) => Admission::Welcome,
+        }
+    }
+
+    /// Collision detection when a good OPEN came on `direction`. Returns the connection that was closed.
+    ///
+    /// An attempt whose OPEN has not come is left alone: the one that looks better now may be dead.
+    pub(super) fn collide(
+        &mut self,
+        direction: Direction,
+        negotiated: &Negotiated,
+        now: Instant,
+        out: &mut Out,
+    ) -> Option<Direction> {
+        let other = direction.other();
+        let rival = self.slot(other)?;
+        let loser = match &rival.state {
+            State::Connect { .. } | State::OpenSent { .. } => return None,
+            State::OpenConfirm(_) if self.prefers(negotiated) == direction => other,
+            State::Established(_) if rival.may_restart() => {
+                self.supersede(other, now, out);
+                return Some(other);
+            }
+            State::OpenConfirm(_) | State::Established(_) => direction,
+        };
+        self.dismiss(loser, out);
+        let cease = Code::CONNECTION_COLLISION.bare();
+        self.note(Event::NotificationSent(cease), now, out);
+        Some(loser)
+    }
+
+    /// Whose connection stays: the one that the higher identifier opened, and of equal ones the higher AS.
+    fn prefers(&self, negotiated: &Negotiated) -> Direction {
+        let us = (self.config.router_id, self.config.local_as);
+        let them = (negotiated.peer_id, negotiated.peer_as);
+        if us > them {
+            Direction::Ours
+        } else {
+            Direction::Theirs
+        }
+    }
+
+    /// Whether to keep our KEEPALIVE on `direction` back: the other connection will win if its OPEN comes.
+    pub(super) fn hold_back(
+        &self,
+        direction: Direction,
+        negotiated: &Negotiated,
+        now: Instant,
+    ) -> Option<HoldBack> {
+        let other = self.slot(direction.other())?;
+        let waits = match &other.state {
+            State::OpenSent { .. } => self.prefers(negotiated) != direction,
+            State::Connect { .. } | State::OpenConfirm(_) | State::Established(_) => false,
+        };
+        waits.then_some(HoldBack {
+            until: now + HOLD_BACK,
+            confirmed: false,
+        })
+    }
+
+    /// Confirms the connection that had to wait, when there is nothing to wait for any more.
+    pub(super) fn release(&mut self, now: Instant, out: &mut Out) {
+        for direction in [Direction::Ours, Direction::Theirs] {
+            let rival = self.slot(direction.other()).map(Slot::name);
+            let (slot, jitter) = self.slot_and_jitter(direction);
+            let Some(Slot { id, state, .. }) = slot else {
+                continue;
+            };
+            let State::OpenConfirm(confirming) = state else {
+                continue;
+            };
+            let free = rival != Some(SessionState::OpenSent);
+            let ready = |held: &mut HoldBack| free || due(Some(held.until), now);
+            let Some(held) = confirming.held.take_if(ready) else {
+                continue;
+            };
+            let interval = confirming.negotiated.keepalive;
+            confirming
+                .clocks
+                .said(interval.map(|time| jitter.apply(time)), now);
+            confirm(*id, out);
+            if held.confirmed {
+                self.establish(direction, now, out);
+            }
+        }
+    }
+
+    /// The peer has restarted and has a new connection: the old one ends without a word (RFC 4724 §5).
+    fn supersede(&mut self, old: Direction, now: Instant, out: &mut Out) {
+        if let Some(Slot { id, .. }) = self.slot_mut(old).take() {
+            out.push(Effect::Close(id, Close::Abort));
+            self.note(Event::PeerRestarted, now, out);
+        }
+    }
+
+    /// The loser of a collision.
+    fn dismiss(&mut self, loser: Direction, out: &mut Out) {
+        if let Some(Slot { id, .. }) = self.slot_mut(loser).take() {
+            send(id, &Code::CONNECTION_COLLISION.bare(), out);
+            out.push(Effect::Close(id, Close::Drain));
+        }
+    }
+}
+
+/// Sends the KEEPALIVE that says yes to the peer's OPEN.
+pub(super) fn confirm(id: ConnId, out: &mut Out) {
+    let mut bytes = Vec::new();
+    write_keepalive(&mut bytes);
+    out.push(Effect::Send(id, bytes));
+}

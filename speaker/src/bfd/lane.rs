@@ -1,0 +1,217 @@
+//! One session on this node: its state machine, its socket, its users.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU8;
+use std::time::{Duration, Instant};
+
+use portolan_proto::bfd::auth::AuthError;
+use portolan_proto::bfd::{Change, Config, Diag, Micros, Packet, Path, Session, State, Timing};
+
+use super::herald::Told;
+use super::outlet::Outlet;
+use super::status::Numbers;
+use super::{Liveness, SessionSpec, Timers, UserId};
+
+/// Shortest interval that is ever used, whatever a user asks for: the thread must come to rest.
+const SHORTEST: Duration = Duration::from_millis(1);
+/// Packets sent at once: an answer and some news. More would be a defect, which must not hold up the other sessions.
+const BURST: usize = 4;
+
+/// A session and what belongs to it.
+#[derive(Debug)]
+pub(super) struct Lane {
+    pub(super) path: Path,
+    pub(super) session: Session,
+    outlet: Outlet,
+    wishes: BTreeMap<UserId, SessionSpec>,
+    /// Strictest TTL that all users can live with: see [`Self::minimum_ttl`].
+    minimum_ttl: u8,
+    ups: u64,
+    failures: u64,
+    problem: Option<String>,
+    /// When it ends although the peer has not acknowledged AdminDown.
+    leaving: Option<Instant>,
+    /// What happened since it was last asked for; there is one at most for each packet.
+    pub(super) changes: Vec<Change>,
+    numbers: Numbers,
+    buffer: Vec<u8>,
+}
+
+/// What the wishes of all users come to: the smallest times, and passive only if all are.
+pub(super) fn config<'a>(wishes: impl Iterator<Item = &'a SessionSpec>) -> Config {
+    let mut least = Timers {
+        transmit: Duration::MAX,
+        receive: Duration::MAX,
+        multiplier: u8::MAX,
+    };
+    let mut passive = true;
+    for SessionSpec {
+        timers, passive: p, ..
+    } in wishes
+    {
+        least.transmit = least.transmit.min(timers.transmit);
+        least.receive = least.receive.min(timers.receive);
+        least.multiplier = least.multiplier.min(timers.multiplier);
+        passive &= p;
+    }
+    let micros =
+        |time: Duration| Micros(u32::try_from(time.max(SHORTEST).as_micros()).unwrap_or(u32::MAX));
+    Config {
+        timing: Timing {
+            transmit: micros(least.transmit),
+            receive: micros(least.receive),
+        },
+        multiplier: NonZeroU8::new(least.multiplier).unwrap_or(NonZeroU8::MIN),
+        passive,
+        // This thread ends with the speaker.
+        control_plane_independent: false,
+        authentication: None,
+    }
+}
+
+impl Lane {
+    /// A lane without users.
+    pub(super) fn new(path: Path, session: Session, outlet: Outlet, numbers: Numbers) -> Self {
+        numbers.in_state(session.state()).inc();
+        Self {
+            path,
+            session,
+            outlet,
+            wishes: BTreeMap::new(),
+            minimum_ttl: u8::MAX,
+            ups: 0,
+            failures: 0,
+            problem: None,
+            leaving: None,
+            changes: Vec::new(),
+            numbers,
+            buffer: Vec::new(),
+        }
+    }
+
+    pub(super) fn users(&self) -> impl Iterator<Item = UserId> + '_ {
+        self.wishes.keys().copied()
+    }
+
+    pub(super) fn source_port(&self) -> u16 {
+        self.outlet.port
+    }
+
+    /// Takes in a user, or its new wish.
+    pub(super) fn join(&mut self, user: UserId, spec: SessionSpec) {
+        self.wishes.insert(user, spec);
+        self.leaving = None;
+        let change = self.session.admin_up();
+        self.changed(change);
+        self.follow();
+    }
+
+    /// Lets a user go; without users the session is to end.
+    pub(super) fn part(&mut self, user: UserId, patience: Instant) {
+        self.wishes.remove(&user);
+        if self.wishes.is_empty() {
+            self.end(patience);
+        } else {
+            self.follow();
+        }
+    }
+
+    /// Says AdminDown, until the peer has heard it, at most until `patience`.
+    pub(super) fn end(&mut self, patience: Instant) {
+        self.leaving = Some(patience);
+        let change = self.session.admin_down(Diag::ADMINISTRATIVELY_DOWN);
+        self.changed(change);
+    }
+
+    /// Whether it may be removed: nobody wants it, and the peer does not count on it any more.
+    pub(super) fn has_ended(&self, now: Instant) -> bool {
+        let heard = !matches!(self.session.remote_state(), State::Init | State::Up);
+        self.leaving
+            .is_some_and(|patience| heard || patience <= now)
+    }
+
+    fn follow(&mut self) {
+        self.session.set_config(config(self.wishes.values()));
+        let ttls = self.wishes.values().map(|wish| wish.minimum_ttl);
+        self.minimum_ttl = ttls.min().unwrap_or(u8::MAX);
+    }
+
+    /// Smallest TTL of multihop packets: of several users the one whose peer may be furthest away, as all see the same
+    /// packets.
+    pub(super) fn minimum_ttl(&self) -> u8 {
+        self.minimum_ttl
+    }
+
+    pub(super) fn on_packet(&mut self, packet: &Packet, now: Instant) -> Result<(), AuthError> {
+        let change = self.session.on_packet(packet, now)?;
+        self.numbers.received.inc();
+        self.changed(change);
+        Ok(())
+    }
+
+    pub(super) fn on_timeout(&mut self, now: Instant) {
+        let change = self.session.on_timeout(now);
+        self.changed(change);
+    }
+
+    /// Sends what is due.
+    pub(super) fn flush(&mut self, now: Instant) {
+        for _ in 0..BURST {
+            let Some(packet) = self.session.poll_tx(now) else {
+                return;
+            };
+            self.buffer.clear();
+            packet.encode(&mut self.buffer);
+            match self.outlet.send(&self.buffer) {
+                Ok(()) => {
+                    self.numbers.sent.inc();
+                    self.problem = None;
+                }
+                // The next interval tries again; until then the peer counts it as one lost.
+                Err(error) => {
+                    self.numbers.send_failures.inc();
+                    self.problem = Some(format!("packets can not be sent: {error}"));
+                }
+            }
+        }
+    }
+
+    fn changed(&mut self, change: Option<Change>) {
+        let Some(change) = change else {
+            return;
+        };
+        self.numbers.in_state(change.from).dec();
+        self.numbers.in_state(change.to).inc();
+        self.ups += u64::from(change.to == State::Up);
+        if change.is_failure() {
+            self.failures += 1;
+            self.numbers.failures.inc();
+        }
+        self.changes.push(change);
+    }
+
+    /// All that users are told. `trouble` is what keeps packets from reaching us at all.
+    pub(super) fn tell(&self, trouble: Option<&String>) -> Told {
+        Told {
+            peer: self.path.peer,
+            local: Some(self.path.local),
+            multihop: self.path.multihop,
+            live: Liveness {
+                state: self.session.state(),
+                failures: self.failures,
+                diag: self.session.diag(),
+                remote_state: self.session.remote_state(),
+            },
+            remote_diag: self.session.remote_diag(),
+            negotiated: self.session.negotiated(),
+            ups: self.ups,
+            problem: trouble.or(self.problem.as_ref()).cloned(),
+        }
+    }
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        self.numbers.in_state(self.session.state()).dec();
+    }
+}

@@ -1,0 +1,242 @@
+//! BFD on this node: one thread that does nothing else, because a peer is declared dead by milliseconds.
+//!
+//! ```text
+//!   Engine::session(spec) ──► SessionHandle ── watch ──► BGP              (async side)
+//!            │ commands (bounded) + pipe           ▲
+//!            ▼                                     │ notes (bounded)
+//!   ┌─ thread `bfd`, SCHED_FIFO when allowed ──────┴─────────────────────┐
+//!   │ poll ─► listeners 3784, 4784, v4, v6 ─► Demux ─► Lane (Session)    │
+//!   │   └ deadlines ─────────────────────────────────► its own socket ─► │
+//!   └────────────────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! The thread takes no lock that others hold: a lock held by a thread without real-time priority would hand it the other's
+//! place in the queue. What users see is kept on the async side, by the *herald*, a task that reads the notes.
+//!
+//! Users that watch the same peer by the same path share one session, with the smallest times of all. A session ends with
+//! its last user, and says AdminDown, which routers take as "no information" rather than as a failure.
+
+mod herald;
+mod lane;
+mod listeners;
+mod outlet;
+mod priority;
+mod roster;
+mod status;
+#[cfg(test)]
+mod tests;
+mod worker;
+
+pub use status::{BfdStatus, Liveness};
+
+use std::io::{self, Write as _};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::time::Duration;
+
+use portolan_api::crd::BfdRule;
+use prometheus_client::registry::Registry;
+use thiserror::Error;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use herald::Entries;
+use status::Numbers;
+use worker::{Command, Worker};
+
+/// Commands that may wait for the thread, which takes them at once.
+const COMMANDS: usize = 1024;
+/// Notes that may wait for the herald. When it is full the thread tries again soon; the newest note is what counts.
+const NOTES: usize = 1024;
+/// Longest time that an orderly end takes: some repetitions of AdminDown, a second apart.
+const FAREWELL: Duration = Duration::from_secs(3);
+
+/// Why BFD can not be started.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// The pipe that wakes the thread could not be made.
+    #[error("make pipe: {0}")]
+    Pipe(#[source] io::Error),
+    /// The thread could not be started.
+    #[error("start thread: {0}")]
+    Thread(#[source] io::Error),
+}
+
+/// Times of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timers {
+    /// Shortest time between two packets that we send.
+    pub transmit: Duration,
+    /// Shortest time between two packets that we can receive.
+    pub receive: Duration,
+    /// Of our packets, how many the peer may miss; at least 1.
+    pub multiplier: u8,
+}
+
+/// What to watch, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionSpec {
+    /// The peer's address.
+    pub peer: IpAddr,
+    /// Our address; None means the one that the node's routing chooses.
+    pub local: Option<IpAddr>,
+    /// The interface; needed for a link-local peer. None means any.
+    pub interface: Option<String>,
+    /// The peer is more than one hop away (RFC 5883).
+    pub multihop: bool,
+    /// Times.
+    pub timers: Timers,
+    /// Wait for the peer to begin.
+    pub passive: bool,
+    /// Smallest TTL of multihop packets that are accepted; single-hop packets must have 255.
+    pub minimum_ttl: u8,
+}
+
+impl SessionSpec {
+    /// A session with a peer as a profile wants it.
+    #[must_use]
+    pub fn new(peer: IpAddr, rule: &BfdRule) -> Self {
+        Self {
+            peer,
+            local: None,
+            interface: None,
+            multihop: false,
+            timers: Timers {
+                transmit: Duration::from_millis(rule.transmit_milliseconds.into()),
+                receive: Duration::from_millis(rule.receive_milliseconds.into()),
+                multiplier: rule.multiplier,
+            },
+            passive: rule.passive,
+            minimum_ttl: rule.minimum_ttl,
+        }
+    }
+}
+
+/// A user of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct UserId(u64);
+
+/// BFD on this node. Clones are the same engine; it ends with the last clone and the last session.
+#[derive(Clone, Debug)]
+pub struct Engine(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    commands: SyncSender<Command>,
+    wake: io::PipeWriter,
+    entries: Entries,
+    numbers: Numbers,
+    users: AtomicU64,
+}
+
+impl Shared {
+    /// A thread that is gone needs no command; everybody is told that it is gone.
+    fn send(&self, command: Command) {
+        if self.commands.send(command).is_ok() {
+            let _gone = (&self.wake).write(&[0]);
+        } else {
+            self.entries.end(herald::ENDED);
+        }
+    }
+}
+
+impl Engine {
+    /// Starts without sessions. Must be called inside a tokio runtime, which carries the notes to the users.
+    pub fn start() -> Result<Self, Error> {
+        Self::start_on(None)
+    }
+
+    fn start_on(address: Option<IpAddr>) -> Result<Self, Error> {
+        let (commands, orders) = sync_channel(COMMANDS);
+        let (woken, wake) = io::pipe().map_err(Error::Pipe)?;
+        let (notes, news) = mpsc::channel(NOTES);
+        let entries = Entries::default();
+        let numbers = Numbers::default();
+        let worker = Worker::new(orders, woken, notes, numbers.clone(), address);
+        std::thread::Builder::new()
+            .name("bfd".into())
+            .spawn(move || worker.run())
+            .map_err(Error::Thread)?;
+        tokio::spawn(herald::run(news, entries.clone()));
+        Ok(Self(Arc::new(Shared {
+            commands,
+            wake,
+            entries,
+            numbers,
+            users: AtomicU64::new(0),
+        })))
+    }
+
+    /// Watches a peer until the handle is dropped.
+    #[must_use]
+    pub fn session(&self, spec: SessionSpec) -> SessionHandle {
+        let user = UserId(self.0.users.fetch_add(1, Ordering::Relaxed));
+        self.0.entries.add(user, &spec);
+        self.0.send(Command::Put(user, spec));
+        SessionHandle {
+            user,
+            shared: self.0.clone(),
+        }
+    }
+
+    /// All sessions, one entry for each user, in the order in which they were asked for.
+    #[must_use]
+    pub fn status(&self) -> Vec<BfdStatus> {
+        self.0.entries.status()
+    }
+
+    /// Whether the thread runs with real-time priority. Without it, times below 50 ms are a risk on a busy node.
+    #[must_use]
+    pub fn is_real_time(&self) -> bool {
+        self.0.numbers.real_time.get() == 1
+    }
+
+    /// Adds the numbers of all sessions.
+    pub fn register(&self, registry: &mut Registry) {
+        self.0.numbers.register(registry);
+    }
+
+    /// Says AdminDown to all peers and waits until they have heard it, at most three seconds. Sessions asked for later
+    /// stay in AdminDown.
+    pub async fn shutdown(&self) {
+        let (done, ended) = oneshot::channel();
+        self.0.send(Command::Shutdown(done));
+        if tokio::time::timeout(FAREWELL, ended).await.is_err() {
+            tracing::warn!("BFD: not every peer acknowledged AdminDown within {FAREWELL:?}");
+        }
+    }
+}
+
+/// A user's hold on a session. Dropping it gives the session up; the last user's end is told to the peer as AdminDown.
+#[derive(Debug)]
+pub struct SessionHandle {
+    user: UserId,
+    shared: Arc<Shared>,
+}
+
+impl SessionHandle {
+    /// Follows the session. See [`Liveness`] for what to do when it changes.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<Liveness> {
+        self.shared.entries.watch(self.user)
+    }
+
+    /// The session as it is now.
+    #[must_use]
+    pub fn status(&self) -> Option<BfdStatus> {
+        self.shared.entries.status_of(self.user)
+    }
+
+    /// Follows another specification. Other times do not interrupt a session: the peer is asked to take note of them.
+    pub fn set(&self, spec: SessionSpec) {
+        self.shared.send(Command::Put(self.user, spec));
+    }
+}
+
+impl Drop for SessionHandle {
+    fn drop(&mut self) {
+        self.shared.entries.remove(self.user);
+        self.shared.send(Command::Leave(self.user));
+    }
+}

@@ -1,0 +1,427 @@
+//! Connections that peers open: who may come in, and to whose task.
+//!
+//! ```text
+//!               ┌──────────── Listeners ────────────┐
+//!   SYN ─► kernel: key, TTL ─► accept ─► guest list ─┼─► task of the peer (bounded channel)
+//!                                 │        │         │
+//!                                 │        └─ nobody's source, or too many of one: closed without a byte
+//!                                 └─ no file descriptor left: a pause
+//! ```
+//!
+//! There is one listener per VRF and family, open only while some peer may come to it. A peer registers itself with its
+//! source address, its key and its TTL rule, and is forgotten when it drops the registration. What is on the listener
+//! holds from the first packet on; what can not be on it, because peers differ, is checked when the task takes over.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+
+use super::signature::SignatureError;
+use super::socket::{self, SocketError};
+use super::{PeerSpec, Signature};
+use crate::sys;
+
+/// Connections that the kernel completes before we take them.
+const BACKLOG: i32 = 128;
+/// Connections of one source that may be in our hands at once, those that are being closed included.
+const PLACES: usize = 4;
+/// How long to wait when there is no file descriptor left: connections that exist give theirs back.
+const PAUSE: Duration = Duration::from_millis(250);
+/// A source that is nobody's is named in the log once in this time.
+const SAID: Duration = Duration::from_secs(60);
+/// Sources that are remembered for that; a flood from more is one line for all of them.
+const STRANGERS: usize = 1024;
+/// SYN-ACKs must satisfy peers with TTL security too.
+const TTL: u8 = 255;
+
+/// A connection that a peer opened.
+#[derive(Debug)]
+pub(super) struct Visit {
+    pub(super) stream: TcpStream,
+    pub(super) from: SocketAddr,
+    /// To be kept as long as the connection.
+    pub(super) place: OwnedSemaphorePermit,
+}
+
+/// Why a peer can not come to us.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ListenError {
+    #[error("cannot listen on port {port}: {source}")]
+    Bind { port: u16, source: io::Error },
+    #[error("cannot listen: {0}")]
+    Open(#[from] SocketError),
+    #[error("{0}")]
+    Sign(#[from] SignatureError),
+    #[error("cannot listen: this node has no {0}")]
+    NoFamily(&'static str),
+    #[error("another peer has this address still")]
+    Taken,
+}
+
+/// How visits fared since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Visits {
+    /// Handed to a session.
+    pub accepted: u64,
+    /// Closed: the source is no peer's, or its peer does not wait for it.
+    pub strangers: u64,
+    /// Closed: the source had too many already.
+    pub crowded: u64,
+    /// Times that accepting paused, because a resource was used up.
+    pub pauses: u64,
+}
+
+/// All listeners of the speaker.
+#[derive(Clone, Debug)]
+pub(super) struct Listeners(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    port: u16,
+    doors: Mutex<BTreeMap<Option<String>, Door>>,
+    counts: Arc<Counts>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    accepted: AtomicU64,
+    strangers: AtomicU64,
+    crowded: AtomicU64,
+    pauses: AtomicU64,
+}
+
+/// The listeners of one VRF.
+#[derive(Debug)]
+struct Door {
+    v4: Option<Arc<TcpListener>>,
+    v6: Option<Arc<TcpListener>>,
+    guests: Arc<Mutex<Guests>>,
+    /// Ended with the door.
+    _accepting: JoinSet<()>,
+}
+
+/// Where a peer comes from. The link matters for link-local addresses only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Source {
+    address: IpAddr,
+    link: u32,
+}
+
+#[derive(Debug, Default)]
+struct Guests {
+    expected: HashMap<Source, Guest>,
+    strangers: HashMap<IpAddr, Instant>,
+}
+
+#[derive(Debug)]
+struct Guest {
+    visits: mpsc::Sender<Visit>,
+    places: Arc<Semaphore>,
+    min_ttl: u8,
+    signature: Option<Signature>,
+}
+
+/// A peer's place on the guest list; it leaves the list when this is dropped.
+#[derive(Debug)]
+pub(super) struct Registration {
+    listeners: Listeners,
+    vrf: Option<String>,
+    source: Source,
+    visits: mpsc::Receiver<Visit>,
+}
+
+impl Registration {
+    /// The next connection of the peer.
+    pub(super) async fn visit(&mut self) -> Option<Visit> {
+        self.visits.recv().await
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        self.listeners.leave(&self.vrf, self.source);
+    }
+}
+
+impl Listeners {
+    /// Nothing is open yet.
+    pub(super) fn new(port: u16) -> Self {
+        Self(Arc::new(Inner {
+            port,
+            doors: Mutex::default(),
+            counts: Arc::default(),
+        }))
+    }
+
+    /// How visits fared.
+    pub(super) fn visits(&self) -> Visits {
+        let Counts {
+            accepted,
+            strangers,
+            crowded,
+            pauses,
+        } = &*self.0.counts;
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Visits {
+            accepted: read(accepted),
+            strangers: read(strangers),
+            crowded: read(crowded),
+            pauses: read(pauses),
+        }
+    }
+
+    /// Lets the peer of `spec` in, which comes from `from`. Needs a tokio runtime around it.
+    pub(super) fn register(
+        &self,
+        spec: &PeerSpec,
+        from: SocketAddr,
+    ) -> Result<Registration, ListenError> {
+        let source = Source::of(from);
+        let mut doors = self.doors();
+        if !doors.contains_key(&spec.vrf) {
+            let door = Door::open(spec.vrf.as_deref(), self.0.port, &self.0.counts)?;
+            doors.insert(spec.vrf.clone(), door);
+        }
+        let result = match doors.get(&spec.vrf) {
+            Some(door) => door.expect(spec, source),
+            None => Err(ListenError::Taken),
+        };
+        Self::close_empty(&mut doors, &spec.vrf);
+        Ok(Registration {
+            listeners: self.clone(),
+            vrf: spec.vrf.clone(),
+            source,
+            visits: result?,
+        })
+    }
+
+    fn leave(&self, vrf: &Option<String>, source: Source) {
+        let mut doors = self.doors();
+        if let Some(door) = doors.get(vrf) {
+            door.forget(source);
+        }
+        Self::close_empty(&mut doors, vrf);
+    }
+
+    fn close_empty(doors: &mut BTreeMap<Option<String>, Door>, vrf: &Option<String>) {
+        if doors.get(vrf).is_some_and(Door::is_empty) {
+            doors.remove(vrf);
+        }
+    }
+
+    fn doors(&self) -> MutexGuard<'_, BTreeMap<Option<String>, Door>> {
+        let doors = self.0.doors.lock();
+        doors.unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Source {
+    fn of(from: SocketAddr) -> Self {
+        let link = match from {
+            SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() => v6.scope_id(),
+            _ => 0,
+        };
+        Self {
+            address: from.ip(),
+            link,
+        }
+    }
+}
+
+impl Door {
+    /// Opens both families; one is enough.
+    fn open(vrf: Option<&str>, port: u16, counts: &Arc<Counts>) -> Result<Self, ListenError> {
+        let v4 = listener(vrf, (Ipv4Addr::UNSPECIFIED, port).into());
+        let v6 = listener(vrf, (Ipv6Addr::UNSPECIFIED, port).into());
+        let (v4, v6) = match (v4, v6) {
+            (Err(error), Err(_)) => return Err(error),
+            (v4, v6) => (kept(v4, "IPv4"), kept(v6, "IPv6")),
+        };
+        let guests: Arc<Mutex<Guests>> = Arc::default();
+        let mut accepting = JoinSet::new();
+        for socket in [&v4, &v6].into_iter().flatten() {
+            accepting.spawn(accept(
+                Arc::clone(socket),
+                Arc::clone(&guests),
+                Arc::clone(counts),
+            ));
+        }
+        Ok(Self {
+            v4,
+            v6,
+            guests,
+            _accepting: accepting,
+        })
+    }
+
+    fn is_empty(&self) -> bool {
+        lock(&self.guests).expected.is_empty()
+    }
+
+    fn socket(&self, family: IpAddr) -> Option<&Arc<TcpListener>> {
+        match family {
+            IpAddr::V4(_) => self.v4.as_ref(),
+            IpAddr::V6(_) => self.v6.as_ref(),
+        }
+    }
+
+    /// The key is on the listener before the source is on the list.
+    fn expect(
+        &self,
+        spec: &PeerSpec,
+        source: Source,
+    ) -> Result<mpsc::Receiver<Visit>, ListenError> {
+        let mut guests = lock(&self.guests);
+        if guests.expected.contains_key(&source) {
+            return Err(ListenError::Taken);
+        }
+        let family = if source.address.is_ipv4() {
+            "IPv4"
+        } else {
+            "IPv6"
+        };
+        let socket = self.socket(source.address);
+        let socket = socket.ok_or(ListenError::NoFamily(family))?;
+        if let Some(signature) = &spec.signature {
+            signature.put_on(socket, source.address)?;
+        }
+        let (sender, receiver) = mpsc::channel(PLACES);
+        let guest = Guest {
+            visits: sender,
+            places: Arc::new(Semaphore::new(PLACES)),
+            min_ttl: spec.min_ttl(),
+            signature: spec.signature.clone(),
+        };
+        guests.expected.insert(source, guest);
+        guests.set_min_ttl(socket, source.address);
+        Ok(receiver)
+    }
+
+    fn forget(&self, source: Source) {
+        let mut guests = lock(&self.guests);
+        let Some(guest) = guests.expected.remove(&source) else {
+            return;
+        };
+        let Some(socket) = self.socket(source.address) else {
+            return;
+        };
+        if let Some(signature) = &guest.signature
+            && let Err(error) = signature.take_off(socket, source.address)
+        {
+            tracing::warn!(source = %source.address, %error, "bgp: a key stays on the listener");
+        }
+        guests.set_min_ttl(socket, source.address);
+    }
+}
+
+impl Guests {
+    /// What all guests of a family want is on the listener; what only some want is checked at the door.
+    fn set_min_ttl(&self, socket: &TcpListener, family: IpAddr) {
+        let same = |source: &&Source| source.address.is_ipv4() == family.is_ipv4();
+        let guests = self.expected.iter().filter(|(source, _)| same(source));
+        let min = guests.map(|(_, guest)| guest.min_ttl).min().unwrap_or(0);
+        if let Err(error) = sys::set_min_ttl(socket, family, min) {
+            tracing::warn!(%error, "bgp: TTL security is not on the listener, but on each connection");
+        }
+    }
+
+    /// Whether the log has heard of this stranger lately; notes that it does now.
+    fn is_news(&mut self, stranger: IpAddr) -> bool {
+        let now = Instant::now();
+        if self.strangers.len() >= STRANGERS {
+            self.strangers
+                .retain(|_, said| now.duration_since(*said) < SAID);
+        }
+        if self.strangers.len() >= STRANGERS {
+            return false;
+        }
+        let said = self.strangers.insert(stranger, now);
+        said.is_none_or(|said| now.duration_since(said) >= SAID)
+    }
+}
+
+fn kept(socket: Result<TcpListener, ListenError>, family: &str) -> Option<Arc<TcpListener>> {
+    match socket {
+        Ok(socket) => Some(Arc::new(socket)),
+        Err(error) => {
+            tracing::warn!(%error, "bgp: peers can not connect by {family}");
+            None
+        }
+    }
+}
+
+fn listener(vrf: Option<&str>, address: SocketAddr) -> Result<TcpListener, ListenError> {
+    let failed = |source| ListenError::Bind {
+        port: address.port(),
+        source,
+    };
+    let socket = socket::create(address)?;
+    if let Some(vrf) = vrf {
+        socket::enter_vrf(&socket, vrf)?;
+    }
+    if address.is_ipv6() {
+        // Keys and TTL rules of IPv4 do not work on a socket for both.
+        socket.set_only_v6(true).map_err(failed)?;
+    }
+    socket.set_reuse_address(true).map_err(failed)?;
+    socket::set_options(&socket, address.ip(), TTL).map_err(failed)?;
+    sys::save_syn(&socket).map_err(failed)?;
+    socket.bind(&address.into()).map_err(failed)?;
+    socket.listen(BACKLOG).map_err(failed)?;
+    TcpListener::from_std(socket.into()).map_err(failed)
+}
+
+async fn accept(listener: Arc<TcpListener>, guests: Arc<Mutex<Guests>>, counts: Arc<Counts>) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, from)) => receive(stream, from, &guests, &counts),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(error) => {
+                count(&counts.pauses);
+                tracing::warn!(%error, "bgp: accepting pauses");
+                sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Hands a connection to its peer, or closes it by dropping it.
+fn receive(stream: TcpStream, from: SocketAddr, guests: &Mutex<Guests>, counts: &Counts) {
+    let mut guests = lock(guests);
+    let Some(guest) = guests.expected.get(&Source::of(from)) else {
+        count(&counts.strangers);
+        if guests.is_news(from.ip()) {
+            tracing::info!(source = %from.ip(), "bgp: closed a connection from an address that is no peer's");
+        }
+        return;
+    };
+    let Ok(place) = Arc::clone(&guest.places).try_acquire_owned() else {
+        count(&counts.crowded);
+        return;
+    };
+    let visit = Visit {
+        stream,
+        from,
+        place,
+    };
+    match guest.visits.try_send(visit) {
+        Ok(()) => count(&counts.accepted),
+        Err(_) => count(&counts.crowded),
+    }
+}
+
+fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+fn lock(guests: &Mutex<Guests>) -> MutexGuard<'_, Guests> {
+    guests.lock().unwrap_or_else(PoisonError::into_inner)
+}

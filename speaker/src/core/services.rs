@@ -1,0 +1,198 @@
+//! Services, reduced to what announcements depend on.
+//!
+//! Services of type LoadBalancer are always known. The others come from a watch of their own, which runs only while a rule
+//! announces addresses that they have; see [`Demand`].
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use portolan_api::ObjectKey;
+use portolan_api::annotation::L2_NODES;
+use portolan_api::crd::{BgpRule, RouteKind};
+use portolan_api::view::{Service, TrafficPolicy};
+
+/// A Service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct KnownService {
+    /// Addresses of type LoadBalancer; none for one that is not ours to announce.
+    pub(super) vips: Box<[IpAddr]>,
+    /// `spec.externalIPs`.
+    pub(super) external: Box<[IpAddr]>,
+    /// ClusterIPs.
+    pub(super) cluster: Box<[IpAddr]>,
+    /// Who may take traffic for the first two.
+    pub(super) policy: TrafficPolicy,
+    /// Who may take traffic for ClusterIPs. A policy Local of either kind counts: traffic from outside is both.
+    pub(super) cluster_policy: TrafficPolicy,
+    pub(super) labels: BTreeMap<String, String>,
+    /// The layer-2 placement names this node first.
+    pub(super) answers: bool,
+}
+
+/// Addresses beside those of type LoadBalancer that rules announce.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Demand {
+    external: bool,
+    cluster: bool,
+    /// ClusterIPs of Services with a policy Local, beside whole ranges.
+    local: bool,
+}
+
+impl Demand {
+    pub(super) fn of(rules: &[BgpRule]) -> Self {
+        let some = |kind| rules.iter().any(|rule| rule.routes.contains(&kind));
+        Self {
+            external: some(RouteKind::ExternalIP),
+            cluster: some(RouteKind::ClusterIP),
+            local: some(RouteKind::ClusterIPRange),
+        }
+    }
+
+    pub(super) fn any(self) -> bool {
+        self != Self::default()
+    }
+
+    /// Whether some rule may announce an address that the Service has whatever its type.
+    fn concerns(self, service: &KnownService) -> bool {
+        let local = service.cluster_policy == TrafficPolicy::Local;
+        let cluster = self.cluster || (self.local && local);
+        (self.external && !service.external.is_empty()) || (cluster && !service.cluster.is_empty())
+    }
+}
+
+impl KnownService {
+    /// Reduces a Service as this node sees it; `ours` if it is of the class that we serve.
+    pub(super) fn of(service: &Service, ours: bool, node: &str) -> Self {
+        let placement = service.annotation(L2_NODES).unwrap_or_default();
+        let first = placement.split(',').next();
+        let spec = &service.spec;
+        let local = TrafficPolicy::Local;
+        let cluster_local =
+            spec.internal_traffic_policy == local || spec.external_traffic_policy == local;
+        Self {
+            vips: if ours {
+                service.vips().into()
+            } else {
+                Box::default()
+            },
+            external: service.external_ips().into(),
+            cluster: service.cluster_ips().into(),
+            policy: spec.external_traffic_policy,
+            cluster_policy: if cluster_local {
+                local
+            } else {
+                TrafficPolicy::Cluster
+            },
+            labels: service.labels().clone(),
+            answers: first.is_some_and(|first| first.trim() == node),
+        }
+    }
+
+    /// Every address that it has.
+    pub(super) fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        let own = self.external.iter().chain(&self.cluster);
+        self.vips.iter().chain(own).copied()
+    }
+}
+
+/// All Services that are known.
+#[derive(Debug, Default)]
+pub(super) struct Services {
+    load_balancers: BTreeMap<ObjectKey, KnownService>,
+    /// With the generation of the watch that they come from.
+    others: BTreeMap<ObjectKey, (u32, KnownService)>,
+    demand: Demand,
+    generation: u32,
+}
+
+impl Services {
+    pub(super) fn get(&self, key: &ObjectKey) -> Option<&KnownService> {
+        let other = || self.others.get(key).map(|(_, known)| known);
+        self.load_balancers.get(key).or_else(other)
+    }
+
+    /// All of them. One that changes its type may be there twice for a moment, which adds nothing.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&ObjectKey, &KnownService)> {
+        let others = self.others.iter().map(|(key, (_, known))| (key, known));
+        self.load_balancers.iter().chain(others)
+    }
+
+    /// Sets or removes one of type LoadBalancer. Returns the addresses that this concerns: none if nothing is different.
+    pub(super) fn load_balancer(
+        &mut self,
+        key: ObjectKey,
+        known: Option<KnownService>,
+    ) -> BTreeSet<IpAddr> {
+        if self.load_balancers.get(&key) == known.as_ref() {
+            return BTreeSet::new();
+        }
+        let mut concerned: BTreeSet<_> = known.iter().flat_map(KnownService::addresses).collect();
+        let before = match known {
+            Some(known) => self.load_balancers.insert(key, known),
+            None => self.load_balancers.remove(&key),
+        };
+        concerned.extend(before.iter().flat_map(KnownService::addresses));
+        concerned
+    }
+
+    /// The generation of the watch of the other Services that must run now, if one must.
+    pub(super) fn others_wanted(&self) -> Option<u32> {
+        self.demand.any().then_some(self.generation)
+    }
+
+    /// Follows the rules. Other rules may want what was not kept so far: then the watch starts anew, and what it does not
+    /// confirm goes when it is complete. Returns whether there is something to wait for.
+    pub(super) fn follow(&mut self, rules: &[BgpRule]) -> bool {
+        let demand = Demand::of(rules);
+        if demand == self.demand {
+            return false;
+        }
+        self.demand = demand;
+        self.generation = self.generation.wrapping_add(1);
+        if !demand.any() {
+            self.others.clear();
+        }
+        demand.any()
+    }
+
+    /// As [`Services::load_balancer`], for a Service of another type. What a former watch still says is void.
+    pub(super) fn other(
+        &mut self,
+        generation: u32,
+        key: ObjectKey,
+        known: Option<KnownService>,
+    ) -> BTreeSet<IpAddr> {
+        if self.others_wanted() != Some(generation) {
+            return BTreeSet::new();
+        }
+        let known = known.filter(|known| self.demand.concerns(known));
+        let mut concerned: BTreeSet<_> = known.iter().flat_map(KnownService::addresses).collect();
+        let same = self.others.get(&key).map(|(_, before)| before) == known.as_ref();
+        let before = match known {
+            Some(known) => self.others.insert(key, (generation, known)),
+            None => self.others.remove(&key),
+        };
+        if same {
+            return BTreeSet::new();
+        }
+        concerned.extend(before.iter().flat_map(|(_, known)| known.addresses()));
+        concerned
+    }
+
+    /// A watch of the other Services is complete. Returns the addresses of those that it did not confirm, or nothing if the
+    /// watch is a former one.
+    pub(super) fn others_complete(&mut self, generation: u32) -> Option<BTreeSet<IpAddr>> {
+        if self.others_wanted() != Some(generation) {
+            return None;
+        }
+        let mut gone = BTreeSet::new();
+        self.others.retain(|_, (seen, known)| {
+            let stays = *seen == generation;
+            if !stays {
+                gone.extend(known.addresses());
+            }
+            stays
+        });
+        Some(gone)
+    }
+}
