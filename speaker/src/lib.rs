@@ -97,10 +97,14 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let bfd = bfd::Engine::start().context("BFD")?;
     bfd.register(&mut registry);
     let health = Health::waiting_for(&["cluster state"]);
+    let sessions = Sessions::new(&node_name)
+        .with_bfd(bfd.clone())
+        .listening_on(bgp_port);
     tasks.spawn(http::serve(
         listener,
         Arc::new(registry),
         health.clone(),
+        vec![report::page(sessions.board())],
         shutdown.clone(),
     ));
 
@@ -113,10 +117,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         .await
         .context("netlink")?;
     let exclude = Exclude::usual().context("interfaces to leave alone")?;
-    let sessions = Sessions::new(&node_name)
-        .with_links(links.clone())
-        .with_bfd(bfd.clone())
-        .listening_on(bgp_port);
+    let sessions = sessions.with_links(links.clone());
     let layer2 = Layer2::start(links, exclude).context("layer 2")?;
     let speaker = Speaker {
         sessions,
@@ -316,7 +317,7 @@ impl Speaker {
     fn report(&mut self) {
         self.report_at = None;
         let sessions = self.sessions.status();
-        self.metrics.sessions(&sessions);
+        self.metrics.sessions(&self.sessions);
         let generation = self.model.config_generation();
         let mut status = report::make(&self.plan, &sessions, &self.layer2.status(), generation);
         status.problems.extend(self.model.problems());

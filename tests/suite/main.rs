@@ -27,6 +27,7 @@ macro_rules! on_both_faces {
 
 mod allocation;
 mod bad_input;
+mod bfd;
 mod bgp;
 mod bgp_routes;
 mod interop;

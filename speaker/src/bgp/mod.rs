@@ -10,6 +10,7 @@
 //! routes are not sent to the task: it reads them from the shared [`portolan_proto::bgp::Rib`] when its socket has
 //! room. Buffers are bounded, every wait has a deadline, and a task that panics is started again alone.
 
+mod board;
 mod chronicle;
 mod connection;
 mod listen;
@@ -27,6 +28,7 @@ mod tests;
 mod traffic;
 mod unnumbered;
 
+pub use board::Board;
 pub use chronicle::Entry;
 pub use listen::Visits;
 pub use portolan_proto::bgp::session::{Listen, PeerAs, SessionState};

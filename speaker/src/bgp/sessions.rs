@@ -13,11 +13,11 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-use super::PeerSpec;
 use super::listen::{Listeners, Visits};
 use super::shared::{SessionStatus, Shared};
 use super::surroundings::Surroundings;
 use super::task::{Profile, Task};
+use super::{Board, PeerSpec, Traffic};
 use crate::bfd::Engine;
 use crate::link::Links;
 
@@ -37,6 +37,7 @@ pub struct Sessions {
     /// Sessions that were removed and are still saying their last words.
     leaving: BTreeMap<String, JoinHandle<()>>,
     changes: watch::Sender<u64>,
+    board: Board,
 }
 
 #[derive(Debug)]
@@ -65,7 +66,14 @@ impl Sessions {
             running: BTreeMap::new(),
             leaving: BTreeMap::new(),
             changes: watch::Sender::new(0),
+            board: Board::default(),
         }
+    }
+
+    /// The sessions, to be looked at from elsewhere.
+    #[must_use]
+    pub fn board(&self) -> Board {
+        self.board.clone()
     }
 
     /// Lets sessions follow the links of this node: without, next hops of the other family are unknown, and a link that
@@ -135,6 +143,7 @@ impl Sessions {
             self.start(spec, shared, before);
             changed = true;
         }
+        self.show();
         if changed {
             self.changes
                 .send_modify(|count| *count = count.wrapping_add(1));
@@ -185,6 +194,14 @@ impl Sessions {
             .collect()
     }
 
+    /// What went over the connections of each peer.
+    #[must_use]
+    pub fn traffic(&self) -> Vec<(String, Traffic)> {
+        let running = self.running.iter();
+        let traffic = running.map(|(name, session)| (name.clone(), session.shared.traffic()));
+        traffic.collect()
+    }
+
     /// Ends all sessions in order (Cease 6/2 with `words`), within two seconds. Routers drop the routes.
     pub async fn shutdown(&mut self, words: &str) {
         self.end(&StopReason::Shutdown(words.to_owned())).await;
@@ -204,6 +221,12 @@ impl Sessions {
         if timeout(SHUTDOWN_TIME, all).await.is_err() {
             tracing::warn!("bgp: some sessions did not close in time");
         }
+    }
+
+    fn show(&self) {
+        let running = self.running.iter();
+        let shared = running.map(|(name, session)| (name.clone(), Arc::clone(&session.shared)));
+        self.board.show(shared.collect());
     }
 
     fn start(&mut self, spec: PeerSpec, shared: Arc<Shared>, before: Option<JoinHandle<()>>) {
