@@ -1,6 +1,9 @@
 //! Which of our addresses routers are to send traffic to, and whether a session's link is still there. Pure: all that is
 //! known of links comes as one picture.
 
+#[cfg(test)]
+mod tests;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use portolan_proto::bgp::NextHops;
