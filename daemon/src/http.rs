@@ -142,21 +142,21 @@ fn answer(request: &Request<Incoming>, pages: &Pages) -> Response<Full<Bytes>> {
                 format!("waiting for {}\n", missing.join(", ")),
             ),
         },
-        path => match pages.more.iter().find(|page| page.path == path) {
-            Some(page) => {
-                let mut response = text(StatusCode::OK, (page.json)());
-                let json = hyper::header::HeaderValue::from_static("application/json");
-                response.headers_mut().insert(CONTENT_TYPE, json);
-                response
-            }
-            None => {
-                let more = pages.more.iter().map(|page| format!(" or {}", page.path));
-                let more: String = more.collect();
-                let hint = format!("try /metrics, /healthz, /readyz{more}\n");
-                text(StatusCode::NOT_FOUND, hint)
-            }
-        },
+        path => more(path, &pages.more),
     }
+}
+
+fn more(path: &str, pages: &[Page]) -> Response<Full<Bytes>> {
+    if let Some(page) = pages.iter().find(|page| page.path == path) {
+        let mut response = text(StatusCode::OK, (page.json)());
+        let json = hyper::header::HeaderValue::from_static("application/json");
+        response.headers_mut().insert(CONTENT_TYPE, json);
+        return response;
+    }
+    let others = pages.iter().map(|page| format!(" or {}", page.path));
+    let others: String = others.collect();
+    let hint = format!("try /metrics, /healthz, /readyz{others}\n");
+    text(StatusCode::NOT_FOUND, hint)
 }
 
 fn metrics(registry: &Registry) -> Response<Full<Bytes>> {

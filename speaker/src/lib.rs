@@ -347,20 +347,26 @@ impl Speaker {
     }
 
     /// A speaker that stops is started again, as a rule, and its node goes on forwarding meanwhile: routers that agreed to
-    /// it may keep the routes. They must not if the node is to be left alone.
-    async fn leave_routers(&mut self) {
+    /// it may keep the routes. They must not if the node is to be left alone. Returns whether some router keeps them.
+    async fn leave_routers(&mut self) -> bool {
         if self.model.draining().is_some() || self.plan.excluded.is_some() {
             tokio::join!(self.sessions.shutdown(GOODBYE), self.bfd.shutdown());
+            false
         } else {
+            let keeps = |status: &bgp::SessionStatus| {
+                status.agreed.is_some_and(|agreed| agreed.graceful_restart)
+            };
+            let kept = self.sessions.status().iter().any(keeps);
             // First, or routers would take our silence for a failure and drop the routes.
             self.bfd.shutdown().await;
             self.sessions.restart(GOODBYE).await;
+            kept
         }
     }
 
     async fn stop(mut self, mut rx: mpsc::Receiver<Event>) {
         self.heart.cancel();
-        self.leave_routers().await;
+        let still_announced = self.leave_routers().await;
         if let Some(beating) = self.beating.take() {
             let _ = tokio::time::timeout(HANDOVER, beating).await;
         }
@@ -378,7 +384,9 @@ impl Speaker {
         if tokio::time::timeout(HANDOVER, handover).await.is_err() {
             tracing::warn!("no other node took over all VIPs within {HANDOVER:?}; stopping anyway");
         }
-        self.unreachable.clear().await;
+        if !still_announced {
+            self.unreachable.clear().await;
+        }
         self.layer2.shutdown().await;
         self.tasks.abort_all();
     }
