@@ -358,6 +358,7 @@ impl Roster {
                 let told = match lane {
                     Some(lane) => {
                         let trouble = troubles.get(&Kind::of(&lane.path));
+                        let trouble = trouble.or(entry.problem.as_ref());
                         lane.tell(tally(entry, &self.lanes), trouble)
                     }
                     None => absent(entry),
