@@ -1,4 +1,4 @@
-//! Announces prefixes to one router without Kubernetes, to try out the router's side of a configuration.
+//! Announces prefixes to routers without Kubernetes, to try out the router's side of a configuration.
 //!
 //! ```text
 //! cargo run -p portolan-speaker --example bgp_announce -- \
@@ -17,15 +17,17 @@ use clap::Parser;
 use ipnetwork::IpNetwork;
 use portolan_proto::bgp::{Asn, Community, HoldTime, LargeCommunity, PORT, RouteAttrs, RouterId};
 use portolan_speaker::bgp::{
-    Distance, Password, PeerAs, PeerSpec, Remote, SessionStatus, Sessions, Signature,
+    Distance, Listen, Password, PeerAs, PeerSpec, Remote, SessionStatus, Sessions, Signature,
 };
+use portolan_speaker::link;
 use tokio::io::AsyncReadExt;
+use tokio_util::sync::CancellationToken;
 
 #[derive(Parser)]
 struct Args {
-    /// Address of the router.
-    #[arg(long)]
-    peer: IpAddr,
+    /// Address of a router, or the interface of an unnumbered one; once for each.
+    #[arg(long = "peer", required = true)]
+    peers: Vec<String>,
     /// Its port.
     #[arg(long, default_value_t = PORT)]
     port: u16,
@@ -50,16 +52,25 @@ struct Args {
     /// The router is more than one hop away.
     #[arg(long)]
     multihop: bool,
+    /// Carry IPv4 and IPv6 on the session.
+    #[arg(long)]
+    dual_stack: bool,
+    /// Only wait for the router to connect.
+    #[arg(long)]
+    passive: bool,
     /// Announce this many IPv4 host routes from 198.18.0.0 on.
     #[arg(long, default_value_t = 0)]
     many: u32,
 }
 
 impl Args {
-    fn spec(self) -> anyhow::Result<PeerSpec> {
-        let remote = Remote::Address(self.peer);
+    fn spec(&self, peer: &str) -> anyhow::Result<PeerSpec> {
+        let remote = match peer.parse() {
+            Ok(address) => Remote::Address(address),
+            Err(_) => Remote::Interface(peer.to_owned()),
+        };
         let peer_as = PeerAs::Exactly(self.peer_as);
-        let password = self.password.map(Password::new).transpose()?;
+        let password = self.password.clone().map(Password::new).transpose()?;
         Ok(PeerSpec {
             port: self.port,
             source: self.source,
@@ -70,7 +81,13 @@ impl Args {
             } else {
                 Distance::Usual
             },
-            ..PeerSpec::new("router", remote, self.local_as, peer_as, self.router_id)
+            dual_stack: self.dual_stack,
+            listen: if self.passive {
+                Listen::Passive
+            } else {
+                Listen::Active
+            },
+            ..PeerSpec::new(peer, remote, self.local_as, peer_as, self.router_id)
         })
     }
 }
@@ -86,10 +103,17 @@ async fn main() -> anyhow::Result<()> {
             (IpNetwork::from(address), RouteAttrs::default())
         })
         .collect();
-    let mut sessions = Sessions::new("example");
+    let links = link::watch(CancellationToken::new()).await?;
+    let mut sessions = Sessions::new("example").with_links(links);
     let mut watch = sessions.changes();
-    sessions.apply(vec![args.spec()?]);
-    sessions.routes("router", routes.clone());
+    let specs = args.peers.iter().map(|peer| args.spec(peer));
+    sessions.apply(specs.collect::<anyhow::Result<_>>()?);
+    let announce = |sessions: &mut Sessions, routes: &Routes| {
+        for peer in &args.peers {
+            sessions.routes(peer, routes.clone());
+        }
+    };
+    announce(&mut sessions, &routes);
     sessions.set_synced();
 
     let mut input = tokio::net::unix::pipe::Receiver::from_owned_fd(
@@ -113,7 +137,7 @@ async fn main() -> anyhow::Result<()> {
                         return Ok(());
                     }
                     command(line, &mut routes).with_context(|| line.to_owned())?;
-                    sessions.routes("router", routes.clone());
+                    announce(&mut sessions, &routes);
                     pending = rest.to_owned();
                 }
             }

@@ -21,6 +21,7 @@ pub mod link;
 mod metrics;
 mod report;
 pub mod sys;
+mod unreachable;
 mod watches;
 
 use std::collections::BTreeSet;
@@ -39,12 +40,13 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::bgp::Sessions;
+use crate::bgp::{KernelFeatures, Sessions};
 use crate::core::{Due, Event, Model, Plan, PlannedPeer};
 use crate::l2::Layer2;
 use crate::link::Exclude;
 use crate::metrics::Metrics;
 use crate::report::Owner;
+use crate::unreachable::Unreachable;
 
 /// Events that may wait for the core. A full queue makes the watches wait, and TCP the API server.
 const EVENTS: usize = 1024;
@@ -92,11 +94,24 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let mut registry = Registry::default();
     let metrics = Metrics::default();
     metrics.register(&mut registry);
+    let kernel = KernelFeatures::probe().context("TCP socket")?;
+    tracing::info!(
+        tcp_md5 = kernel.tcp_md5,
+        tcp_ao = kernel.tcp_ao,
+        "what this kernel can sign connections with"
+    );
+    metrics.kernel(kernel);
+    let bfd = bfd::Engine::start().context("BFD")?;
+    bfd.register(&mut registry);
     let health = Health::waiting_for(&["cluster state"]);
+    let sessions = Sessions::new(&node_name)
+        .with_bfd(bfd.clone())
+        .listening_on(bgp_port);
     tasks.spawn(http::serve(
         listener,
         Arc::new(registry),
         health.clone(),
+        vec![report::page(sessions.board())],
         shutdown.clone(),
     ));
 
@@ -109,15 +124,15 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         .await
         .context("netlink")?;
     let exclude = Exclude::usual().context("interfaces to leave alone")?;
-    let sessions = Sessions::new(&node_name)
-        .with_links(links.clone())
-        .listening_on(bgp_port);
+    let sessions = sessions.with_links(links.clone());
     let layer2 = Layer2::start(links, exclude).context("layer 2")?;
     let speaker = Speaker {
         sessions,
+        bfd,
         model: Model::new(node_name, namespace, lb_class),
         plan: Plan::default(),
         layer2,
+        unreachable: Unreachable::start(),
         metrics,
         health,
         report,
@@ -139,7 +154,9 @@ struct Speaker {
     model: Model,
     plan: Plan,
     sessions: Sessions,
+    bfd: bfd::Engine,
     layer2: Layer2,
+    unreachable: Unreachable,
     metrics: Metrics,
     health: Health,
     report: watch::Sender<(Owner, NodeReportStatus)>,
@@ -246,6 +263,9 @@ impl Speaker {
         if difference.l2 {
             self.layer2.apply(self.plan.l2.clone());
         }
+        if difference.attracted {
+            self.unreachable.set(&self.plan.attracted);
+        }
         self.metrics.planned();
         self.report_soon();
     }
@@ -264,6 +284,7 @@ impl Speaker {
             }
         }
         self.layer2.apply(plan.l2.clone());
+        self.unreachable.set(&plan.attracted);
         self.metrics.planned();
         self.plan = plan;
         if !std::mem::replace(&mut self.started, true) {
@@ -303,10 +324,11 @@ impl Speaker {
     fn report(&mut self) {
         self.report_at = None;
         let sessions = self.sessions.status();
-        self.metrics.sessions(&sessions);
+        self.metrics.sessions(&self.sessions);
         let generation = self.model.config_generation();
         let mut status = report::make(&self.plan, &sessions, &self.layer2.status(), generation);
         status.problems.extend(self.model.problems());
+        status.problems.extend(self.unreachable.problem());
         self.metrics.held_back(self.model.held_back());
         self.metrics.reported(&status);
         let owner = Owner {
@@ -324,9 +346,27 @@ impl Speaker {
         }
     }
 
+    /// A speaker that stops is started again, as a rule, and its node goes on forwarding meanwhile: routers that agreed to
+    /// it may keep the routes. They must not if the node is to be left alone. Returns whether some router keeps them.
+    async fn leave_routers(&mut self) -> bool {
+        if self.model.draining().is_some() || self.plan.excluded.is_some() {
+            tokio::join!(self.sessions.shutdown(GOODBYE), self.bfd.shutdown());
+            false
+        } else {
+            let keeps = |status: &bgp::SessionStatus| {
+                status.agreed.is_some_and(|agreed| agreed.graceful_restart)
+            };
+            let kept = self.sessions.status().iter().any(keeps);
+            // First, or routers would take our silence for a failure and drop the routes.
+            self.bfd.shutdown().await;
+            self.sessions.restart(GOODBYE).await;
+            kept
+        }
+    }
+
     async fn stop(mut self, mut rx: mpsc::Receiver<Event>) {
         self.heart.cancel();
-        self.sessions.shutdown(GOODBYE).await;
+        let still_announced = self.leave_routers().await;
         if let Some(beating) = self.beating.take() {
             let _ = tokio::time::timeout(HANDOVER, beating).await;
         }
@@ -343,6 +383,9 @@ impl Speaker {
         };
         if tokio::time::timeout(HANDOVER, handover).await.is_err() {
             tracing::warn!("no other node took over all VIPs within {HANDOVER:?}; stopping anyway");
+        }
+        if !still_announced {
+            self.unreachable.clear().await;
         }
         self.layer2.shutdown().await;
         self.tasks.abort_all();

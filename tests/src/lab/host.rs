@@ -150,6 +150,14 @@ impl Host {
         observe::kernel_route(&self.netns, prefix)
     }
 
+    /// Next hops of the kernel's route for exactly this prefix with their weights, sorted; empty when there is only one.
+    ///
+    /// # Errors
+    /// When `ip` fails.
+    pub fn kernel_weights(&self, prefix: IpNetwork) -> Result<Vec<(IpAddr, u32)>> {
+        observe::kernel_weights(&self.netns, prefix)
+    }
+
     /// The kernel's ARP and NDP entries.
     ///
     /// # Errors

@@ -37,6 +37,8 @@ struct Route {
 struct NextHop {
     gateway: Option<IpAddr>,
     via: Option<Via>,
+    #[serde(default)]
+    weight: u32,
 }
 
 /// A next hop of the other family (RFC 8950).
@@ -55,6 +57,19 @@ pub(super) fn kernel_route(netns: &Netns, prefix: IpNetwork) -> Result<Vec<IpAdd
     let shown = prefix.to_string();
     let json = netns.exec(&["ip", family, "-j", "route", "show", "exact", &shown])?;
     next_hops(&json).with_context(|| format!("reading the route to {prefix}"))
+}
+
+pub(super) fn kernel_weights(netns: &Netns, prefix: IpNetwork) -> Result<Vec<(IpAddr, u32)>> {
+    let family = if prefix.is_ipv4() { "-4" } else { "-6" };
+    let shown = prefix.to_string();
+    let json = netns.exec(&["ip", family, "-j", "route", "show", "exact", &shown])?;
+    let routes: Vec<Route> = parse(&json)?;
+    let hops = routes.into_iter().flat_map(|route| route.nexthops);
+    let mut weights: Vec<(IpAddr, u32)> = hops
+        .filter_map(|hop| Some((hop.gateway.or(hop.via.map(|via| via.host))?, hop.weight)))
+        .collect();
+    weights.sort_unstable();
+    Ok(weights)
 }
 
 fn next_hops(json: &str) -> Result<Vec<IpAddr>> {

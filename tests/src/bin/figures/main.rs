@@ -10,15 +10,26 @@
 //! bound       the plain loop that no controller can be faster than
 //! requests    what the API server was asked for
 //! usage       memory, processor time and metrics of a program
+//! bgp         Portolan's sessions beside those of GoBGP, BIRD and ExaBGP
+//! announcer   how these four are started, mrt a table for GoBGP
+//! fib         when a router's kernel got its routes
+//! flood       a router with a million routes
+//! failover    a node dies, found by BFD
 //! sheet       one line per figure, budget beside it
 //! ```
 //!
 //! `cargo bench` measures what needs no cluster: the allocator and the speaker's way from event to message.
 
 mod allocation;
+mod announcer;
+mod bgp;
 mod bound;
 mod controller;
+mod failover;
+mod fib;
+mod flood;
 mod load;
+mod mrt;
 mod peer;
 mod requests;
 mod sheet;
@@ -68,6 +79,18 @@ struct Flags {
     #[arg(long)]
     allocation: bool,
 
+    /// Instead of everything else: announcing beside GoBGP, BIRD and ExaBGP, without Kubernetes
+    #[arg(long)]
+    bgp: bool,
+
+    /// Instead of everything else: nodes that die, found by BFD, as clients see it
+    #[arg(long)]
+    failover: bool,
+
+    /// With --failover: how many die, one after the other
+    #[arg(long, value_name = "COUNT", default_value_t = 60)]
+    kills: usize,
+
     /// Services that are created at once; with --allocation also twice as many
     #[arg(long, value_name = "COUNT", default_value_t = 5000)]
     services: usize,
@@ -90,6 +113,16 @@ async fn run(flags: &Flags) -> Result<()> {
     } else {
         (flags.services, 200)
     };
+    if flags.bgp {
+        return if flags.quick {
+            bgp::measure(&[10_000], 100_000).await
+        } else {
+            bgp::measure(&[10_000, 100_000], 1_000_000).await
+        };
+    }
+    if flags.failover {
+        return failover::measure(if flags.quick { 4 } else { flags.kills }).await;
+    }
     let mut sheet = Sheet::begin();
     sizes(&mut sheet)?;
     if flags.allocation {

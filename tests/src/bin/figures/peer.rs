@@ -32,6 +32,8 @@ pub(crate) struct Heard {
     pub(crate) withdrawn: HashMap<IpAddr, Instant>,
     /// UPDATE messages, End-of-RIB included.
     pub(crate) updates: usize,
+    /// Octets of all messages.
+    pub(crate) octets: usize,
     /// When the last UPDATE with a route in it came.
     pub(crate) last: Option<Instant>,
     /// End-of-RIB for IPv4 has come.
@@ -83,7 +85,7 @@ impl Peer {
 }
 
 /// OPEN and the KEEPALIVE that confirms the other side's.
-fn hello(id: &str) -> Result<Vec<u8>> {
+pub(crate) fn hello(id: &str) -> Result<Vec<u8>> {
     let config = Config {
         local_as: Asn::new(ROUTER_AS).context("the AS of the router")?,
         peer_as: PeerAs::Exactly(Asn::new(NODE_AS).context("the AS of the nodes")?),
@@ -143,6 +145,7 @@ fn take_in(buffer: &mut Vec<u8>, heard: &watch::Sender<Heard>) -> Result<()> {
         done += length;
     }
     buffer.drain(..done);
+    heard.send_modify(|heard| heard.octets += done);
     Ok(())
 }
 

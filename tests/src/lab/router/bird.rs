@@ -129,6 +129,15 @@ impl Router for Bird {
         self.ask(&format!("reload in {protocol}")).map(drop)
     }
 
+    /// `172.30.0.11   eth0       Up         10:00:00.000    0.100    0.300`
+    fn bfd_up(&self) -> Result<usize> {
+        let answer = self.ask("show bfd sessions")?;
+        let states = answer
+            .lines()
+            .filter_map(|line| line.split_whitespace().nth(2));
+        Ok(states.filter(|state| *state == "Up").count())
+    }
+
     fn log(&self) -> Result<String> {
         self.process.log()
     }
@@ -274,6 +283,8 @@ fn render(config: &RouterConfig) -> String {
         format!("router id {};", config.id),
         "debug protocols { states, events };".into(),
         "protocol device { scan time 1; }".into(),
+        // Next hops of internal routes are looked up in the table, which has to know the LAN for that.
+        "protocol direct { ipv4; ipv6; }".into(),
     ];
     for family in ["ipv4", "ipv6"] {
         let channel = format!("{family} {{ import none; export where source = RTS_BGP; }};");

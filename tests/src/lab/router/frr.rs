@@ -116,6 +116,13 @@ impl Frr {
         self.daemons.last_mut()
     }
 
+    /// The process of bfdd, to stop or to kill.
+    #[must_use]
+    pub fn bfdd(&mut self) -> Option<&mut Process> {
+        let position = DAEMONS.iter().position(|it| it.program.ends_with("bfdd"));
+        self.daemons.get_mut(position?)
+    }
+
     async fn start_daemon(&mut self, host: &Host, program: PathBuf, name: &str) -> Result<()> {
         let directory = &self.directory;
         let mut arguments = vec!["--log".into(), "stdout".into()];
@@ -230,6 +237,12 @@ impl Router for Frr {
 
     fn refresh(&self, peer: IpAddr) -> Result<()> {
         self.vty(&[format!("clear bgp {peer} soft in")]).map(drop)
+    }
+
+    fn bfd_up(&self) -> Result<usize> {
+        let peers: Vec<Value> = self.ask("show bfd peers json")?;
+        let status = |peer: &Value| peer.get("status").and_then(Value::as_str) == Some("up");
+        Ok(peers.iter().filter(|peer| status(peer)).count())
     }
 
     fn log(&self) -> Result<String> {

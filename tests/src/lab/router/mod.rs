@@ -152,6 +152,14 @@ pub trait Router {
     /// When the daemon does not take the command.
     fn refresh(&self, peer: IpAddr) -> Result<()>;
 
+    /// How many of its BFD sessions are up; FRR and BIRD have some.
+    ///
+    /// # Errors
+    /// As [`Self::rib`].
+    fn bfd_up(&self) -> Result<usize> {
+        Ok(0)
+    }
+
     /// What the daemon logged.
     ///
     /// # Errors

@@ -1,0 +1,254 @@
+//! The sheet: every case with every daemon, in one lab. A case's failure does not keep the next one from its turn; all
+//! of them are told in the end, and those that could not take part as well.
+
+use std::io::Write as _;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use futures::future::join_all;
+use ipnetwork::IpNetwork;
+use kube::Api;
+use kube::api::{DeleteParams, ListParams};
+use portolan_api::crd::BGPPeer;
+use portolan_tests::kubernetes::{Endpoint, Face};
+use portolan_tests::lab::router::{Daemon, Router, RouterConfig};
+use portolan_tests::lab::{Dual, Host, Layout, retry_until};
+use portolan_tests::world::{BGP, NODE_AS, POOL, SOON, Shape, World, service_yaml};
+
+use super::cases::Case;
+
+/// The defaults.
+const PROFILE: &str = "
+apiVersion: portolan.dev/v1alpha1
+kind: BFDProfile
+metadata: { name: plain }
+spec: {}
+";
+
+/// What became of a case with a daemon.
+enum Outcome {
+    Fine,
+    Lacks(&'static str),
+    Failed(anyhow::Error),
+}
+
+/// Runs cases one after the other, the daemons side by side.
+pub(super) async fn run(face: Face, cases: &[Case]) -> Result<()> {
+    let stage = Stage::build(face).await?;
+    let mut sheet = Vec::new();
+    for case in cases {
+        let outcomes = stage.play(case).await.context(case.name)?;
+        sheet.push((case.name, outcomes));
+    }
+    let mut text = String::new();
+    let mut failed = Vec::new();
+    for (case, outcomes) in &sheet {
+        for (daemon, outcome) in outcomes {
+            let name = daemon.name();
+            text += &match outcome {
+                Outcome::Fine => format!("{case}, {name}: ok\n"),
+                Outcome::Lacks(why) => format!("{case}, {name}: SKIPPED, {why}\n"),
+                Outcome::Failed(error) => {
+                    failed.push(format!("{case}, {name}: {error:#}"));
+                    format!("{case}, {name}: FAILED\n")
+                }
+            };
+        }
+    }
+    // Not by `print!`: the harness would hide what was skipped.
+    std::io::stderr().write_all(text.as_bytes())?;
+    ensure!(failed.is_empty(), "{}", failed.join("\n\n"));
+    Ok(())
+}
+
+/// One node that announces one Service, and a host for each daemon.
+struct Stage {
+    world: World,
+    vips: Vec<IpAddr>,
+}
+
+impl Stage {
+    async fn build(face: Face) -> Result<Self> {
+        let world = World::start(Shape {
+            layout: Layout {
+                nodes: 1,
+                routers: 5,
+            },
+            data_path: false,
+            ..Shape::of(face)
+        })
+        .await?;
+        let advertisement = BGP.replace("spec: {", "spec: { localPref: 250, ");
+        world
+            .apply(&format!("{POOL}---{advertisement}---{PROFILE}"))
+            .await?;
+        world.apply(&service_yaml("web", "Cluster")).await?;
+        let outside = Endpoint::at(
+            Dual {
+                v4: "10.244.1.99".parse()?,
+                v6: "fd00:244:0:1::99".parse()?,
+            },
+            "node-1",
+        );
+        world
+            .cluster
+            .set_endpoints("default", "web", &[outside])
+            .await?;
+        let vips = world.vips("web", 2).await?;
+        Ok(Self { world, vips })
+    }
+
+    /// An error is the stage's; what a daemon does wrong is an outcome.
+    async fn play(&self, case: &Case) -> Result<Vec<(Daemon, Outcome)>> {
+        let node = self.node();
+        let v4 = format!("{}/16", node.address().v4);
+        if case.only_v6 {
+            node.exec(&["ip", "addr", "del", &v4, "dev", "eth0"])?;
+        }
+        let places = Daemon::ALL.into_iter().zip(&self.world.lab.routers);
+        let routers = join_all(places.clone().map(async |(daemon, host)| {
+            let lacks = case.lacks.iter().find(|(it, _)| *it == daemon);
+            if let Some((_, why)) = lacks {
+                return Err(Outcome::Lacks(why));
+            }
+            let config = self.config(case, host);
+            let started = daemon.start(host, &config).await;
+            started.map_err(Outcome::Failed)
+        }))
+        .await;
+        let peers: Vec<String> = places
+            .clone()
+            .zip(&routers)
+            .filter(|(_, router)| router.is_ok())
+            .flat_map(|((daemon, host), _)| peers(case, daemon, host))
+            .collect();
+        self.world.apply(&peers.join("---")).await?;
+        let outcomes = routers.into_iter().map(async |router| match router {
+            Ok(router) => match self.judge(case, &*router).await {
+                Ok(()) => (Outcome::Fine, Some(router)),
+                Err(error) => (Outcome::Failed(error), Some(router)),
+            },
+            Err(outcome) => (outcome, None),
+        });
+        // The routers stay until all are judged and we have stopped to speak with them.
+        let (outcomes, routers): (Vec<_>, Vec<_>) = join_all(outcomes).await.into_iter().unzip();
+        self.forget_peers().await?;
+        drop(routers);
+        if case.only_v6 {
+            node.exec(&["ip", "addr", "add", &v4, "dev", "eth0"])?;
+        }
+        Ok(Daemon::ALL.into_iter().zip(outcomes).collect())
+    }
+
+    fn node(&self) -> &Host {
+        &self.world.lab.nodes[0].host
+    }
+
+    fn config(&self, case: &Case, router: &Host) -> RouterConfig {
+        let ends = case.sessions.of(self.node().address());
+        let neighbours = ends.into_iter().map(case.neighbour).collect();
+        RouterConfig::new(case.asn, router.address().v4, neighbours)
+    }
+
+    async fn judge(&self, case: &Case, router: &dyn Router) -> Result<()> {
+        self.wait_for_routes(case, router).await.with_context(|| {
+            let seen = router.sessions();
+            let log = router.log().unwrap_or_default();
+            let tail: Vec<&str> = log.lines().rev().take(12).collect();
+            format!(
+                "sessions {seen:?}, its log, last line first:\n{}",
+                tail.join("\n")
+            )
+        })?;
+        if case.bfd {
+            let sessions = case.sessions.of(self.node().address()).len();
+            retry_until(PATIENCE, "BFD", async || {
+                let up = router.bfd_up()?;
+                ensure!(up == sessions, "{up} of {sessions} are up");
+                Ok(())
+            })
+            .await?;
+        }
+        if case.refresh {
+            for before in router.sessions()? {
+                router.refresh(before.peer)?;
+                retry_until(SOON, "UPDATEs anew", async || {
+                    let sessions = router.sessions()?;
+                    let after = sessions.iter().find(|it| it.peer == before.peer);
+                    let more = after.is_some_and(|after| after.updates > before.updates);
+                    ensure!(more, "{before:?}, now {after:?}");
+                    Ok(())
+                })
+                .await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn wait_for_routes(&self, case: &Case, router: &dyn Router) -> Result<()> {
+        let node = self.node().address();
+        for vip in &self.vips {
+            let hop = if case.only_v6 {
+                node.v6.into()
+            } else {
+                node.of_family(*vip)
+            };
+            retry_until(PATIENCE, &format!("{vip} by {hop}"), async || {
+                let paths = router.rib(IpNetwork::from(*vip))?;
+                let [path] = &paths[..] else {
+                    anyhow::bail!("paths {paths:?}")
+                };
+                ensure!(path.next_hop == Some(hop), "{path:?}");
+                ensure!(path.as_path == case.path, "{path:?}");
+                ensure!(path.communities == ["65000:100"], "{path:?}");
+                ensure!(path.large_communities == ["4200000001:1:2"], "{path:?}");
+                let pref = path.local_pref;
+                ensure!(
+                    case.local_pref.is_none() || pref == case.local_pref,
+                    "{path:?}"
+                );
+                Ok(())
+            })
+            .await?;
+        }
+        let expected = case.sessions.of(node).len();
+        let sessions = router.sessions()?;
+        let up = sessions.iter().filter(|it| it.is_established()).count();
+        ensure!(up == expected, "{up} sessions of {expected}: {sessions:?}");
+        Ok(())
+    }
+
+    async fn forget_peers(&self) -> Result<()> {
+        let peers: Api<BGPPeer> = Api::all(self.world.cluster.client());
+        for peer in peers.list(&ListParams::default()).await? {
+            let name = peer.metadata.name.context("a peer without a name")?;
+            peers.delete(&name, &DeleteParams::default()).await?;
+        }
+        Ok(())
+    }
+}
+
+/// A session with routes, on a machine that starts five daemons at once.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn peers(case: &Case, daemon: Daemon, router: &Host) -> Vec<String> {
+    let ends = case.sessions.of(router.address());
+    let peer = |end: IpAddr| {
+        let name = format!("{}-{}", daemon.name(), if end.is_ipv4() { 4 } else { 6 });
+        format!(
+            "
+apiVersion: portolan.dev/v1alpha1
+kind: BGPPeer
+metadata: {{ name: {} }}
+spec:
+  myASN: {NODE_AS}
+  peerAddress: '{end}'
+  holdTime: 9s
+{}",
+            name.to_lowercase(),
+            case.peer
+        )
+    };
+    ends.into_iter().map(peer).collect()
+}

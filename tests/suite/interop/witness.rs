@@ -1,0 +1,45 @@
+//! A router's kernel, that notes every route which comes and goes: `ip monitor route`. What was gone for a millisecond
+//! is in its book as well.
+
+use std::net::IpAddr;
+
+use anyhow::{Result, ensure};
+use portolan_tests::lab::{Host, Process, Program, retry_until};
+use portolan_tests::world::SOON;
+
+/// A route that is nobody's: the first entry of the book shows that it is being written.
+const FIRST: &str = "198.51.100.1";
+
+/// A running `ip monitor route`.
+pub(super) struct Witness {
+    monitor: Process,
+}
+
+impl Witness {
+    pub(super) async fn start(host: &Host) -> Result<Self> {
+        let monitor = Program::new("ip")
+            .named("witness")
+            .args(["monitor", "route"]);
+        let witness = Self {
+            monitor: host.spawn(monitor)?,
+        };
+        retry_until(SOON, "the witness to write", async || {
+            host.exec(&["ip", "route", "replace", FIRST, "dev", "lo"])?;
+            host.exec(&["ip", "route", "del", FIRST, "dev", "lo"])?;
+            ensure!(witness.monitor.log()?.contains(FIRST), "nothing yet");
+            Ok(())
+        })
+        .await?;
+        Ok(witness)
+    }
+
+    /// Entries that say that a route to this address went.
+    pub(super) fn gone(&self, vip: IpAddr) -> Result<Vec<String>> {
+        let book = self.monitor.log()?;
+        let of_vip = book.lines().filter(|line| {
+            let mut words = line.split_whitespace();
+            words.next() == Some("Deleted") && words.any(|word| word == vip.to_string())
+        });
+        Ok(of_vip.map(str::to_owned).collect())
+    }
+}
