@@ -11,4 +11,5 @@ pub mod ethernet;
 pub mod ndp;
 pub mod read;
 pub mod responder;
+pub mod router_advertisement;
 pub mod write;

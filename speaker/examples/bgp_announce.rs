@@ -57,6 +57,7 @@ struct Args {
 
 impl Args {
     fn spec(&self, peer: IpAddr) -> anyhow::Result<PeerSpec> {
+        let name = peer.to_string();
         let remote = Remote::Address(peer);
         let peer_as = PeerAs::Exactly(self.peer_as);
         let password = self.password.clone().map(Password::new).transpose()?;
@@ -70,7 +71,7 @@ impl Args {
             } else {
                 Distance::Usual
             },
-            ..PeerSpec::new(&peer.to_string(), remote, self.local_as, peer_as, self.router_id)
+            ..PeerSpec::new(&name, remote, self.local_as, peer_as, self.router_id)
         })
     }
 }

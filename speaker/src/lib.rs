@@ -21,6 +21,7 @@ pub mod link;
 mod metrics;
 mod report;
 pub mod sys;
+mod unreachable;
 mod watches;
 
 use std::collections::BTreeSet;
@@ -45,6 +46,7 @@ use crate::l2::Layer2;
 use crate::link::Exclude;
 use crate::metrics::Metrics;
 use crate::report::Owner;
+use crate::unreachable::Unreachable;
 
 /// Events that may wait for the core. A full queue makes the watches wait, and TCP the API server.
 const EVENTS: usize = 1024;
@@ -118,6 +120,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         model: Model::new(node_name, namespace, lb_class),
         plan: Plan::default(),
         layer2,
+        unreachable: Unreachable::start(),
         metrics,
         health,
         report,
@@ -140,6 +143,7 @@ struct Speaker {
     plan: Plan,
     sessions: Sessions,
     layer2: Layer2,
+    unreachable: Unreachable,
     metrics: Metrics,
     health: Health,
     report: watch::Sender<(Owner, NodeReportStatus)>,
@@ -246,6 +250,9 @@ impl Speaker {
         if difference.l2 {
             self.layer2.apply(self.plan.l2.clone());
         }
+        if difference.attracted {
+            self.unreachable.set(&self.plan.attracted);
+        }
         self.metrics.planned();
         self.report_soon();
     }
@@ -264,6 +271,7 @@ impl Speaker {
             }
         }
         self.layer2.apply(plan.l2.clone());
+        self.unreachable.set(&plan.attracted);
         self.metrics.planned();
         self.plan = plan;
         if !std::mem::replace(&mut self.started, true) {
@@ -307,6 +315,7 @@ impl Speaker {
         let generation = self.model.config_generation();
         let mut status = report::make(&self.plan, &sessions, &self.layer2.status(), generation);
         status.problems.extend(self.model.problems());
+        status.problems.extend(self.unreachable.problem());
         self.metrics.held_back(self.model.held_back());
         self.metrics.reported(&status);
         let owner = Owner {
@@ -344,6 +353,7 @@ impl Speaker {
         if tokio::time::timeout(HANDOVER, handover).await.is_err() {
             tracing::warn!("no other node took over all VIPs within {HANDOVER:?}; stopping anyway");
         }
+        self.unreachable.clear().await;
         self.layer2.shutdown().await;
         self.tasks.abort_all();
     }

@@ -22,6 +22,7 @@ mod surroundings;
 mod task;
 #[cfg(test)]
 mod tests;
+mod unnumbered;
 
 pub use listen::Visits;
 pub use portolan_proto::bgp::session::{Listen, PeerAs, SessionState};

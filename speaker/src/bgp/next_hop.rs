@@ -15,7 +15,7 @@ use crate::link::{Address, Link, Links};
 /// has none, and goes by the IPv6 one (RFC 8950): what IPv4 addresses the link has, if any, is not the router's business.
 pub(super) fn of(links: &Links, spec: &PeerSpec, local: IpAddr, remote: IpAddr) -> NextHops {
     let mut hops = NextHops::from(local);
-    let Some(link) = links.holder(local) else {
+    let Some(link) = link_of(links, spec, local) else {
         return hops;
     };
     let both = spec.dual_stack || matches!(spec.remote, Remote::Interface(_));
@@ -42,7 +42,7 @@ pub(super) fn fault(
     if links.iter().next().is_none() {
         return None;
     }
-    let Some(link) = links.holder(local) else {
+    let Some(link) = link_of(links, spec, local) else {
         return Some(format!("our address {local} is gone"));
     };
     let direct = spec.is_single_hop() || is_on_link(link, remote);
@@ -62,6 +62,16 @@ pub(super) fn still_hold(links: &Links, held: &NextHops, fresh: &NextHops) -> bo
     };
     holds(held.v4.map(IpAddr::V4), fresh.v4.map(IpAddr::V4))
         && holds(held.v6.map(IpAddr::V6), fresh.v6.map(IpAddr::V6))
+}
+
+/// The link of a connection. Several may have the same link-local address, such as a device and its VLANs.
+fn link_of<'a>(links: &'a Links, spec: &PeerSpec, local: IpAddr) -> Option<&'a Link> {
+    match &spec.remote {
+        Remote::Address(_) => links.holder(local),
+        Remote::Interface(name) => links
+            .named(name)
+            .filter(|link| link.addresses.contains_key(&local)),
+    }
 }
 
 /// Whether an address is within reach of a link without a router.

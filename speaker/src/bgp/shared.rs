@@ -23,6 +23,8 @@ pub struct SessionStatus {
     pub since: Timestamp,
     /// The last thing that went wrong, in words; kept when things are well again, and when the peer's settings change.
     pub last_error: Option<String>,
+    /// What stands in the way of something while the session may work, in words.
+    pub problem: Option<String>,
     /// How often the session was Established since the peer was configured, whatever its settings; all but the first
     /// are flaps.
     pub established: u64,
@@ -107,6 +109,7 @@ impl Shared {
             state: SessionState::Idle,
             since: Timestamp::now(),
             last_error: None,
+            problem: None,
             established: 0,
             advertised: 0,
             unsent: 0,

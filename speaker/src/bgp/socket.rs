@@ -71,12 +71,7 @@ impl From<SocketError> for ConnectFailure {
 }
 
 /// Connects to the peer at `remote`. Waits as long as the kernel does; the state machine has the shorter patience.
-pub(super) async fn connect(
-    spec: PeerSpec,
-    remote: SocketAddr,
-    in_vrf: Result<(), SocketError>,
-) -> Result<TcpStream, SocketError> {
-    in_vrf?;
+pub(super) async fn connect(spec: PeerSpec, remote: SocketAddr) -> Result<TcpStream, SocketError> {
     let socket = create(remote)?;
     if let Some(vrf) = &spec.vrf {
         enter_vrf(&socket, vrf)?;
@@ -196,7 +191,7 @@ mod tests {
     use super::*;
 
     async fn dial(spec: PeerSpec, port: u16) -> Result<TcpStream, SocketError> {
-        connect(spec, (IpAddr::from([127, 0, 0, 1]), port).into(), Ok(())).await
+        connect(spec, (IpAddr::from([127, 0, 0, 1]), port).into()).await
     }
 
     #[tokio::test]

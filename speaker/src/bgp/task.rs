@@ -16,7 +16,7 @@ use portolan_proto::bgp::{Family, Frame, NextHops, Peek, Version};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::{JoinSet, yield_now};
-use tokio::time::sleep_until;
+use tokio::time::{sleep_until, timeout};
 
 use super::connection::Connection;
 use super::listen::{Registration, Visit};
@@ -24,6 +24,7 @@ use super::shared::Shared;
 use super::socket::{self, SocketError};
 use super::spec::Past;
 use super::surroundings::Surroundings;
+use super::unnumbered::{Neighbour, Search};
 use super::{PeerSpec, Remote, next_hop};
 use crate::link::Links;
 
@@ -33,6 +34,8 @@ const LOW_WATER: usize = 64 * 1024;
 const HIGH_WATER: usize = 256 * 1024;
 /// Time between attempts to get a place at the listener.
 const REGISTER_RETRY: Duration = Duration::from_secs(2);
+/// How long an attempt to connect waits for an unnumbered neighbour to show itself.
+const SIGHT_TIME: Duration = Duration::from_secs(4);
 
 /// One peer.
 pub(super) struct Task {
@@ -51,6 +54,8 @@ pub(super) struct Task {
     place: Option<Registration>,
     /// When to try to get one again.
     register_at: Option<Instant>,
+    /// Looks for the neighbour of an unnumbered session.
+    search: Option<Search>,
     /// Routes that were packed and do not belong to a connection yet.
     packed: Vec<u8>,
     /// What the machine said last of what went wrong.
@@ -67,6 +72,7 @@ enum Woken {
     Sockets,
     Links,
     Register,
+    Sighted,
     /// Routes, a deadline, or a connection that is closed by now: the turn of the loop sees to it.
     Other,
 }
@@ -83,7 +89,14 @@ impl Task {
             uptime: surroundings.uptime(),
         };
         let peer = Peer::new(spec.config(past), seed);
+        let search = match &spec.remote {
+            Remote::Address(_) => None,
+            Remote::Interface(name) => {
+                Some(Search::start(name.clone(), surroundings.links.clone()))
+            }
+        };
         Self {
+            search,
             register_at: spec.listens().then(now),
             spec,
             shared,
@@ -121,6 +134,7 @@ impl Task {
                 }
                 Woken::Links => self.look_at_links(),
                 Woken::Register => self.register(),
+                Woken::Sighted => self.sighted(),
                 Woken::Other => {}
             }
             self.timer().await;
@@ -136,6 +150,7 @@ impl Task {
             biased;
             reason = ordered(order) => Woken::Stop(reason),
             () = changed(&mut self.surroundings.links) => Woken::Links,
+            () = sighted(&mut self.search) => Woken::Sighted,
             (id, result) = attempted(&mut self.attempt) => Woken::Attempt(id, result),
             () = ready(&self.connections) => Woken::Sockets,
             visit = visit(&mut self.place) => Woken::Visit(visit),
@@ -189,14 +204,19 @@ impl Task {
     fn connect(&self) -> Connecting {
         let spec = self.spec.clone();
         let in_vrf = self.surroundings.check_vrf(spec.vrf.as_deref());
-        let remote = match &spec.remote {
-            Remote::Address(address) => SocketAddr::new(*address, spec.port),
-            Remote::Interface(name) => {
-                let unseen = SocketError::Unseen(name.clone());
-                return async { Err(unseen) }.boxed();
-            }
-        };
-        socket::connect(spec, remote, in_vrf).boxed()
+        let neighbour = self.search.as_ref().map(|it| it.neighbour.clone());
+        async move {
+            in_vrf?;
+            let remote = match (&spec.remote, neighbour) {
+                (Remote::Address(address), _) => SocketAddr::new(*address, spec.port),
+                (Remote::Interface(name), Some(neighbour)) => sight(neighbour, spec.port)
+                    .await
+                    .ok_or_else(|| SocketError::Unseen(name.clone()))?,
+                (Remote::Interface(name), None) => return Err(SocketError::Unseen(name.clone())),
+            };
+            socket::connect(spec, remote).await
+        }
+        .boxed()
     }
 
     fn close(&mut self, id: ConnId, close: Close) {
@@ -230,10 +250,14 @@ impl Task {
     /// Gets a place at the listener, or says why not.
     fn register(&mut self) {
         self.register_at = None;
-        let Remote::Address(address) = self.spec.remote else {
-            return;
+        let from = match self.spec.remote {
+            Remote::Address(address) => SocketAddr::new(address, 0),
+            // Until there is one, nobody can come from it.
+            Remote::Interface(_) => match self.neighbour().address {
+                Some(address) => address.into(),
+                None => return,
+            },
         };
-        let from = SocketAddr::new(address, 0);
         let vrf = self.surroundings.check_vrf(self.spec.vrf.as_deref());
         let listeners = &self.surroundings.listeners;
         let place = vrf
@@ -246,6 +270,20 @@ impl Task {
                 self.register_at = Some(now() + REGISTER_RETRY);
             }
         }
+    }
+
+    fn neighbour(&self) -> Neighbour {
+        let search = self.search.as_ref();
+        search.map_or_else(Neighbour::default, |it| it.neighbour.borrow().clone())
+    }
+
+    /// The neighbour of an unnumbered session is there, is gone, or is another one. Connections to the former one go on
+    /// for as long as they can; new ones are the other's.
+    fn sighted(&mut self) {
+        self.place = None;
+        self.register_at = self.spec.listens().then(now);
+        let problem = self.neighbour().problem;
+        self.shared.report(|status| status.problem = problem);
     }
 
     /// A connection from the peer.
@@ -413,9 +451,10 @@ impl Task {
         let told = self.peer.last_error();
         let news = told.filter(|told| self.told.as_deref() != Some(told));
         let news = news.map(str::to_owned);
+        let address = self.address();
         self.shared.report(|status| {
             status.name.clone_from(&self.spec.name);
-            status.address = self.spec.remote.to_string();
+            status.address = address;
             status.state = self.peer.state();
             if news.is_some() {
                 status.last_error.clone_from(&news);
@@ -424,8 +463,19 @@ impl Task {
             status.advertised = advertised;
             status.unsent = unsent;
         });
+        if let Some(search) = &self.search {
+            search.set_calm(self.peer.live().is_some());
+        }
         self.told = news.or(self.told.take());
         self.counted = established;
+    }
+
+    /// Who the peer is, for people.
+    fn address(&self) -> String {
+        match self.neighbour().address {
+            Some(address) => format!("{}%{}", address.ip(), self.spec.remote),
+            None => self.spec.remote.to_string(),
+        }
     }
 
     /// Something that the machine does not know of went wrong.
@@ -499,6 +549,22 @@ async fn visit(place: &mut Option<Registration>) -> Visit {
     };
     match visit {
         Some(visit) => visit,
+        None => pending().await,
+    }
+}
+
+/// Waits until an unnumbered neighbour has shown itself.
+async fn sight(mut neighbour: watch::Receiver<Neighbour>, port: u16) -> Option<SocketAddr> {
+    let seen = neighbour.wait_for(|neighbour| neighbour.address.is_some());
+    let seen = timeout(SIGHT_TIME, seen).await.ok()?.ok()?;
+    let mut address = seen.address?;
+    address.set_port(port);
+    Some(address.into())
+}
+
+async fn sighted(search: &mut Option<Search>) {
+    match search {
+        Some(search) => changed(&mut search.neighbour).await,
         None => pending().await,
     }
 }

@@ -217,3 +217,86 @@ fn one(length: usize) -> u8 {
 fn two(length: usize) -> u16 {
     u16::try_from(length).unwrap_or(u16::MAX)
 }
+
+/// An UPDATE that came, cut into its blocks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Update {
+    /// Withdrawn routes as they came.
+    pub withdrawn: Vec<u8>,
+    /// Flags, type and value of each attribute, in the order in which they came.
+    pub attributes: Vec<(u8, u8, Vec<u8>)>,
+    /// Prefixes of IPv4 as they came.
+    pub nlri: Vec<u8>,
+}
+
+impl Update {
+    /// Cuts the body of an UPDATE; `None` if that can not be done.
+    #[must_use]
+    pub fn cut(body: &[u8]) -> Option<Self> {
+        let (withdrawn, rest) = block(body)?;
+        let (mut attributes, nlri) = block(rest)?;
+        let mut update = Self {
+            withdrawn: withdrawn.to_vec(),
+            nlri: nlri.to_vec(),
+            ..Self::default()
+        };
+        while let &[flags, kind, ref rest @ ..] = attributes {
+            let (value, rest) = if flags & 0x10 == 0 {
+                let (length, rest) = rest.split_first()?;
+                rest.split_at_checked(usize::from(*length))?
+            } else {
+                block(rest)?
+            };
+            update.attributes.push((flags, kind, value.to_vec()));
+            attributes = rest;
+        }
+        attributes.is_empty().then_some(update)
+    }
+
+    /// The value of an attribute.
+    #[must_use]
+    pub fn attribute(&self, kind: u8) -> Option<&[u8]> {
+        let found = self.attributes.iter().find(|attribute| attribute.1 == kind);
+        found.map(|(_, _, value)| &**value)
+    }
+
+    /// Whether it ends a family's table and says nothing else (RFC 4724 §2).
+    #[must_use]
+    pub fn ends_rib(&self) -> bool {
+        let silent = self.withdrawn.is_empty() && self.nlri.is_empty();
+        silent
+            && matches!(&*self.attributes, [] | [(_, 15, _)])
+            && self.attribute(15).is_none_or(|value| value.len() == 3)
+    }
+
+    /// Prefixes of IPv4 that it announces.
+    #[must_use]
+    pub fn announced(&self) -> Vec<(u8, Vec<u8>)> {
+        prefixes(&self.nlri)
+    }
+
+    /// Prefixes of IPv4 that it withdraws.
+    #[must_use]
+    pub fn gone(&self) -> Vec<(u8, Vec<u8>)> {
+        prefixes(&self.withdrawn)
+    }
+}
+
+/// Lengths and octets of prefixes.
+fn prefixes(mut block: &[u8]) -> Vec<(u8, Vec<u8>)> {
+    let mut found = Vec::new();
+    while let Some((length, rest)) = block.split_first() {
+        let Some((octets, rest)) = rest.split_at_checked(usize::from(*length).div_ceil(8)) else {
+            break;
+        };
+        found.push((*length, octets.to_vec()));
+        block = rest;
+    }
+    found
+}
+
+/// What a two-octet length in front says, and the rest.
+fn block(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = bytes.split_first_chunk::<2>()?;
+    rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))
+}

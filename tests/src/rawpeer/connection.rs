@@ -1,14 +1,17 @@
 //! One TCP connection of a raw peer: bytes out, messages in, and how it ends.
 
 use std::io;
+use std::net::IpAddr;
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use nix::sys::socket::{MsgFlags, send, setsockopt, sockopt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
-use super::bytes::{self, HEADER, Open, kind};
+use super::bytes::{self, HEADER, Open, Update, kind};
 
 /// Time for anything that should come at once, on a machine that is busy with other tests.
 pub const PATIENCE: Duration = Duration::from_secs(10);
@@ -64,6 +67,36 @@ impl Connection {
         written
             .context("the speaker does not read")?
             .context("sending")
+    }
+
+    /// Sends a flood, and reads meanwhile: a peer that only talks would make the speaker wait for it.
+    ///
+    /// # Errors
+    /// When the speaker ends the session.
+    pub async fn flood(&mut self, bytes: &[u8]) -> Result<()> {
+        let mut rest = bytes;
+        let end = Instant::now() + 6 * PATIENCE;
+        while !rest.is_empty() {
+            ensure!(Instant::now() < end, "{} bytes are left", rest.len());
+            let ready = self
+                .stream
+                .ready(Interest::READABLE | Interest::WRITABLE)
+                .await?;
+            if ready.is_readable()
+                && let Some(heard) = self.next_within(Duration::from_millis(1)).await?
+            {
+                ensure!(
+                    matches!(&heard, Heard::Message(message) if message.kind != kind::NOTIFICATION),
+                    "the session did not go on: {heard:?}"
+                );
+            }
+            match self.stream.try_write(rest) {
+                Ok(count) => rest = rest.get(count..).unwrap_or_default(),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error).context("sending"),
+            }
+        }
+        Ok(())
     }
 
     /// Sends bytes in segments of `size`, with a pause between them.
@@ -154,6 +187,64 @@ impl Connection {
         self.send(&bytes::keepalive()).await
     }
 
+    /// The next UPDATE.
+    ///
+    /// # Errors
+    /// When something else comes, KEEPALIVE and ROUTE-REFRESH aside, or what comes can not be cut.
+    pub async fn update(&mut self) -> Result<Update> {
+        loop {
+            match self.next().await.context("an UPDATE")? {
+                Heard::Message(Message {
+                    kind: kind::KEEPALIVE | kind::REFRESH,
+                    ..
+                }) => {}
+                Heard::Message(Message {
+                    kind: kind::UPDATE,
+                    body,
+                    ..
+                }) => {
+                    return Update::cut(&body)
+                        .with_context(|| format!("a malformed UPDATE: {body:?}"));
+                }
+                other => bail!("wanted an UPDATE, got {other:?}"),
+            }
+        }
+    }
+
+    /// The next UPDATE that is as wished; others are passed over.
+    ///
+    /// # Errors
+    /// As [`Self::update`].
+    pub async fn update_where(&mut self, wish: impl Fn(&Update) -> bool) -> Result<Update> {
+        loop {
+            let update = self.update().await?;
+            if wish(&update) {
+                return Ok(update);
+            }
+        }
+    }
+
+    /// All messages that come within `time`, KEEPALIVEs aside.
+    ///
+    /// # Errors
+    /// When the session ends.
+    pub async fn collect(&mut self, time: Duration) -> Result<Vec<Message>> {
+        let (end, mut messages) = (Instant::now() + time, Vec::new());
+        while let Some(heard) = self.next_within(end - Instant::now()).await? {
+            match heard {
+                Heard::Message(Message {
+                    kind: kind::KEEPALIVE,
+                    ..
+                }) => self.send(&bytes::keepalive()).await?,
+                Heard::Message(message) if message.kind != kind::NOTIFICATION => {
+                    messages.push(message)
+                }
+                other => bail!("the session did not go on: {other:?}"),
+            }
+        }
+        Ok(messages)
+    }
+
     /// Shows that the session is up and has digested all that was sent: asks for the IPv4 routes, which every stage
     /// has, and waits for the first.
     ///
@@ -236,6 +327,35 @@ impl Connection {
                 other => bail!("wanted a silent end, got {other:?}"),
             }
         }
+    }
+
+    /// Where the speaker connects from.
+    ///
+    /// # Errors
+    /// When the connection is gone.
+    pub fn from(&self) -> Result<IpAddr> {
+        let peer = self
+            .stream
+            .peer_addr()
+            .context("the address of the speaker")?;
+        Ok(peer.ip().to_canonical())
+    }
+
+    /// From now on the kernel holds little of what is not read.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn take_little(&self) -> Result<()> {
+        setsockopt(&self.stream, sockopt::RcvBuf, &4096).context("SO_RCVBUF")
+    }
+
+    /// Sends one octet as urgent data (RFC 793).
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn urgent(&self, octet: u8) -> Result<()> {
+        let sent = send(self.stream.as_raw_fd(), &[octet], MsgFlags::MSG_OOB);
+        sent.map(drop).context("sending urgent data")
     }
 
     /// Closes the sending half.

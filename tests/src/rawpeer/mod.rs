@@ -23,4 +23,4 @@ pub use connection::{Connection, Heard, Message, PATIENCE, PING};
 pub use peer::RawPeer;
 pub use sentinel::Sentinel;
 pub use stage::{COMMUNITY, PEER_AS, Stage};
-pub use table::{Row, Script, Settings, Table};
+pub use table::{Row, Script, Settings, Table, known_gap};

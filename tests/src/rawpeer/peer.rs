@@ -1,12 +1,14 @@
 //! A raw peer: an address with a listener, the configuration that points at it, and the way back to the node.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use kube::api::{DeleteParams, Patch, PatchParams};
+use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Api, Client};
-use portolan_api::crd::{BGPPeer, NodeReport, SessionReport};
+use portolan_api::crd::{BGPAdvertisement, BGPPeer, NodeReport, SessionReport};
 use serde_json::Value;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::time::timeout;
@@ -40,11 +42,56 @@ pub struct RawPeer {
 
 impl RawPeer {
     pub(super) fn listen(netns: &Netns, address: IpAddr) -> Result<TcpListener> {
-        let at = SocketAddr::new(address, PORT);
+        Self::listen_on(netns, SocketAddr::new(address, PORT))
+    }
+
+    fn listen_on(netns: &Netns, at: SocketAddr) -> Result<TcpListener> {
         let listener = netns.enter(|| std::net::TcpListener::bind(at))?;
         let listener = listener.with_context(|| format!("listening on {at}"))?;
         listener.set_nonblocking(true).context("O_NONBLOCK")?;
         TcpListener::from_std(listener).context("the listener of a raw peer")
+    }
+
+    /// The same peer on another port.
+    ///
+    /// # Errors
+    /// When somebody listens there.
+    pub fn on_port(self, port: u16) -> Result<Self> {
+        let listener = Self::listen_on(&self.netns, SocketAddr::new(self.address, port))?;
+        Ok(Self { listener, ..self })
+    }
+
+    /// The TTL or hop limit of what the peer sends from now on, of answers to a SYN too.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn set_ttl(&self, hops: u32) -> Result<()> {
+        match self.address {
+            IpAddr::V4(_) => self.listener.set_ttl(hops).context("IP_TTL"),
+            IpAddr::V6(_) => {
+                let hops = i32::try_from(hops).context("a hop limit")?;
+                nix::sys::socket::setsockopt(
+                    &self.listener,
+                    nix::sys::socket::sockopt::Ipv6Ttl,
+                    &hops,
+                )
+                .context("IPV6_UNICAST_HOPS")
+            }
+        }
+    }
+
+    /// From now on nothing reaches the peer, as if the cable led nowhere.
+    ///
+    /// # Errors
+    /// When nftables refuses.
+    pub fn swallow_packets(&self) -> Result<()> {
+        let family = if self.address.is_ipv4() { "ip" } else { "ip6" };
+        let table = self.name.replace('-', "_");
+        let rules = format!(
+            "table inet {table} {{\nchain input {{\ntype filter hook input priority 0\n{family} daddr {} drop\n}}\n}}",
+            self.address
+        );
+        self.netns.exec(&["nft", &rules]).map(drop)
     }
 
     /// The next connection of the speaker, within `limit`; `None` if there is none.
@@ -175,6 +222,60 @@ impl RawPeer {
         deleted
             .map(drop)
             .with_context(|| format!("deleting BGPPeer {}", self.name))
+    }
+
+    /// Makes the endpoints of a Service ready or not.
+    ///
+    /// # Errors
+    /// When the API server refuses.
+    pub async fn turn(&self, service: &str, ready: bool) -> Result<()> {
+        let slices: Api<EndpointSlice> = Api::default_namespaced(self.client.clone());
+        let of = format!("kubernetes.io/service-name={service}");
+        for mut slice in slices.list(&ListParams::default().labels(&of)).await? {
+            for endpoint in &mut slice.endpoints {
+                let conditions = endpoint.conditions.get_or_insert_default();
+                (conditions.ready, conditions.serving) = (Some(ready), Some(ready));
+            }
+            let name = slice.metadata.name.clone().unwrap_or_default();
+            let patch = Patch::Merge(serde_json::json!({ "endpoints": slice.endpoints }));
+            let patched = slices.patch(&name, &PatchParams::default(), &patch).await;
+            patched.with_context(|| format!("changing EndpointSlice {name}"))?;
+        }
+        Ok(())
+    }
+
+    /// Changes fields of a BGPAdvertisement's specification.
+    ///
+    /// # Errors
+    /// When the API server refuses.
+    pub async fn advertise(&self, advertisement: &str, spec: Value) -> Result<()> {
+        let api: Api<BGPAdvertisement> = Api::all(self.client.clone());
+        let patch = Patch::Merge(serde_json::json!({ "spec": spec }));
+        let patched = api
+            .patch(advertisement, &PatchParams::default(), &patch)
+            .await;
+        patched
+            .map(drop)
+            .with_context(|| format!("changing BGPAdvertisement {advertisement}"))
+    }
+
+    /// The IPv4 address that a Service holds, as a prefix on the wire.
+    ///
+    /// # Errors
+    /// When it has none.
+    pub async fn vip_of(&self, service: &str) -> Result<(u8, Vec<u8>)> {
+        let services: Api<Service> = Api::default_namespaced(self.client.clone());
+        let status = services.get(service).await?.status.unwrap_or_default();
+        let ingress = status
+            .load_balancer
+            .unwrap_or_default()
+            .ingress
+            .unwrap_or_default();
+        let v4 = ingress
+            .into_iter()
+            .find_map(|entry| entry.ip?.parse::<Ipv4Addr>().ok());
+        let v4 = v4.with_context(|| format!("Service {service} has no address"))?;
+        Ok((32, v4.octets().to_vec()))
     }
 
     /// Whether the next thing on a fresh connection is the speaker closing it without a byte.

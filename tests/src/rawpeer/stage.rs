@@ -128,16 +128,14 @@ impl Stage {
     /// # Errors
     /// When its session does not come up.
     pub async fn sentinel(&mut self) -> Result<Sentinel> {
-        let settings = Settings {
-            hold: sentinel::HOLD,
-            ..Settings::default()
-        };
+        let settings = Settings::with(sentinel::PACE);
         let peer = self
             .peers(&[settings])
             .await?
             .pop()
             .context("no sentinel")?;
-        Sentinel::post(peer).await
+        let speaker = self.world.speakers.first().context("no speaker")?;
+        Sentinel::post(peer, speaker.pid()).await
     }
 }
 

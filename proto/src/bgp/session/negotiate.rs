@@ -150,86 +150,82 @@ mod tests {
         })
         .unwrap();
         assert_eq!(got.hold.seconds(), 9);
+        let long = judge(&Open {
+            hold_time: 65535,
+            ..mk_open()
+        });
+        assert_eq!(long.unwrap().hold, HoldTime::DEFAULT, "ours is shorter");
         assert_eq!(got.keepalive, Some(Duration::from_secs(3)));
         assert_eq!(got.families, Families::only(Family::V4Unicast));
         assert!(got.as4);
     }
 
     #[test]
-    fn each_fault_has_its_own_answer() {
-        let with_as4 = |asn| Capabilities {
-            four_octet_as: asn,
-            ..mk_open().capabilities
-        };
-        for (name, open, want) in [
-            (
-                "another AS",
-                Open {
-                    my_as: 65002,
-                    capabilities: with_as4(None),
-                    ..mk_open()
-                },
-                Code::BAD_PEER_AS.bare(),
-            ),
-            (
-                "AS 0",
-                Open {
-                    my_as: 0,
-                    capabilities: with_as4(None),
-                    ..mk_open()
-                },
-                Code::BAD_PEER_AS.bare(),
-            ),
-            (
-                "AS 0 in capability",
-                Open {
-                    capabilities: with_as4(Some(0)),
-                    ..mk_open()
-                },
-                Code::BAD_PEER_AS.bare(),
-            ),
-            (
-                "AS_TRANS alone",
-                Open {
-                    my_as: Asn::TRANS,
-                    capabilities: with_as4(None),
-                    ..mk_open()
-                },
-                Code::BAD_PEER_AS.bare(),
-            ),
-            (
-                "field and capability differ",
-                Open {
-                    my_as: 65002,
-                    ..mk_open()
-                },
-                Code::BAD_PEER_AS.bare(),
-            ),
+    fn a_wrong_as_is_refused_wherever_it_stands() {
+        // Name, field, capability 65.
+        for (name, my_as, four_octet_as) in [
+            ("another AS", 65002, None),
+            ("another AS in both", 65002, Some(65002)),
+            ("our own AS", 65000, Some(65000)),
+            ("AS 0", 0, None),
+            ("AS 0 in the capability", 65001, Some(0)),
+            ("AS 0 in the field", 0, Some(65001)),
+            ("AS_TRANS alone", Asn::TRANS, None),
+            ("field and capability differ", 65002, Some(65001)),
+        ] {
+            let capabilities = Capabilities {
+                four_octet_as,
+                ..mk_open().capabilities
+            };
+            let open = Open {
+                my_as,
+                capabilities,
+                ..mk_open()
+            };
+            assert_eq!(judge(&open), Err(Code::BAD_PEER_AS.bare()), "{name}");
+        }
+    }
+
+    #[test]
+    fn each_fault_has_its_own_answer_and_the_first_one_counts() {
+        // Name, AS, identifier, hold time.
+        for (name, my_as, identifier, hold_time, want) in [
             (
                 "identifier 0",
-                Open {
-                    identifier: 0,
-                    ..mk_open()
-                },
+                65001,
+                0,
+                90,
                 Code::BAD_BGP_IDENTIFIER.with(&[0; 4]),
             ),
             (
                 "hold 1",
-                Open {
-                    hold_time: 1,
-                    ..mk_open()
-                },
+                65001,
+                9,
+                1,
                 Code::UNACCEPTABLE_HOLD_TIME.with(&[0, 1]),
             ),
             (
                 "hold 2",
-                Open {
-                    hold_time: 2,
-                    ..mk_open()
-                },
+                65001,
+                9,
+                2,
                 Code::UNACCEPTABLE_HOLD_TIME.with(&[0, 2]),
             ),
+            ("all at once", 1, 0, 1, Code::BAD_PEER_AS.bare()),
+            (
+                "identifier and hold time",
+                65001,
+                0,
+                1,
+                Code::BAD_BGP_IDENTIFIER.with(&[0; 4]),
+            ),
         ] {
+            let open = Open {
+                my_as,
+                identifier,
+                hold_time,
+                ..mk_open()
+            };
             assert_eq!(judge(&open), Err(want), "{name}");
         }
     }

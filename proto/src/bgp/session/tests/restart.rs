@@ -194,7 +194,7 @@ fn what_is_wrong_with_messages_or_path_ends_the_routes_and_silence_does_not() {
             |bench, id| bench.give(Input::Garbled(id, HeaderError::Marker)),
         ),
         ("BFD", Code::BFD_DOWN, true, |bench, _| {
-            bench.give(Input::BfdDown)
+            bench.give(Input::BfdDown);
         }),
         ("silence", Code::HOLD_TIMER_EXPIRED, false, |bench, _| {
             while bench.answer().is_none() {
