@@ -46,6 +46,8 @@ pub(super) struct Case {
     pub(super) only_v6: bool,
     /// Whether the router asks for its routes again in the end.
     pub(super) refresh: bool,
+    /// Whether the speaker is killed and started again, and its routes stay meanwhile.
+    pub(super) restart: bool,
     /// Whether BFD comes up beside each session.
     pub(super) bfd: bool,
     /// Who can not take part, and why.
@@ -63,6 +65,7 @@ const EXTERNAL: Case = Case {
     local_pref: None,
     only_v6: false,
     refresh: false,
+    restart: false,
     bfd: false,
     lacks: &[],
 };
@@ -151,9 +154,18 @@ pub(super) const PARTICULAR: &[Case] = &[
         ..EXTERNAL
     },
     Case {
-        name: "GTSM, IPv4 and IPv6",
+        name: "GTSM over IPv4",
+        sessions: Sessions::OverV4,
         neighbour: |node| Neighbour::at(node, NODE_AS).passive().ttl_security(),
-        peer: "  peerASN: 65001\n  ttlSecurity: true\n",
+        peer: "  peerASN: 65001\n  ttlSecurity: true\n  dualStackAddressFamily: true\n",
+        ..EXTERNAL
+    },
+    Case {
+        name: "GTSM over IPv6",
+        sessions: Sessions::OverV6,
+        neighbour: |node| Neighbour::at(node, NODE_AS).passive().ttl_security(),
+        peer: "  peerASN: 65001\n  ttlSecurity: true\n  dualStackAddressFamily: true\n",
+        lacks: &[EXABGP_GTSM],
         ..EXTERNAL
     },
     Case {
@@ -191,6 +203,14 @@ pub(super) const PARTICULAR: &[Case] = &[
         name: "graceful restart and long-lived stale routes are offered",
         neighbour: |node| Neighbour::at(node, NODE_AS).passive().graceful_restart(),
         peer: "  peerASN: 65001\n  enableGracefulRestart: true\n  longLivedStaleTime: 1h\n",
+        ..EXTERNAL
+    },
+    Case {
+        name: "graceful restart: routes stay while the speaker is gone",
+        neighbour: |node| Neighbour::at(node, NODE_AS).passive().graceful_restart(),
+        peer: "  peerASN: 65001\n  enableGracefulRestart: true\n",
+        restart: true,
+        lacks: &[(Daemon::Exabgp, "ExaBGP keeps no table")],
         ..EXTERNAL
     },
     Case {
