@@ -35,6 +35,7 @@ impl Version {
 
 /// The routes that should be announced.
 #[derive(Debug, Default)]
+#[cfg_attr(test, derive(Clone))]
 pub struct Rib {
     v4: Table,
     v6: Table,
@@ -45,6 +46,7 @@ pub struct Rib {
 
 /// The routes of one family.
 #[derive(Debug, Default)]
+#[cfg_attr(test, derive(Clone))]
 pub(super) struct Table {
     routes: BTreeMap<Prefix, Route>,
     log: BTreeMap<Version, Prefix>,
@@ -55,6 +57,7 @@ pub(super) struct Table {
 }
 
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 struct Route {
     /// `None`: withdrawn, kept until every follower has heard of it.
     attrs: Option<Arc<RouteAttrs>>,

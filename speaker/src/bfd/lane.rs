@@ -5,7 +5,9 @@ use std::num::NonZeroU8;
 use std::time::{Duration, Instant};
 
 use portolan_proto::bfd::auth::AuthError;
-use portolan_proto::bfd::{Change, Config, Diag, Micros, Packet, Path, Session, State, Timing};
+use portolan_proto::bfd::{
+    Change, Config, Diag, Micros, Packet, Path, Session, State, TTL, Timing,
+};
 
 use super::herald::Told;
 use super::outlet::Outlet;
@@ -24,11 +26,13 @@ pub(super) struct Lane {
     pub(super) session: Session,
     outlet: Outlet,
     wishes: BTreeMap<UserId, SessionSpec>,
-    /// Strictest TTL that all users can live with: see [`Self::minimum_ttl`].
+    /// See [`Self::is_too_far`].
     minimum_ttl: u8,
     ups: u64,
     failures: u64,
     problem: Option<String>,
+    /// The TTL of the last packet, if it was too small.
+    too_far: Option<u8>,
     /// When it ends although the peer has not acknowledged AdminDown.
     leaving: Option<Instant>,
     /// What happened since it was last asked for; there is one at most for each packet.
@@ -82,6 +86,7 @@ impl Lane {
             ups: 0,
             failures: 0,
             problem: None,
+            too_far: None,
             leaving: None,
             changes: Vec::new(),
             numbers,
@@ -136,10 +141,17 @@ impl Lane {
         self.minimum_ttl = ttls.min().unwrap_or(u8::MAX);
     }
 
-    /// Smallest TTL of multihop packets: of several users the one whose peer may be furthest away, as all see the same
-    /// packets.
-    pub(super) fn minimum_ttl(&self) -> u8 {
-        self.minimum_ttl
+    /// Whether a packet comes from further away than it may. Single hop means 255 (RFC 5881 §5). For multihop it is, of
+    /// several users, the one whose peer may be furthest away, as all see the same packets. Whoever configured too large a
+    /// TTL is told what came: BIRD, for one, sends with 64.
+    pub(super) fn is_too_far(&mut self, ttl: u8) -> bool {
+        let least = if self.path.multihop {
+            self.minimum_ttl
+        } else {
+            TTL
+        };
+        self.too_far = Some(ttl).filter(|ttl| *ttl < least);
+        self.too_far.is_some()
     }
 
     pub(super) fn on_packet(&mut self, packet: &Packet, now: Instant) -> Result<(), AuthError> {
@@ -192,6 +204,10 @@ impl Lane {
 
     /// All that users are told. `trouble` is what keeps packets from reaching us at all.
     pub(super) fn tell(&self, trouble: Option<&String>) -> Told {
+        let far = self.too_far.map(|ttl| {
+            let least = self.minimum_ttl;
+            format!("packets arrive with TTL {ttl} and are dropped: minimumTtl is {least}")
+        });
         Told {
             peer: self.path.peer,
             local: Some(self.path.local),
@@ -205,7 +221,7 @@ impl Lane {
             remote_diag: self.session.remote_diag(),
             negotiated: self.session.negotiated(),
             ups: self.ups,
-            problem: trouble.or(self.problem.as_ref()).cloned(),
+            problem: trouble.or(self.problem.as_ref()).cloned().or(far),
         }
     }
 }

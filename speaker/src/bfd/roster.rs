@@ -265,14 +265,15 @@ impl Roster {
         let packet = Packet::decode(arrival.payload()).map_err(|_| Refused::Malformed)?;
         let found = self.demux.find(&packet, *path);
         let id = found.map_err(|_| Refused::Unknown)?;
-        let far = |lane: &Lane| path.multihop && *ttl < lane.minimum_ttl();
-        if self.lanes.get(&id).is_some_and(far) {
-            return Err(Refused::Ttl);
-        }
-        match self.touch(id, now, |lane| lane.on_packet(&packet, now)) {
-            Some(Err(_)) => Err(Refused::Authentication),
-            Some(Ok(())) | None => Ok(()),
-        }
+        let take = |lane: &mut Lane| {
+            if lane.is_too_far(*ttl) {
+                return Err(Refused::Ttl);
+            }
+            let verdict = lane.on_packet(&packet, now);
+            verdict.map_err(|_| Refused::Authentication)
+        };
+        // A session that panicked took the packet with it.
+        self.touch(id, now, take).unwrap_or(Ok(()))
     }
 
     /// When [`Self::run_due`] has something to do.
@@ -381,5 +382,129 @@ fn absent(user: &User) -> Told {
         negotiated: portolan_proto::bfd::Negotiated::default(),
         ups: before.map_or(0, |told| told.ups),
         problem: user.problem.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::super::Timers;
+    use super::*;
+
+    fn mk_spec(last: u8) -> SessionSpec {
+        let time = Duration::from_millis(300);
+        SessionSpec {
+            peer: Ipv4Addr::new(127, 0, 0, last).into(),
+            local: Some(Ipv4Addr::LOCALHOST.into()),
+            interface: None,
+            multihop: false,
+            timers: Timers {
+                transmit: time,
+                receive: time,
+                multiplier: 3,
+            },
+            passive: true,
+            minimum_ttl: 254,
+        }
+    }
+
+    fn mk_now() -> Instant {
+        tokio::time::Instant::now().into_std()
+    }
+
+    fn mk_roster(now: Instant) -> Roster {
+        let mut roster = Roster::new(1, Numbers::default());
+        roster.put(UserId(1), mk_spec(3), now);
+        roster.put(UserId(2), mk_spec(4), now);
+        roster
+    }
+
+    fn told(roster: &mut Roster) -> Vec<Note> {
+        let notes = std::cell::RefCell::new(Vec::new());
+        roster.tell(&BTreeMap::new(), |note| {
+            notes.borrow_mut().push(note);
+            true
+        });
+        notes.into_inner()
+    }
+
+    #[test]
+    fn a_panic_costs_its_own_session_only_and_that_one_begins_anew() {
+        let now = mk_now();
+        let mut roster = mk_roster(now);
+        told(&mut roster);
+        let [broken, sound] = [UserId(1), UserId(2)].map(|user| roster.users[&user].lane.unwrap());
+        let name = roster.lanes[&broken].session.discriminator();
+        let nothing = roster.touch(broken, now, |_| panic!("a defect"));
+        assert_eq!(nothing, None::<()>);
+        assert_eq!(roster.lanes.keys().collect::<Vec<_>>(), [&sound]);
+        let notes = told(&mut roster);
+        assert!(
+            matches!(&notes[..], [
+                Note::Told(UserId(1), Told { problem: Some(_), .. }),
+                Note::Event(Event::Panicked { words, .. }),
+            ] if words == "a defect"),
+            "{notes:?}"
+        );
+        roster.look(now);
+        let again = roster.users[&UserId(1)].lane.unwrap();
+        assert_ne!(roster.lanes[&again].session.discriminator(), name);
+        assert_eq!(roster.numbers.panics.get(), 1);
+        assert_eq!(roster.numbers.in_state(State::Down).get(), 2);
+    }
+
+    #[test]
+    fn the_last_user_ends_a_session_and_the_others_do_not() {
+        let now = mk_now();
+        let mut roster = mk_roster(now);
+        roster.put(UserId(3), mk_spec(3), now);
+        assert_eq!(roster.lanes.len(), 2, "one session for two users");
+        roster.leave(UserId(1), now);
+        assert_eq!(roster.lanes.len(), 2);
+        roster.leave(UserId(3), now);
+        assert_eq!(
+            roster.lanes.len(),
+            1,
+            "a peer that was never heard needs no farewell"
+        );
+        assert_eq!(roster.kinds().len(), 1);
+        roster.leave(UserId(2), now);
+        assert_eq!(roster.next_deadline(), None);
+        assert_eq!(roster.numbers.in_state(State::Down).get(), 0);
+    }
+
+    #[test]
+    fn source_ports_are_in_their_range_and_differ() {
+        let now = mk_now();
+        let mut roster = Roster::new(7, Numbers::default());
+        for user in 0..50 {
+            let last = u8::try_from(user).unwrap();
+            roster.put(UserId(user), mk_spec(last + 10), now);
+        }
+        let ports: BTreeSet<u16> = roster.lanes.values().map(Lane::source_port).collect();
+        assert_eq!(ports.len(), 50);
+        assert!(ports.iter().all(|port| *port >= 49152));
+    }
+
+    #[test]
+    fn a_full_queue_loses_nothing() {
+        let now = mk_now();
+        let mut roster = mk_roster(now);
+        roster.tell(&BTreeMap::new(), |_| false);
+        assert!(roster.has_news());
+        assert_eq!(told(&mut roster).len(), 2);
+        assert!(!roster.has_news());
+        assert_eq!(told(&mut roster).len(), 0, "and says nothing twice");
+    }
+
+    #[test]
+    fn after_the_end_nobody_gets_a_session() {
+        let now = mk_now();
+        let mut roster = mk_roster(now);
+        roster.end(now);
+        roster.put(UserId(9), mk_spec(9), now);
+        assert_eq!(roster.lanes.len(), 2);
+        assert!(roster.has_ended(now), "nobody was Up");
     }
 }

@@ -74,6 +74,11 @@ fn link_of<'a>(links: &'a Links, spec: &PeerSpec, local: IpAddr) -> Option<&'a L
     }
 }
 
+/// Whether an address is within reach of any of our links without a router.
+pub(super) fn is_near(links: &Links, address: IpAddr) -> bool {
+    links.iter().any(|link| is_on_link(link, address))
+}
+
 /// Whether an address is within reach of a link without a router.
 fn is_on_link(link: &Link, address: IpAddr) -> bool {
     match address {

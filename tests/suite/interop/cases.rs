@@ -70,6 +70,10 @@ const EXTERNAL: Case = Case {
     lacks: &[],
 };
 
+const EXABGP_GTSM: (Daemon, &str) = (
+    Daemon::Exabgp,
+    "ExaBGP 4.2 answers over IPv6 with a hop limit of 64, whatever outgoing-ttl says",
+);
 const NO_ROUTE_REFRESH: (Daemon, &str) = (
     Daemon::Gobgp,
     "GoBGP 3.10 never asks: softresetin judges what it has kept",

@@ -21,6 +21,7 @@ use super::{
 
 /// One session's way through the [`Rib`].
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub struct AdjOut {
     export: Export,
     families: Families,
@@ -32,7 +33,7 @@ pub struct AdjOut {
 }
 
 /// One family's way.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Lane {
     /// Everything up to here has been sent.
     cursor: Version,

@@ -43,7 +43,7 @@ impl Peer {
                 self.supersede(Direction::Theirs, now, out);
                 Admission::Welcome
             }
-            // An attempt of theirs may have crossed ours: the OPEN will show whether they mean it.
+            // An attempt of theirs may have crossed ours: its OPEN will show whether they mean it.
             (Some(SessionState::Established), _) if !restartable(&self.ours) => {
                 Admission::Refused(Code::CONNECTION_COLLISION)
             }
@@ -70,11 +70,15 @@ impl Peer {
         out: &mut Out,
     ) -> Option<Direction> {
         let other = direction.other();
+        let late = matches!(
+            self.slot(direction)?.state,
+            State::OpenSent { late: true, .. }
+        );
         let rival = self.slot(other)?;
         let loser = match &rival.state {
             State::Connect { .. } | State::OpenSent { .. } => return None,
             State::OpenConfirm(_) if self.prefers(negotiated) == direction => other,
-            State::Established(_) if rival.may_restart() => {
+            State::Established(_) if late && rival.may_restart() => {
                 self.supersede(other, now, out);
                 return Some(other);
             }

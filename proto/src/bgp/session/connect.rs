@@ -112,6 +112,7 @@ impl Peer {
                 slot.state = State::OpenSent {
                     local,
                     until: now + OPEN_TIME,
+                    late: false,
                 };
                 self.introduce(Direction::Ours, now, out);
             }
@@ -129,16 +130,15 @@ impl Peer {
                 return;
             }
         }
-        let patience = match self.ours.as_ref().map(Slot::name) {
-            Some(SessionState::Established) => SECOND_TIME,
-            None | Some(_) => OPEN_TIME,
-        };
+        let late = self.ours.as_ref().map(Slot::name) == Some(SessionState::Established);
+        let patience = if late { SECOND_TIME } else { OPEN_TIME };
         self.theirs = Some(Slot {
             id,
             offer: self.fallback.offer(now),
             state: State::OpenSent {
                 local,
                 until: now + patience,
+                late,
             },
         });
         self.introduce(Direction::Theirs, now, out);
@@ -186,6 +186,11 @@ impl Peer {
         let Some(direction) = self.find(id) else {
             return;
         };
+        match self.slot(direction).map(Slot::name) {
+            // Nothing can come before TCP is there.
+            None | Some(SessionState::Connect) => return,
+            Some(_) => {}
+        }
         if let Some(answer) = error.notification() {
             self.fail(direction, answer, now, out);
         } else {

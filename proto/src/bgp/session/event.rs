@@ -240,6 +240,9 @@ impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Started => f.write_str("started"),
+            Self::Stopped(StopReason::Restart(words)) => {
+                write!(f, "stopped for a restart: {words}")
+            }
             Self::Stopped(reason) => write!(f, "stopped: {}", reason.notification()),
             Self::Connected(Direction::Ours) => f.write_str("connected"),
             Self::Connected(Direction::Theirs) => f.write_str("accepted a connection"),

@@ -90,10 +90,16 @@ pub fn validate_open(
             .map(|third| config.keepalive.map_or(third, |wish| wish.min(third))),
         families: offered.families().common(caps.families()),
         as4: offered.four_octet_as.is_some() && caps.four_octet_as.is_some(),
-        extended_next_hop: offered.extended_next_hop && caps.extended_next_hop,
+        extended_next_hop: extended_next_hop(offered, caps),
         enhanced_refresh: offered.enhanced_refresh && caps.enhanced_refresh,
         graceful_restart: graceful_restart(offered, caps),
     })
+}
+
+/// RFC 8950 §4; such routes go in `MP_REACH_NLRI`, which needs capability 1 as well.
+fn extended_next_hop(ours: &Capabilities, theirs: &Capabilities) -> bool {
+    let can = |side: &Capabilities| side.extended_next_hop && side.multiprotocol.is_some();
+    can(ours) && can(theirs)
 }
 
 fn graceful_restart(ours: &Capabilities, theirs: &Capabilities) -> Option<PeerRestart> {
@@ -222,8 +228,8 @@ mod tests {
         ] {
             let open = Open {
                 my_as,
-                identifier,
                 hold_time,
+                identifier,
                 ..mk_open()
             };
             assert_eq!(judge(&open), Err(want), "{name}");
@@ -279,6 +285,41 @@ mod tests {
         let config = mk_config(65001, 65001, "10.0.0.9");
         let got = validate_open(&config, &Offer::FULL.capabilities(&config), &mk_open());
         assert_eq!(got, Err(Code::BAD_BGP_IDENTIFIER.with(&[10, 0, 0, 9])));
+    }
+
+    #[test]
+    fn ipv6_next_hops_of_ipv4_need_both_sides_and_capability_1() {
+        let config = Config {
+            extended_next_hop: true,
+            ..mk_config(65000, 65001, "10.0.0.1")
+        };
+        let ours = Offer::FULL.capabilities(&config);
+        for (ours_too, theirs, multiprotocol, agreed) in [
+            (true, true, true, true),
+            (true, true, false, false),
+            (true, false, true, false),
+            (false, true, true, false),
+        ] {
+            let ours = Capabilities {
+                extended_next_hop: ours_too,
+                ..ours.clone()
+            };
+            let open = mk_open();
+            let capabilities = Capabilities {
+                extended_next_hop: theirs,
+                multiprotocol: open.capabilities.multiprotocol.filter(|_| multiprotocol),
+                ..open.capabilities.clone()
+            };
+            let open = Open {
+                capabilities,
+                ..open
+            };
+            let got = validate_open(&config, &ours, &open).unwrap();
+            assert_eq!(
+                got.extended_next_hop, agreed,
+                "{ours_too} {theirs} {multiprotocol}"
+            );
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ use super::{
 
 /// One neighbour.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub struct Peer {
     pub(super) config: Config,
     pub(super) fallback: Fallback,
@@ -226,9 +227,11 @@ impl Peer {
             let wait = self
                 .backoff
                 .after(ended, slot.held(now), self.config.connect_retry);
+            // Connections of theirs that come and go never put off an attempt of ours.
+            let next = Some(now + self.jitter.apply(wait));
             self.retry = match self.config.listen {
                 Listen::Passive => None,
-                Listen::Active | Listen::Both => Some(now + self.jitter.apply(wait)),
+                Listen::Active | Listen::Both => earliest([self.retry, next]),
             };
         }
     }

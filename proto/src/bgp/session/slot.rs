@@ -8,6 +8,7 @@ use super::{ConnId, Negotiated, Offer, SessionState};
 
 /// A connection and where it stands. Each state carries what only it knows.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(super) struct Slot {
     pub(super) id: ConnId,
     /// What our OPEN on it offers.
@@ -16,11 +17,17 @@ pub(super) struct Slot {
 }
 
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(super) enum State {
     /// Our SYN is out.
     Connect { until: Instant },
     /// Our OPEN is out.
-    OpenSent { local: NextHops, until: Instant },
+    OpenSent {
+        local: NextHops,
+        until: Instant,
+        /// It came while the other connection was Established: no collision, but perhaps a restart.
+        late: bool,
+    },
     /// Both OPENs were good.
     OpenConfirm(Box<Confirming>),
     /// Routes flow.
@@ -45,6 +52,7 @@ pub(super) struct HoldBack {
 }
 
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(super) struct Established {
     pub(super) negotiated: Negotiated,
     pub(super) clocks: Clocks,

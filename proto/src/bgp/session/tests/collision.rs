@@ -31,7 +31,9 @@ fn play(our_id: &str, steps: &[Step]) -> (Bench, Vec<ConnId>) {
                     bench.give(Input::Connected(id, LOCAL));
                 }
             }
-            Step::Begin(Direction::Theirs) => drop(bench.accept()),
+            Step::Begin(Direction::Theirs) => {
+                bench.accept();
+            }
             Step::Open(direction) => {
                 if let Some(id) = id_of(&bench, direction) {
                     bench.receive(id, &mk_open());

@@ -77,6 +77,24 @@ fn a_silent_caller_does_not_keep_us_from_trying() {
 }
 
 #[test]
+fn callers_that_come_and_go_do_not_put_off_our_attempts() {
+    let mut bench = mk_listener(Listen::Both);
+    let mut attempts = 0;
+    for _ in 0..600 {
+        if let Some(slot) = &bench.peer.ours {
+            let (id, refused) = (slot.id, ConnectFailure::Refused("no".into()));
+            bench.give(Input::ConnectFailed(id, refused));
+            attempts += 1;
+        }
+        let id = bench.accept();
+        bench.give(Input::Lost(id, "gone".into()));
+        bench.now += SECOND;
+        bench.give(Input::Timer);
+    }
+    assert!(attempts >= 10, "{attempts} attempts in ten minutes");
+}
+
+#[test]
 fn a_caller_is_taken_at_any_time_while_we_seek_the_peer() {
     for listen in [Listen::Active, Listen::Both] {
         for failed in [false, true] {

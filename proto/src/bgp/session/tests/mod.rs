@@ -4,6 +4,7 @@ mod chaos;
 mod collision;
 mod fallback;
 mod listen;
+mod matrix;
 mod refresh;
 mod restart;
 mod table;

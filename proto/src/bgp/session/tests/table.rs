@@ -60,53 +60,6 @@ fn every_message_in_every_state_has_its_answer() {
 }
 
 #[test]
-fn every_other_input_in_every_state_leads_where_the_rfc_says() {
-    use SessionState::{Connect, Established, Idle, OpenConfirm, OpenSent};
-    let stop = || Input::Stop(StopReason::Shutdown("bye".into()));
-    let lost = |id| Input::Lost(id, "gone".into());
-    let failed = |id| Input::ConnectFailed(id, ConnectFailure::Refused("no".into()));
-    for (state, start, connected, fail, loss, garbled) in [
-        (Connect, Connect, OpenSent, Idle, Idle, Idle),
-        (OpenSent, OpenSent, OpenSent, OpenSent, Idle, Idle),
-        (
-            OpenConfirm,
-            OpenConfirm,
-            OpenConfirm,
-            OpenConfirm,
-            Idle,
-            Idle,
-        ),
-        (
-            Established,
-            Established,
-            Established,
-            Established,
-            Idle,
-            Idle,
-        ),
-    ] {
-        let after = |input: &dyn Fn(ConnId) -> Input<'static>| {
-            let mut bench = Bench::reach(state);
-            let id = bench.ours();
-            bench.give(input(id));
-            bench.peer.state()
-        };
-        assert_eq!(after(&|_| Input::Start), start, "start in {state}");
-        assert_eq!(after(&|_| stop()), Idle, "stop in {state}");
-        assert_eq!(
-            after(&|id| Input::Connected(id, LOCAL)),
-            connected,
-            "connected in {state}"
-        );
-        assert_eq!(after(&failed), fail, "connect failed in {state}");
-        assert_eq!(after(&lost), loss, "lost in {state}");
-        let marker = |id| Input::Garbled(id, HeaderError::Marker);
-        assert_eq!(after(&marker), garbled, "garbled in {state}");
-        assert_eq!(after(&|_| Input::Timer), state, "early timer in {state}");
-    }
-}
-
-#[test]
 fn words_from_a_closed_connection_change_nothing() {
     let mut bench = Bench::reach(SessionState::Established);
     let old = bench.ours();
