@@ -365,7 +365,7 @@ async fn sighted(search: &mut Option<Search>) {
 /// Waits for another picture. A watch that has ended shows its last one for ever.
 async fn changed<T>(watched: &mut watch::Receiver<T>) {
     if watched.changed().await.is_err() {
-        pending().await
+        pending::<()>().await;
     }
 }
 
