@@ -63,6 +63,7 @@ hack/setup.sh test || exit 1
 if [ "${1:-}" = suite ]; then
     shift
     cargo build --workspace || exit 1
+    cargo build -p portolan-speaker --examples || exit 1
     tests "suite" cargo test -p portolan-tests --test suite -- "$@"
     finish
 fi

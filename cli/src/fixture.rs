@@ -203,7 +203,7 @@ fn mk_report(node: &str, vips: &[&str]) -> NodeReport {
                 state: SessionState::Established,
                 established_count: 1,
                 prefixes: 1,
-                last_error: None,
+                ..SessionReport::default()
             }],
             routes: 1,
             l2_vip_count: i64::try_from(vips.len()).unwrap(),

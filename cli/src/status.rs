@@ -4,7 +4,7 @@ use comfy_table::presets::NOTHING;
 use comfy_table::{ContentArrangement, Table};
 use portolan_api::ObjectKey;
 use portolan_api::condition::{ACCEPTED, EXHAUSTED_SOON};
-use portolan_api::crd::{NodeReportStatus, SessionState};
+use portolan_api::crd::{NodeReportStatus, RouteKind, SessionReport, SessionState};
 use portolan_api::view::Service;
 
 use crate::reach::{Vip, placement};
@@ -32,6 +32,15 @@ const SERVICES: [&str; 7] = [
 const NODES: [&str; 7] = [
     "NODE", "SPEAKER", "SESSIONS", "ROUTES", "L2 VIPS", "CONFIG", "PROBLEMS",
 ];
+const SESSIONS: [&str; 7] = [
+    "NODE",
+    "PEER",
+    "ADDRESS",
+    "STATE",
+    "PREFIXES",
+    "BFD",
+    "LAST ERROR",
+];
 /// Nodes named in a cell; more are counted.
 const NAMED: usize = 4;
 
@@ -40,13 +49,17 @@ const NONE: &str = "-";
 
 type Row = [String; 7];
 
-/// The three tables.
+/// The tables; that of sessions only where there are any.
 pub(crate) fn render(snapshot: &Snapshot) -> String {
-    let tables = [
+    let mut tables = vec![
         table(POOLS, pools(snapshot)),
         table(SERVICES, services(snapshot)),
         table(NODES, nodes(snapshot)),
     ];
+    let sessions = sessions(snapshot);
+    if !sessions.is_empty() {
+        tables.push(table(SESSIONS, sessions));
+    }
     tables.join("\n")
 }
 
@@ -107,6 +120,7 @@ fn service_row(snapshot: &Snapshot, key: &ObjectKey, service: &Service) -> Row {
         key,
         service,
         address,
+        kind: RouteKind::LoadBalancerIP,
     });
     let (mut addresses, mut pools, mut bgp, mut l2) = (Vec::new(), Vec::new(), Vec::new(), false);
     for vip in vips {
@@ -192,9 +206,44 @@ fn node_row(snapshot: &Snapshot, name: &str) -> Row {
     ]
 }
 
+/// BGP sessions of all nodes, each with the last thing that went wrong, be it over or not.
+fn sessions(snapshot: &Snapshot) -> Vec<Row> {
+    let reports = snapshot.reports.keys();
+    let reports = reports.filter_map(|name| Some((name, snapshot.report(name)?)));
+    let rows = reports.flat_map(|(node, report)| {
+        let sessions = report.sessions.iter();
+        sessions.map(move |session| session_row(node, session))
+    });
+    rows.collect()
+}
+
+fn session_row(node: &str, session: &SessionReport) -> Row {
+    let bfd = session.bfd.as_ref();
+    let prefixes = match session.unsent {
+        0 => session.prefixes.to_string(),
+        unsent => format!("{} ({unsent} unsent)", session.prefixes),
+    };
+    let error = match (&session.last_error, &session.last_error_time) {
+        (Some(error), Some(time)) => format!("{time} {error}"),
+        (Some(error), None) => error.clone(),
+        (None, _) => NONE.to_owned(),
+    };
+    [
+        node.to_owned(),
+        session.peer.clone(),
+        session.address.clone(),
+        format!("{:?}", session.state),
+        prefixes,
+        bfd.map_or(NONE, |bfd| bfd.state.as_str()).to_owned(),
+        error,
+    ]
+}
+
 /// Everything that stands in the way of a node, in one cell.
 fn problems(report: &NodeReportStatus) -> String {
     let excluded = report.excluded.iter().map(|why| format!("excluded: {why}"));
+    let draining = report.draining.iter();
+    let draining = draining.map(|why| format!("draining ({why}): a last resort for routers"));
     let down = report
         .sessions
         .iter()
@@ -204,6 +253,7 @@ fn problems(report: &NodeReportStatus) -> String {
         format!("{} is {:?}: {error}", session.peer, session.state)
     });
     let all: Vec<String> = excluded
+        .chain(draining)
         .chain(report.problems.iter().cloned())
         .chain(down)
         .collect();
@@ -231,6 +281,8 @@ fn cell(names: &[&str]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use portolan_api::crd::BfdReport;
+
     use super::*;
     use crate::fixture::{mk_condition, mk_key, mk_snapshot};
 
@@ -280,6 +332,35 @@ mod tests {
     }
 
     #[test]
+    fn a_session_shows_bfd_what_is_unsent_and_its_last_error() {
+        let mut snapshot = mk_snapshot();
+        let report = snapshot.reports.get_mut("n1").unwrap();
+        let session = &mut report.status.as_mut().unwrap().sessions[0];
+        session.unsent = 2;
+        session.bfd = Some(BfdReport {
+            state: "Up".to_owned(),
+            ..BfdReport::default()
+        });
+        session.last_error = Some("hold timer expired".to_owned());
+        session.last_error_time = Some("2026-11-21T12:00:00Z".to_owned());
+        let [n1, n2] = sessions(&snapshot).try_into().unwrap();
+        let error = "2026-11-21T12:00:00Z hold timer expired";
+        assert_eq!(
+            n1,
+            [
+                "n1",
+                "tor",
+                "10.0.0.1",
+                "Established",
+                "1 (2 unsent)",
+                "Up",
+                error
+            ]
+        );
+        assert_eq!(n2[4..], ["1", "-", "-"]);
+    }
+
+    #[test]
     fn services_of_another_class_are_not_shown() {
         let mut snapshot = mk_snapshot();
         snapshot.lb_class = Some("other".to_owned());
@@ -293,7 +374,7 @@ mod tests {
         assert!(lines[0].starts_with("POOL"), "{text}");
         assert!(lines[1].starts_with("public"), "{text}");
         assert_eq!(lines[2], "", "{text}");
-        assert_eq!(lines.len(), 2 + 1 + 2 + 1 + 3, "{text}");
+        assert_eq!(lines.len(), 2 + 1 + 2 + 1 + 3 + 1 + 3, "{text}");
     }
 
     #[test]

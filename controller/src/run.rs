@@ -71,6 +71,7 @@ pub async fn run(
         listener,
         registry,
         health.clone(),
+        Vec::new(),
         shutdown.clone(),
     ));
 

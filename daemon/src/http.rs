@@ -1,4 +1,4 @@
-//! `/metrics`, `/healthz` and `/readyz`: three routes, so one `match` and no framework.
+//! `/metrics`, `/healthz`, `/readyz` and what a daemon adds: few routes, so one `match` and no framework.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -55,14 +55,43 @@ impl Health {
     }
 }
 
+/// A page of JSON beside the usual ones, made when it is asked for.
+#[derive(Clone)]
+pub struct Page {
+    /// Where it is, for example `/debug/sessions`.
+    pub path: &'static str,
+    /// Makes it. Must not wait.
+    pub json: Arc<dyn Fn() -> String + Send + Sync>,
+}
+
+impl std::fmt::Debug for Page {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Page({})", self.path)
+    }
+}
+
+/// What is served.
+#[derive(Debug)]
+struct Pages {
+    registry: Arc<Registry>,
+    health: Health,
+    more: Vec<Page>,
+}
+
 /// Serves until the token is cancelled.
 pub async fn serve(
     listener: TcpListener,
     registry: Arc<Registry>,
     health: Health,
+    more: Vec<Page>,
     shutdown: CancellationToken,
 ) {
     let permits = Arc::new(Semaphore::new(CONNECTIONS));
+    let pages = Arc::new(Pages {
+        registry,
+        health,
+        more,
+    });
     loop {
         let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
             return;
@@ -80,10 +109,10 @@ pub async fn serve(
                 continue;
             }
         };
-        let (registry, health) = (Arc::clone(&registry), health.clone());
+        let pages = Arc::clone(&pages);
         tokio::spawn(async move {
             let service = service_fn(|request| {
-                std::future::ready(Ok::<_, Infallible>(answer(&request, &registry, &health)))
+                std::future::ready(Ok::<_, Infallible>(answer(&request, &pages)))
             });
             let connection = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
@@ -102,26 +131,32 @@ pub async fn serve(
     }
 }
 
-fn answer(
-    request: &Request<Incoming>,
-    registry: &Registry,
-    health: &Health,
-) -> Response<Full<Bytes>> {
+fn answer(request: &Request<Incoming>, pages: &Pages) -> Response<Full<Bytes>> {
     match request.uri().path() {
-        "/metrics" => metrics(registry),
+        "/metrics" => metrics(&pages.registry),
         "/healthz" => text(StatusCode::OK, "ok\n".to_owned()),
-        "/readyz" => match health.missing().as_slice() {
+        "/readyz" => match pages.health.missing().as_slice() {
             [] => text(StatusCode::OK, "ok\n".to_owned()),
             missing => text(
                 StatusCode::SERVICE_UNAVAILABLE,
                 format!("waiting for {}\n", missing.join(", ")),
             ),
         },
-        _ => text(
-            StatusCode::NOT_FOUND,
-            "try /metrics, /healthz or /readyz\n".to_owned(),
-        ),
+        path => more(path, &pages.more),
     }
+}
+
+fn more(path: &str, pages: &[Page]) -> Response<Full<Bytes>> {
+    if let Some(page) = pages.iter().find(|page| page.path == path) {
+        let mut response = text(StatusCode::OK, (page.json)());
+        let json = hyper::header::HeaderValue::from_static("application/json");
+        response.headers_mut().insert(CONTENT_TYPE, json);
+        return response;
+    }
+    let others = pages.iter().map(|page| format!(" or {}", page.path));
+    let others: String = others.collect();
+    let hint = format!("try /metrics, /healthz, /readyz{others}\n");
+    text(StatusCode::NOT_FOUND, hint)
 }
 
 fn metrics(registry: &Registry) -> Response<Full<Bytes>> {

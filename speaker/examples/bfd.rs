@@ -1,9 +1,13 @@
-//! Watches peers by BFD, without Kubernetes: `bfd 192.0.2.1 fe80::1@eth0,tx=50,rx=50,mult=3`.
+//! Watches peers by BFD, without Kubernetes: `bfd FILE`, with a session on each line of the file:
 //!
-//! After the address: `@INTERFACE`, and by commas `tx=` and `rx=` (milliseconds), `mult=`, `local=`, `ttl=`, `multihop`,
-//! `passive`. Prints a line whenever a session changes: peer, state, failures, diagnostic, the peer's state. A line of input
-//! is `set PEER…` with new words for a peer, `drop PEER` to give one up, `count` for the metrics, or anything else for the
-//! status. Ends with the end of input, after AdminDown to all.
+//! ```text
+//! 192.0.2.1
+//! fe80::1@eth0,tx=50,rx=50,mult=3
+//! 203.0.113.1,multihop,ttl=250,local=192.0.2.7,passive
+//! ```
+//!
+//! Prints a line whenever a session changes. SIGHUP reads the file again, SIGUSR1 prints the status of all sessions and the
+//! metrics, SIGTERM says AdminDown to all and ends.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -11,73 +15,99 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use portolan_speaker::bfd::{Engine, SessionHandle, SessionSpec, Timers};
+use jiff::Timestamp;
+use portolan_speaker::bfd::{BfdStatus, Engine, SessionHandle, SessionSpec, Timers};
 use prometheus_client::registry::Registry;
+use tokio::signal::unix::{SignalKind, signal};
+
+type Sessions = BTreeMap<IpAddr, SessionHandle>;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
+    let file = std::env::args().nth(1).context("which file?")?;
     let engine = Engine::start().context("start BFD")?;
     let mut registry = Registry::default();
     engine.register(&mut registry);
-    let mut sessions = BTreeMap::new();
-    for word in std::env::args().skip(1) {
-        put(&engine, &mut sessions, &word)?;
-    }
-    let (typed, mut input) = tokio::sync::mpsc::channel(1);
-    std::thread::spawn(move || {
-        let typing = std::io::stdin().lines().map_while(Result::ok);
-        typing
-            .map_while(|line| typed.blocking_send(line).ok())
-            .for_each(drop);
-    });
-    while let Some(line) = input.recv().await {
-        match line.split_once(' ') {
-            Some(("set", word)) => put(&engine, &mut sessions, word)?,
-            Some(("drop", peer)) => drop(sessions.remove(&peer.parse::<IpAddr>()?)),
-            _ if line == "count" => {
-                let mut text = String::new();
-                prometheus_client::encoding::text::encode(&mut text, &registry)?;
-                say(&text)?;
-            }
-            _ => say(&format!("{:#?}", engine.status()))?,
+    let mut hang_up = signal(SignalKind::hangup())?;
+    let mut user = signal(SignalKind::user_defined1())?;
+    let mut end = signal(SignalKind::terminate())?;
+    let mut sessions = Sessions::new();
+    follow(&engine, &mut sessions, &file)?;
+    loop {
+        tokio::select! {
+            _ = hang_up.recv() => follow(&engine, &mut sessions, &file)?,
+            _ = user.recv() => show(&engine, &registry)?,
+            _ = end.recv() => break,
         }
     }
     engine.shutdown().await;
+    say("ended")?;
     Ok(())
 }
 
-fn put(
-    engine: &Engine,
-    sessions: &mut BTreeMap<IpAddr, SessionHandle>,
-    word: &str,
-) -> anyhow::Result<()> {
-    let spec = parse(word)?;
-    let peer = spec.peer;
-    if let Some(session) = sessions.get(&peer) {
-        session.set(spec);
-        return Ok(());
+fn follow(engine: &Engine, sessions: &mut Sessions, file: &str) -> anyhow::Result<()> {
+    let text = std::fs::read_to_string(file).with_context(|| file.to_owned())?;
+    let specs = text.lines().filter(|line| !line.is_empty()).map(parse);
+    let specs = specs.collect::<anyhow::Result<Vec<_>>>()?;
+    sessions.retain(|peer, _| specs.iter().any(|spec| spec.peer == *peer));
+    for spec in specs {
+        match sessions.get(&spec.peer) {
+            Some(session) => session.set(spec),
+            None => drop(sessions.insert(spec.peer, start(engine, spec))),
+        }
     }
+    say("read")?;
+    Ok(())
+}
+
+fn start(engine: &Engine, spec: SessionSpec) -> SessionHandle {
+    let peer = spec.peer;
     let session = engine.session(spec);
     let mut watch = session.watch();
-    sessions.insert(peer, session);
     tokio::spawn(async move {
         while watch.changed().await.is_ok() {
             let now = *watch.borrow_and_update();
-            let line = format!(
-                "{peer} {} failures {} diag {:?} remote {}",
-                now.state, now.failures, now.diag, now.remote_state
+            let words = format!(
+                "{peer} {} failures {} remote {} diag {}",
+                now.state, now.failures, now.remote_state, now.diag
             );
-            if say(&line).is_err() {
+            if say(&words).is_err() {
                 return;
             }
         }
     });
+    session
+}
+
+fn show(engine: &Engine, registry: &Registry) -> anyhow::Result<()> {
+    for status in engine.status() {
+        let BfdStatus {
+            peer,
+            state,
+            transmit,
+            detection,
+            ups,
+            flaps,
+            remote_diag,
+            problem,
+            ..
+        } = status;
+        say(&format!(
+            "status {peer} {state} transmit {transmit:?} detection {detection:?} ups {ups} flaps {flaps} \
+             remote {remote_diag} problem {problem:?}"
+        ))?;
+    }
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, registry)?;
+    text.lines().try_for_each(say)?;
+    say("shown")?;
     Ok(())
 }
 
-fn say(line: &str) -> std::io::Result<()> {
+fn say(words: &str) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
-    writeln!(out, "{line}")?;
+    let seconds = Timestamp::now().as_duration().as_secs_f64();
+    writeln!(out, "{seconds:.6} {words}")?;
     out.flush()
 }
 

@@ -17,15 +17,17 @@ use clap::Parser;
 use ipnetwork::IpNetwork;
 use portolan_proto::bgp::{Asn, Community, HoldTime, LargeCommunity, PORT, RouteAttrs, RouterId};
 use portolan_speaker::bgp::{
-    Distance, Password, PeerAs, PeerSpec, Remote, SessionStatus, Sessions, Signature,
+    Distance, Listen, Password, PeerAs, PeerSpec, Remote, SessionStatus, Sessions, Signature,
 };
+use portolan_speaker::link;
 use tokio::io::AsyncReadExt;
+use tokio_util::sync::CancellationToken;
 
 #[derive(Parser)]
 struct Args {
-    /// Address of a router; once for each.
+    /// Address of a router, or the interface of an unnumbered one; once for each.
     #[arg(long = "peer", required = true)]
-    peers: Vec<IpAddr>,
+    peers: Vec<String>,
     /// Its port.
     #[arg(long, default_value_t = PORT)]
     port: u16,
@@ -50,15 +52,23 @@ struct Args {
     /// The router is more than one hop away.
     #[arg(long)]
     multihop: bool,
+    /// Carry IPv4 and IPv6 on the session.
+    #[arg(long)]
+    dual_stack: bool,
+    /// Only wait for the router to connect.
+    #[arg(long)]
+    passive: bool,
     /// Announce this many IPv4 host routes from 198.18.0.0 on.
     #[arg(long, default_value_t = 0)]
     many: u32,
 }
 
 impl Args {
-    fn spec(&self, peer: IpAddr) -> anyhow::Result<PeerSpec> {
-        let name = peer.to_string();
-        let remote = Remote::Address(peer);
+    fn spec(&self, peer: &str) -> anyhow::Result<PeerSpec> {
+        let remote = match peer.parse() {
+            Ok(address) => Remote::Address(address),
+            Err(_) => Remote::Interface(peer.to_owned()),
+        };
         let peer_as = PeerAs::Exactly(self.peer_as);
         let password = self.password.clone().map(Password::new).transpose()?;
         Ok(PeerSpec {
@@ -71,7 +81,13 @@ impl Args {
             } else {
                 Distance::Usual
             },
-            ..PeerSpec::new(&name, remote, self.local_as, peer_as, self.router_id)
+            dual_stack: self.dual_stack,
+            listen: if self.passive {
+                Listen::Passive
+            } else {
+                Listen::Active
+            },
+            ..PeerSpec::new(peer, remote, self.local_as, peer_as, self.router_id)
         })
     }
 }
@@ -87,13 +103,14 @@ async fn main() -> anyhow::Result<()> {
             (IpNetwork::from(address), RouteAttrs::default())
         })
         .collect();
-    let mut sessions = Sessions::new("example");
+    let links = link::watch(CancellationToken::new()).await?;
+    let mut sessions = Sessions::new("example").with_links(links);
     let mut watch = sessions.changes();
-    let specs = args.peers.iter().map(|peer| args.spec(*peer));
+    let specs = args.peers.iter().map(|peer| args.spec(peer));
     sessions.apply(specs.collect::<anyhow::Result<_>>()?);
     let announce = |sessions: &mut Sessions, routes: &Routes| {
         for peer in &args.peers {
-            sessions.routes(&peer.to_string(), routes.clone());
+            sessions.routes(peer, routes.clone());
         }
     };
     announce(&mut sessions, &routes);

@@ -7,9 +7,13 @@
 //!
 //! A change that concerns a few addresses only costs a look at those; see [`Model::replan`].
 //!
+//! Some of it takes time: what endpoints do too often is believed later. [`Model::advance`] tells the time, and
+//! [`Model::next_deadline`] says when it is wanted.
+//!
 //! A plan is complete: acting on it means making the outside equal to it. So a lost or repeated event can never leave a
 //! stale announcement behind, and "what would this node announce if" is one call.
 
+mod delivery;
 mod endpoints;
 mod model;
 mod patience;
@@ -17,10 +21,12 @@ mod peers;
 mod plan;
 mod pools;
 mod routes;
+mod secrets;
 mod services;
 #[cfg(test)]
 mod tests;
 
-pub use model::{Due, Event, Model, Secret};
+pub use model::{Due, Event, Model};
 pub use peers::PlannedPeer;
 pub use plan::{Difference, Plan};
+pub use secrets::Secret;

@@ -40,7 +40,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::bgp::Sessions;
+use crate::bgp::{KernelFeatures, Sessions};
 use crate::core::{Due, Event, Model, Plan, PlannedPeer};
 use crate::l2::Layer2;
 use crate::link::Exclude;
@@ -94,11 +94,24 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let mut registry = Registry::default();
     let metrics = Metrics::default();
     metrics.register(&mut registry);
+    let kernel = KernelFeatures::probe().context("TCP socket")?;
+    tracing::info!(
+        tcp_md5 = kernel.tcp_md5,
+        tcp_ao = kernel.tcp_ao,
+        "what this kernel can sign connections with"
+    );
+    metrics.kernel(kernel);
+    let bfd = bfd::Engine::start().context("BFD")?;
+    bfd.register(&mut registry);
     let health = Health::waiting_for(&["cluster state"]);
+    let sessions = Sessions::new(&node_name)
+        .with_bfd(bfd.clone())
+        .listening_on(bgp_port);
     tasks.spawn(http::serve(
         listener,
         Arc::new(registry),
         health.clone(),
+        vec![report::page(sessions.board())],
         shutdown.clone(),
     ));
 
@@ -111,12 +124,11 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         .await
         .context("netlink")?;
     let exclude = Exclude::usual().context("interfaces to leave alone")?;
-    let sessions = Sessions::new(&node_name)
-        .with_links(links.clone())
-        .listening_on(bgp_port);
+    let sessions = sessions.with_links(links.clone());
     let layer2 = Layer2::start(links, exclude).context("layer 2")?;
     let speaker = Speaker {
         sessions,
+        bfd,
         model: Model::new(node_name, namespace, lb_class),
         plan: Plan::default(),
         layer2,
@@ -142,6 +154,7 @@ struct Speaker {
     model: Model,
     plan: Plan,
     sessions: Sessions,
+    bfd: bfd::Engine,
     layer2: Layer2,
     unreachable: Unreachable,
     metrics: Metrics,
@@ -311,7 +324,7 @@ impl Speaker {
     fn report(&mut self) {
         self.report_at = None;
         let sessions = self.sessions.status();
-        self.metrics.sessions(&sessions);
+        self.metrics.sessions(&self.sessions);
         let generation = self.model.config_generation();
         let mut status = report::make(&self.plan, &sessions, &self.layer2.status(), generation);
         status.problems.extend(self.model.problems());
@@ -333,9 +346,27 @@ impl Speaker {
         }
     }
 
+    /// A speaker that stops is started again, as a rule, and its node goes on forwarding meanwhile: routers that agreed to
+    /// it may keep the routes. They must not if the node is to be left alone. Returns whether some router keeps them.
+    async fn leave_routers(&mut self) -> bool {
+        if self.model.draining().is_some() || self.plan.excluded.is_some() {
+            tokio::join!(self.sessions.shutdown(GOODBYE), self.bfd.shutdown());
+            false
+        } else {
+            let keeps = |status: &bgp::SessionStatus| {
+                status.agreed.is_some_and(|agreed| agreed.graceful_restart)
+            };
+            let kept = self.sessions.status().iter().any(keeps);
+            // First, or routers would take our silence for a failure and drop the routes.
+            self.bfd.shutdown().await;
+            self.sessions.restart(GOODBYE).await;
+            kept
+        }
+    }
+
     async fn stop(mut self, mut rx: mpsc::Receiver<Event>) {
         self.heart.cancel();
-        self.sessions.shutdown(GOODBYE).await;
+        let still_announced = self.leave_routers().await;
         if let Some(beating) = self.beating.take() {
             let _ = tokio::time::timeout(HANDOVER, beating).await;
         }
@@ -353,7 +384,9 @@ impl Speaker {
         if tokio::time::timeout(HANDOVER, handover).await.is_err() {
             tracing::warn!("no other node took over all VIPs within {HANDOVER:?}; stopping anyway");
         }
-        self.unreachable.clear().await;
+        if !still_announced {
+            self.unreachable.clear().await;
+        }
         self.layer2.shutdown().await;
         self.tasks.abort_all();
     }

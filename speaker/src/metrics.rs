@@ -1,28 +1,19 @@
 //! Metrics of a speaker, set from the same values that the report is made from.
 
-use prometheus_client::encoding::EncodeLabelSet;
+mod bgp;
+
 use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use portolan_api::crd::NodeReportStatus;
-use portolan_proto::bgp::session::SessionState;
 
-use crate::bgp::SessionStatus;
-
-/// The peer that a number is about.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Peer {
-    peer: String,
-}
+use crate::bgp::{KernelFeatures, Sessions};
 
 /// All numbers.
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
-    session_up: Family<Peer, Gauge>,
-    established: Family<Peer, Gauge>,
-    prefixes: Family<Peer, Gauge>,
+    bgp: bgp::Numbers,
     l2_vips: Gauge,
     problems: Gauge,
     held_back: Gauge,
@@ -31,22 +22,9 @@ pub(crate) struct Metrics {
 
 impl Metrics {
     pub(crate) fn register(&self, registry: &mut Registry) {
+        self.bgp
+            .register(registry.sub_registry_with_prefix("portolan_bgp"));
         let registry = registry.sub_registry_with_prefix("portolan_speaker");
-        registry.register(
-            "bgp_session_up",
-            "1 while the session is established",
-            self.session_up.clone(),
-        );
-        registry.register(
-            "bgp_session_established_times",
-            "Times that the session came up",
-            self.established.clone(),
-        );
-        registry.register(
-            "bgp_prefixes",
-            "Prefixes announced to the peer",
-            self.prefixes.clone(),
-        );
         registry.register(
             "l2_vips",
             "Addresses answered for by ARP and NDP",
@@ -69,6 +47,10 @@ impl Metrics {
         );
     }
 
+    pub(crate) fn kernel(&self, features: KernelFeatures) {
+        self.bgp.set_features(features);
+    }
+
     pub(crate) fn planned(&self) {
         self.plans.inc();
     }
@@ -84,21 +66,7 @@ impl Metrics {
             .set(i64::try_from(report.problems.len()).unwrap_or(i64::MAX));
     }
 
-    pub(crate) fn sessions(&self, sessions: &[SessionStatus]) {
-        self.session_up.clear();
-        self.established.clear();
-        self.prefixes.clear();
-        for session in sessions {
-            let peer = Peer {
-                peer: session.name.clone(),
-            };
-            self.session_up
-                .get_or_create(&peer)
-                .set(i64::from(session.state == SessionState::Established));
-            let established = i64::try_from(session.established).unwrap_or(i64::MAX);
-            self.established.get_or_create(&peer).set(established);
-            let prefixes = i64::try_from(session.advertised).unwrap_or(i64::MAX);
-            self.prefixes.get_or_create(&peer).set(prefixes);
-        }
+    pub(crate) fn sessions(&self, sessions: &Sessions) {
+        self.bgp.set(sessions);
     }
 }

@@ -2,16 +2,20 @@
 //!
 //! Written at most once a second and only on change; nobody watches it in the way of a decision.
 
+mod session;
+
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
 use portolan_api::crd::{AnnouncedVip, NodeReport, NodeReportStatus, SessionReport, SessionState};
+use portolan_daemon::http::Page;
 use serde_json::json;
 use tokio::sync::watch;
 
-use crate::bgp::SessionStatus;
+use crate::bgp::{Board, SessionStatus};
 use crate::core::{Plan, PlannedPeer};
 use crate::l2::{L2Status, VipStatus};
 
@@ -41,7 +45,7 @@ pub(crate) fn make(
     layer2: &L2Status,
     config_generation: i64,
 ) -> NodeReportStatus {
-    let mut reports: Vec<SessionReport> = sessions.iter().map(session).collect();
+    let mut reports: Vec<SessionReport> = sessions.iter().map(session::report).collect();
     for peer in &plan.peers {
         if let PlannedPeer::Wait(name, address, why) = peer {
             reports.push(SessionReport {
@@ -72,6 +76,19 @@ pub(crate) fn make(
     }
 }
 
+/// The sessions with their whole history, at `/debug/sessions`.
+pub(crate) fn page(board: Board) -> Page {
+    let json = move || {
+        let sessions = board.status();
+        let reports: Vec<SessionReport> = sessions.iter().map(session::in_full).collect();
+        serde_json::to_string_pretty(&reports).unwrap_or_else(|error| error.to_string())
+    };
+    Page {
+        path: "/debug/sessions",
+        json: Arc::new(json),
+    }
+}
+
 /// Addresses that are really answered: on at least one interface.
 pub(crate) fn answered(layer2: &L2Status) -> Vec<AnnouncedVip> {
     let on_some = layer2
@@ -88,13 +105,17 @@ pub(crate) fn answered(layer2: &L2Status) -> Vec<AnnouncedVip> {
 /// What stands in the way, in words that change only when the matter does.
 fn problems(plan: &Plan, sessions: &[SessionStatus], layer2: &L2Status) -> Vec<String> {
     let mut problems = plan.problems.clone();
-    let unsent = sessions.iter().filter(|s| s.unsent > 0);
-    problems.extend(unsent.map(|s| {
-        format!(
-            "BGPPeer {}: some routes can not be told: the peer did not agree to their family",
-            s.name
-        )
-    }));
+    for status in sessions {
+        let said = |why: &String| format!("BGPPeer {}: {why}", status.name);
+        problems.extend(status.problem.iter().map(said));
+        let unsent = status.unsent_why.iter();
+        problems.extend(unsent.map(|why| {
+            format!(
+                "BGPPeer {}: some routes can not be told: {why}",
+                status.name
+            )
+        }));
+    }
     for (address, vip) in &layer2.vips {
         if vip.interfaces.is_empty() {
             problems.push(format!(
@@ -124,29 +145,6 @@ fn problems(plan: &Plan, sessions: &[SessionStatus], layer2: &L2Status) -> Vec<S
     }
     problems.truncate(LISTED);
     problems
-}
-
-fn session(status: &SessionStatus) -> SessionReport {
-    SessionReport {
-        peer: status.name.clone(),
-        address: status.address.clone(),
-        state: state(status.state),
-        established_count: i64::try_from(status.established).unwrap_or(i64::MAX),
-        prefixes: count(status.advertised),
-        last_error: status.last_error.clone(),
-    }
-}
-
-fn state(state: portolan_proto::bgp::session::SessionState) -> SessionState {
-    use portolan_proto::bgp::session::SessionState as Wire;
-    match state {
-        Wire::Idle => SessionState::Idle,
-        Wire::Connect => SessionState::Connect,
-        Wire::Active => SessionState::Active,
-        Wire::OpenSent => SessionState::OpenSent,
-        Wire::OpenConfirm => SessionState::OpenConfirm,
-        Wire::Established => SessionState::Established,
-    }
 }
 
 fn count(n: usize) -> i64 {

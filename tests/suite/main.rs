@@ -27,7 +27,9 @@ macro_rules! on_both_faces {
 
 mod allocation;
 mod bad_input;
+mod bfd;
 mod bgp;
+mod bgp_routes;
 mod interop;
 mod kubernetes_smoke;
 mod lab_life;

@@ -6,7 +6,7 @@ mod remote;
 mod tests;
 mod timers;
 
-use super::rivals::{Refs, Trial, may_meet};
+use super::rivals::{Trial, may_meet};
 use super::{Judgement, Kind, Refusal, Sources, check_selectors};
 use crate::crd::{BGPPeerSpec, Listen, PeerRule, SpeakerConfigSpec};
 
@@ -22,7 +22,7 @@ pub(super) fn compile(
     for (name, peer) in &sources.peers {
         let result = rule(name, &peer.spec, sources.namespace.as_deref());
         let result = result.map(|rule| {
-            let refs = references(&rule, profiles);
+            let refs = Some(references(&rule, profiles));
             (rule, refs)
         });
         let created = peer.metadata.creation_timestamp.as_ref();
@@ -32,13 +32,13 @@ pub(super) fn compile(
 }
 
 /// A session runs without a BFDProfile that is not there: worse than with it, better than none.
-fn references(rule: &PeerRule, profiles: &[&str]) -> Refs {
-    Some(match &rule.bfd {
+fn references(rule: &PeerRule, profiles: &[&str]) -> Result<(), String> {
+    match &rule.bfd {
         Some(profile) if !profiles.contains(&profile.as_str()) => Err(format!(
             "spec.bfdProfile: no accepted BFDProfile {profile}: the session runs without BFD"
         )),
         _ => Ok(()),
-    })
+    }
 }
 
 /// Two sessions from one node to one socket would fight for the router's one neighbour entry. A peer that may connect to us
@@ -72,6 +72,9 @@ fn rivalry(rule: &PeerRule, other: &PeerRule) -> Option<Refusal> {
 }
 
 fn rule(name: &str, spec: &BGPPeerSpec, own: Option<&str>) -> Result<PeerRule, Refusal> {
+    if spec.vrf.is_some() && spec.bfd_profile.is_some() {
+        return Err(Refusal::not_implemented("spec.bfdProfile beside spec.vrf"));
+    }
     let remote = remote::read(spec)?;
     let timers = timers::read(spec)?;
     authentication::check(spec, own)?;

@@ -73,7 +73,8 @@ pub struct BFDProfileSpec {
     #[serde(default)]
     pub passive_mode: bool,
     /// Smallest TTL of packets that are accepted from a peer more than one hop away: 1 to 254, default 254, which is one
-    /// router in between. Packets leave with 255. From a peer on the same link only 255 is accepted.
+    /// router in between. Packets leave with 255 from most routers, with 64 from BIRD. From a peer on the same link only
+    /// 255 is accepted, whatever is written here.
     #[serde(
         default,
         rename = "minimumTtl",

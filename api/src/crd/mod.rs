@@ -33,7 +33,8 @@ pub use ip_address_pool::{
 };
 pub use l2_advertisement::{Detection, L2Advertisement, L2AdvertisementSpec, PreferredNodes};
 pub use node_report::{
-    AnnouncedVip, NodeReport, NodeReportSpec, NodeReportStatus, SessionReport, SessionState,
+    AnnouncedVip, BfdReport, NodeReport, NodeReportSpec, NodeReportStatus, SessionAgreement,
+    SessionEvent, SessionReport, SessionState,
 };
 pub use speaker_config::{
     BfdRule, BgpRule, Communities, L2Rule, PeerRule, PoolRule, SpeakerConfig, SpeakerConfigSpec,

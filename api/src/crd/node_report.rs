@@ -83,19 +83,102 @@ pub struct NodeReportStatus {
 pub struct SessionReport {
     /// Name of the BGPPeer.
     pub peer: String,
-    /// The peer's address.
+    /// The peer's address; for an unnumbered session the interface, with the address before it once that is known.
     pub address: String,
     /// State of the session (RFC 4271 section 8.2.2).
     pub state: SessionState,
+    /// When the session came into this state (RFC 3339).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
     /// Times that the session came up since the speaker started.
     #[serde(default)]
     pub established_count: i64,
+    /// What both sides agreed on, while the session is up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agreed: Option<SessionAgreement>,
     /// Prefixes announced to the peer.
     #[serde(default)]
     pub prefixes: i64,
+    /// Prefixes that are to be announced to the peer and can not be.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unsent: i64,
+    /// Why, in words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unsent_reasons: Vec<String>,
     /// The last thing that went wrong, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
+    /// When that was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_error_time: Option<String>,
+    /// BFD with the peer, if a BFDProfile asks for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bfd: Option<BfdReport>,
+    /// The newest events, oldest first. More of them are at `/debug/sessions` of the speaker.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<SessionEvent>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_zero(number: &i64) -> bool {
+    *number == 0
+}
+
+/// What both sides of a BGP session agreed on.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SessionAgreement {
+    /// The peer's AS number.
+    #[serde(rename = "peerASN")]
+    pub peer_asn: i64,
+    /// The peer's BGP identifier.
+    #[serde(rename = "peerRouterID")]
+    pub peer_router_id: String,
+    /// Seconds of silence after which the session ends; 0 for never.
+    pub hold_time_seconds: i64,
+    /// Address families that are carried.
+    pub families: Vec<String>,
+    /// The peer keeps our routes while the speaker restarts (RFC 4724).
+    #[serde(default)]
+    pub graceful_restart: bool,
+}
+
+/// A BFD session of a node.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BfdReport {
+    /// State (RFC 5880 section 6.2): Up, Init, Down or AdminDown.
+    pub state: String,
+    /// When the session came into this state (RFC 3339).
+    pub since: String,
+    /// The peer's state, as it says.
+    pub remote_state: String,
+    /// Why the session was last brought down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub diagnostic: Option<String>,
+    /// Milliseconds between two of our packets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transmit_milliseconds: Option<i64>,
+    /// Milliseconds of silence after which the peer is down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detection_milliseconds: Option<i64>,
+    /// Times that a path that worked has failed.
+    #[serde(default)]
+    pub flaps: i64,
+}
+
+/// Something that happened to a BGP session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SessionEvent {
+    /// When; of several in a row, the last.
+    pub time: String,
+    /// State of the session after it.
+    pub state: SessionState,
+    /// What, in words.
+    pub event: String,
+    /// How often in a row.
+    pub times: i64,
 }
 
 /// State of a BGP session (RFC 4271 section 8.2.2).

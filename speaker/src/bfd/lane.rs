@@ -5,7 +5,9 @@ use std::num::NonZeroU8;
 use std::time::{Duration, Instant};
 
 use portolan_proto::bfd::auth::AuthError;
-use portolan_proto::bfd::{Change, Config, Diag, Micros, Packet, Path, Session, State, Timing};
+use portolan_proto::bfd::{
+    Change, Config, Diag, Micros, Packet, Path, Session, State, TTL, Timing,
+};
 
 use super::herald::Told;
 use super::outlet::Outlet;
@@ -17,6 +19,25 @@ const SHORTEST: Duration = Duration::from_millis(1);
 /// Packets sent at once: an answer and some news. More would be a defect, which must not hold up the other sessions.
 const BURST: usize = 4;
 
+/// What is counted of a path.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Tally {
+    /// Times that it came up.
+    pub(super) ups: u64,
+    /// Times that it failed after it had worked.
+    pub(super) failures: u64,
+}
+
+impl Tally {
+    /// This one, and what came to `now` since it was `then`.
+    pub(super) fn plus(self, now: Self, then: Self) -> Self {
+        Self {
+            ups: self.ups + now.ups.saturating_sub(then.ups),
+            failures: self.failures + now.failures.saturating_sub(then.failures),
+        }
+    }
+}
+
 /// A session and what belongs to it.
 #[derive(Debug)]
 pub(super) struct Lane {
@@ -24,11 +45,12 @@ pub(super) struct Lane {
     pub(super) session: Session,
     outlet: Outlet,
     wishes: BTreeMap<UserId, SessionSpec>,
-    /// Strictest TTL that all users can live with: see [`Self::minimum_ttl`].
+    /// See [`Self::is_too_far`].
     minimum_ttl: u8,
-    ups: u64,
-    failures: u64,
+    pub(super) tally: Tally,
     problem: Option<String>,
+    /// The TTL of the last packet, if it was too small.
+    too_far: Option<u8>,
     /// When it ends although the peer has not acknowledged AdminDown.
     leaving: Option<Instant>,
     /// What happened since it was last asked for; there is one at most for each packet.
@@ -79,9 +101,9 @@ impl Lane {
             outlet,
             wishes: BTreeMap::new(),
             minimum_ttl: u8::MAX,
-            ups: 0,
-            failures: 0,
+            tally: Tally::default(),
             problem: None,
+            too_far: None,
             leaving: None,
             changes: Vec::new(),
             numbers,
@@ -136,10 +158,17 @@ impl Lane {
         self.minimum_ttl = ttls.min().unwrap_or(u8::MAX);
     }
 
-    /// Smallest TTL of multihop packets: of several users the one whose peer may be furthest away, as all see the same
-    /// packets.
-    pub(super) fn minimum_ttl(&self) -> u8 {
-        self.minimum_ttl
+    /// Whether a packet comes from further away than it may. Single hop means 255 (RFC 5881 §5). For multihop it is, of
+    /// several users, the one whose peer may be furthest away, as all see the same packets. Whoever configured too large a
+    /// TTL is told what came: BIRD, for one, sends with 64.
+    pub(super) fn is_too_far(&mut self, ttl: u8) -> bool {
+        let least = if self.path.multihop {
+            self.minimum_ttl
+        } else {
+            TTL
+        };
+        self.too_far = Some(ttl).filter(|ttl| *ttl < least);
+        self.too_far.is_some()
     }
 
     pub(super) fn on_packet(&mut self, packet: &Packet, now: Instant) -> Result<(), AuthError> {
@@ -182,30 +211,34 @@ impl Lane {
         };
         self.numbers.in_state(change.from).dec();
         self.numbers.in_state(change.to).inc();
-        self.ups += u64::from(change.to == State::Up);
+        self.tally.ups += u64::from(change.to == State::Up);
         if change.is_failure() {
-            self.failures += 1;
+            self.tally.failures += 1;
             self.numbers.failures.inc();
         }
         self.changes.push(change);
     }
 
-    /// All that users are told. `trouble` is what keeps packets from reaching us at all.
-    pub(super) fn tell(&self, trouble: Option<&String>) -> Told {
+    /// All that a user is told, who has counted this much. `trouble` is what keeps packets from reaching us at all.
+    pub(super) fn tell(&self, tally: Tally, trouble: Option<&String>) -> Told {
+        let far = self.too_far.map(|ttl| {
+            let least = self.minimum_ttl;
+            format!("packets arrive with TTL {ttl} and are dropped: minimumTtl is {least}")
+        });
         Told {
             peer: self.path.peer,
             local: Some(self.path.local),
             multihop: self.path.multihop,
             live: Liveness {
                 state: self.session.state(),
-                failures: self.failures,
+                failures: tally.failures,
                 diag: self.session.diag(),
                 remote_state: self.session.remote_state(),
             },
             remote_diag: self.session.remote_diag(),
             negotiated: self.session.negotiated(),
-            ups: self.ups,
-            problem: trouble.or(self.problem.as_ref()).cloned(),
+            ups: tally.ups,
+            problem: trouble.or(self.problem.as_ref()).cloned().or(far),
         }
     }
 }

@@ -8,10 +8,10 @@ use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
-use portolan_proto::bfd::{Demux, Dice, Packet, Path, Session, State, TTL};
+use portolan_proto::bfd::{Demux, Diag, Dice, Negotiated, Packet, Path, Session, State, TTL};
 
 use super::herald::{Event, Note, Told};
-use super::lane::{Lane, config};
+use super::lane::{Lane, Tally, config};
 use super::listeners::{Arrival, Kind};
 use super::outlet::{Outlet, OutletError, resolve};
 use super::status::{Numbers, Refused};
@@ -37,6 +37,11 @@ struct User {
     spec: SessionSpec,
     lane: Option<LaneId>,
     problem: Option<String>,
+    /// What it counted on the sessions that it had before. A session may be older than its user: what happened to others
+    /// is no failure of this one.
+    before: Tally,
+    /// What the session had counted when the user came.
+    joined: Tally,
     /// What it was told last.
     told: Option<Told>,
 }
@@ -84,14 +89,15 @@ impl Roster {
         if self.ending {
             return;
         }
-        let lane = self.users.get(&user).and_then(|user| user.lane);
-        let entry = User {
-            spec,
-            lane,
+        let fresh = User {
+            spec: spec.clone(),
+            lane: None,
             problem: None,
+            before: Tally::default(),
+            joined: Tally::default(),
             told: None,
         };
-        self.users.insert(user, entry);
+        self.users.entry(user).or_insert(fresh).spec = spec;
         self.seat(user, now);
     }
 
@@ -113,6 +119,9 @@ impl Roster {
         let problem = place.as_ref().err().map(ToString::to_string);
         // A path that is not found now may be there again soon; the session goes on, and notices by itself.
         let after = place.ok().or(before);
+        if before != after {
+            self.count(user, after);
+        }
         if let Some(before) = before.filter(|before| Some(*before) != after) {
             self.touch(before, now, |lane| lane.part(user, now + PATIENCE));
         }
@@ -124,6 +133,17 @@ impl Roster {
             entry.problem = problem;
         }
         self.stale.insert(user);
+    }
+
+    /// Closes the account of a user with one session, and opens that with another one.
+    fn count(&mut self, user: UserId, after: Option<LaneId>) {
+        let Some(entry) = self.users.get_mut(&user) else {
+            return;
+        };
+        entry.before = tally(entry, &self.lanes);
+        entry.lane = after;
+        let lane = after.and_then(|lane| self.lanes.get(&lane));
+        entry.joined = lane.map(|lane| lane.tally).unwrap_or_default();
     }
 
     fn lane_on(
@@ -219,6 +239,7 @@ impl Roster {
         self.demux.remove(lane.session.discriminator(), &lane.path);
         for user in lane.users() {
             if let Some(user) = self.users.get_mut(&user) {
+                user.before = user.before.plus(lane.tally, user.joined);
                 user.lane = None;
                 user.problem = Some("the session broke and begins anew".into());
             }
@@ -265,14 +286,15 @@ impl Roster {
         let packet = Packet::decode(arrival.payload()).map_err(|_| Refused::Malformed)?;
         let found = self.demux.find(&packet, *path);
         let id = found.map_err(|_| Refused::Unknown)?;
-        let far = |lane: &Lane| path.multihop && *ttl < lane.minimum_ttl();
-        if self.lanes.get(&id).is_some_and(far) {
-            return Err(Refused::Ttl);
-        }
-        match self.touch(id, now, |lane| lane.on_packet(&packet, now)) {
-            Some(Err(_)) => Err(Refused::Authentication),
-            Some(Ok(())) | None => Ok(()),
-        }
+        let take = |lane: &mut Lane| {
+            if lane.is_too_far(*ttl) {
+                return Err(Refused::Ttl);
+            }
+            let verdict = lane.on_packet(&packet, now);
+            verdict.map_err(|_| Refused::Authentication)
+        };
+        // A session that panicked took the packet with it.
+        self.touch(id, now, take).unwrap_or(Ok(()))
     }
 
     /// When [`Self::run_due`] has something to do.
@@ -334,7 +356,11 @@ impl Roster {
             if let Some(entry) = self.users.get_mut(&user) {
                 let lane = entry.lane.and_then(|lane| self.lanes.get(&lane));
                 let told = match lane {
-                    Some(lane) => lane.tell(troubles.get(&Kind::of(&lane.path))),
+                    Some(lane) => {
+                        let trouble = troubles.get(&Kind::of(&lane.path));
+                        let trouble = trouble.or(entry.problem.as_ref());
+                        lane.tell(tally(entry, &self.lanes), trouble)
+                    }
                     None => absent(entry),
                 };
                 if entry.told.as_ref() != Some(&told) {
@@ -366,20 +392,150 @@ impl Roster {
     }
 }
 
-/// What a user without a session is told. What was counted before still counts.
+/// What a user has counted so far.
+fn tally(user: &User, lanes: &BTreeMap<LaneId, Lane>) -> Tally {
+    let lane = user.lane.and_then(|lane| lanes.get(&lane));
+    let now = lane.map_or(user.joined, |lane| lane.tally);
+    user.before.plus(now, user.joined)
+}
+
+/// What a user without a session is told.
 fn absent(user: &User) -> Told {
-    let before = user.told.as_ref();
     Told {
         peer: user.spec.peer,
         local: user.spec.local,
         multihop: user.spec.multihop,
         live: Liveness {
-            failures: before.map_or(0, |told| told.live.failures),
+            failures: user.before.failures,
             ..Liveness::default()
         },
-        remote_diag: portolan_proto::bfd::Diag::NONE,
-        negotiated: portolan_proto::bfd::Negotiated::default(),
-        ups: before.map_or(0, |told| told.ups),
+        remote_diag: Diag::NONE,
+        negotiated: Negotiated::default(),
+        ups: user.before.ups,
         problem: user.problem.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::super::Timers;
+    use super::*;
+
+    fn mk_spec(last: u8) -> SessionSpec {
+        let time = Duration::from_millis(300);
+        SessionSpec {
+            peer: Ipv4Addr::new(127, 0, 0, last).into(),
+            local: Some(Ipv4Addr::LOCALHOST.into()),
+            interface: None,
+            multihop: false,
+            timers: Timers {
+                transmit: time,
+                receive: time,
+                multiplier: 3,
+            },
+            passive: true,
+            minimum_ttl: 254,
+        }
+    }
+
+    fn mk_now() -> Instant {
+        tokio::time::Instant::now().into_std()
+    }
+
+    fn mk_roster(now: Instant) -> Roster {
+        let mut roster = Roster::new(1, Numbers::default());
+        roster.put(UserId(1), mk_spec(3), now);
+        roster.put(UserId(2), mk_spec(4), now);
+        roster
+    }
+
+    fn told(roster: &mut Roster) -> Vec<Note> {
+        let notes = std::cell::RefCell::new(Vec::new());
+        roster.tell(&BTreeMap::new(), |note| {
+            notes.borrow_mut().push(note);
+            true
+        });
+        notes.into_inner()
+    }
+
+    #[test]
+    fn a_panic_costs_its_own_session_only_and_that_one_begins_anew() {
+        let now = mk_now();
+        let mut roster = mk_roster(now);
+        told(&mut roster);
+        let [broken, sound] = [UserId(1), UserId(2)].map(|user| roster.users[&user].lane.unwrap());
+        let name = roster.lanes[&broken].session.discriminator();
+        let nothing = roster.touch(broken, now, |_| panic!("a defect"));
+        assert_eq!(nothing, None::<()>);
+        assert_eq!(roster.lanes.keys().collect::<Vec<_>>(), [&sound]);
+        let notes = told(&mut roster);
+        assert!(
+            matches!(&notes[..], [
+                Note::Told(UserId(1), Told { problem: Some(_), .. }),
+                Note::Event(Event::Panicked { words, .. }),
+            ] if words == "a defect"),
+            "{notes:?}"
+        );
+        roster.look(now);
+        let again = roster.users[&UserId(1)].lane.unwrap();
+        assert_ne!(roster.lanes[&again].session.discriminator(), name);
+        assert_eq!(roster.numbers.panics.get(), 1);
+        assert_eq!(roster.numbers.in_state(State::Down).get(), 2);
+    }
+
+    #[test]
+    fn the_last_user_ends_a_session_and_the_others_do_not() {
+        let now = mk_now();
+        let mut roster = mk_roster(now);
+        roster.put(UserId(3), mk_spec(3), now);
+        assert_eq!(roster.lanes.len(), 2, "one session for two users");
+        roster.leave(UserId(1), now);
+        assert_eq!(roster.lanes.len(), 2);
+        roster.leave(UserId(3), now);
+        assert_eq!(
+            roster.lanes.len(),
+            1,
+            "a peer that was never heard needs no farewell"
+        );
+        assert_eq!(roster.kinds().len(), 1);
+        roster.leave(UserId(2), now);
+        assert_eq!(roster.next_deadline(), None);
+        assert_eq!(roster.numbers.in_state(State::Down).get(), 0);
+    }
+
+    #[test]
+    fn source_ports_are_in_their_range_and_differ() {
+        let now = mk_now();
+        let mut roster = Roster::new(7, Numbers::default());
+        for user in 0..50 {
+            let last = u8::try_from(user).unwrap();
+            roster.put(UserId(user), mk_spec(last + 10), now);
+        }
+        let ports: BTreeSet<u16> = roster.lanes.values().map(Lane::source_port).collect();
+        assert_eq!(ports.len(), 50);
+        assert!(ports.iter().all(|port| *port >= 49152));
+    }
+
+    #[test]
+    fn a_full_queue_loses_nothing() {
+        let now = mk_now();
+        let mut roster = mk_roster(now);
+        roster.tell(&BTreeMap::new(), |_| false);
+        assert!(roster.has_news());
+        assert_eq!(told(&mut roster).len(), 2);
+        assert!(!roster.has_news());
+        assert_eq!(told(&mut roster).len(), 0, "and says nothing twice");
+    }
+
+    #[test]
+    fn after_the_end_nobody_gets_a_session() {
+        let now = mk_now();
+        let mut roster = mk_roster(now);
+        roster.end(now);
+        roster.put(UserId(9), mk_spec(9), now);
+        assert_eq!(roster.lanes.len(), 2);
+        assert!(roster.has_ended(now), "nobody was Up");
     }
 }

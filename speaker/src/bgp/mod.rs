@@ -10,9 +10,12 @@
 //! routes are not sent to the task: it reads them from the shared [`portolan_proto::bgp::Rib`] when its socket has
 //! room. Buffers are bounded, every wait has a deadline, and a task that panics is started again alone.
 
+mod board;
+mod chronicle;
 mod connection;
 mod listen;
 mod next_hop;
+mod path;
 mod sessions;
 mod shared;
 mod signature;
@@ -22,12 +25,16 @@ mod surroundings;
 mod task;
 #[cfg(test)]
 mod tests;
+mod traffic;
 mod unnumbered;
 
+pub use board::Board;
+pub use chronicle::Entry;
 pub use listen::Visits;
 pub use portolan_proto::bgp::session::{Listen, PeerAs, SessionState};
 pub use portolan_proto::bgp::{Asn, Community, HoldTime, LargeCommunity, RouteAttrs, RouterId};
 pub use sessions::Sessions;
-pub use shared::{SessionStatus, Traffic};
-pub use signature::{Password, PasswordError, Signature};
+pub use shared::{Agreed, SessionStatus};
+pub use signature::{KernelFeatures, Password, PasswordError, Signature};
 pub use spec::{Distance, PeerSpec, Remote, RestartTimes};
+pub use traffic::Traffic;

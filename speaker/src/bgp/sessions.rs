@@ -6,17 +6,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnetwork::IpNetwork;
+use portolan_api::crd::BfdRule;
 use portolan_proto::bgp::session::StopReason;
 use portolan_proto::bgp::{PORT, Prefix, RouteAttrs};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-use super::PeerSpec;
 use super::listen::{Listeners, Visits};
 use super::shared::{SessionStatus, Shared};
 use super::surroundings::Surroundings;
-use super::task::Task;
+use super::task::{Profile, Task};
+use super::{Board, PeerSpec, Traffic};
+use crate::bfd::Engine;
 use crate::link::Links;
 
 /// How long an orderly stop of everything may take: last words have one second, scheduling the rest.
@@ -35,11 +37,13 @@ pub struct Sessions {
     /// Sessions that were removed and are still saying their last words.
     leaving: BTreeMap<String, JoinHandle<()>>,
     changes: watch::Sender<u64>,
+    board: Board,
 }
 
 #[derive(Debug)]
 struct Session {
     spec: PeerSpec,
+    profile: watch::Sender<Option<BfdRule>>,
     shared: Arc<Shared>,
     order: watch::Sender<Option<StopReason>>,
     task: JoinHandle<()>,
@@ -56,12 +60,20 @@ impl Sessions {
             surroundings: Surroundings {
                 links,
                 listeners: Listeners::new(PORT),
+                bfd: None,
             },
             synced: false,
             running: BTreeMap::new(),
             leaving: BTreeMap::new(),
             changes: watch::Sender::new(0),
+            board: Board::default(),
         }
+    }
+
+    /// The sessions, to be looked at from elsewhere.
+    #[must_use]
+    pub fn board(&self) -> Board {
+        self.board.clone()
     }
 
     /// Lets sessions follow the links of this node: without, next hops of the other family are unknown, and a link that
@@ -76,6 +88,13 @@ impl Sessions {
     #[must_use]
     pub fn listening_on(mut self, port: u16) -> Self {
         self.surroundings.listeners = Listeners::new(port);
+        self
+    }
+
+    /// Lets BFD watch the ways to peers that want it. To be called before [`Sessions::apply`].
+    #[must_use]
+    pub fn with_bfd(mut self, engine: Engine) -> Self {
+        self.surroundings.bfd = Some(engine);
         self
     }
 
@@ -101,8 +120,8 @@ impl Sessions {
         let mut changed = false;
         for (name, session) in std::mem::take(&mut self.running) {
             match peers.remove(&name) {
-                Some(spec) if spec == session.spec => {
-                    self.running.insert(name, session);
+                Some(spec) if spec.is_same_session(&session.spec) => {
+                    self.running.insert(name, session.following(spec));
                 }
                 Some(spec) => {
                     changed = true;
@@ -124,6 +143,7 @@ impl Sessions {
             self.start(spec, shared, before);
             changed = true;
         }
+        self.show();
         if changed {
             self.changes
                 .send_modify(|count| *count = count.wrapping_add(1));
@@ -174,10 +194,28 @@ impl Sessions {
             .collect()
     }
 
-    /// Ends all sessions in order (Cease 6/2 with `words`), within two seconds.
+    /// What went over the connections of each peer.
+    #[must_use]
+    pub fn traffic(&self) -> Vec<(String, Traffic)> {
+        let running = self.running.iter();
+        let traffic = running.map(|(name, session)| (name.clone(), session.shared.traffic()));
+        traffic.collect()
+    }
+
+    /// Ends all sessions in order (Cease 6/2 with `words`), within two seconds. Routers drop the routes.
     pub async fn shutdown(&mut self, words: &str) {
+        self.end(&StopReason::Shutdown(words.to_owned())).await;
+    }
+
+    /// Ends all sessions, within two seconds, so that routers which agreed to it keep the routes until we are back
+    /// (RFC 4724, RFC 8538). To others it is a shutdown.
+    pub async fn restart(&mut self, words: &str) {
+        self.end(&StopReason::Restart(words.to_owned())).await;
+    }
+
+    async fn end(&mut self, reason: &StopReason) {
         let running = std::mem::take(&mut self.running).into_values();
-        let stopping = running.map(|session| session.stop(StopReason::Shutdown(words.to_owned())));
+        let stopping = running.map(|session| session.stop(reason.clone()));
         let leaving = std::mem::take(&mut self.leaving).into_values();
         let all = futures::future::join_all(stopping.chain(leaving).collect::<Vec<_>>());
         if timeout(SHUTDOWN_TIME, all).await.is_err() {
@@ -185,17 +223,25 @@ impl Sessions {
         }
     }
 
+    fn show(&self) {
+        let running = self.running.iter();
+        let shared = running.map(|(name, session)| (name.clone(), Arc::clone(&session.shared)));
+        self.board.show(shared.collect());
+    }
+
     fn start(&mut self, spec: PeerSpec, shared: Arc<Shared>, before: Option<JoinHandle<()>>) {
         if self.synced {
             shared.rib().set_synced();
         }
         let (order, ordered) = watch::channel(None);
+        let (profile, followed) = watch::channel(spec.bfd.clone());
         let seed = self.seed ^ hash(&spec.name);
         let task = tokio::spawn(supervise(
             before,
             spec.clone(),
             Arc::clone(&shared),
             self.surroundings.clone(),
+            followed,
             ordered,
             seed,
         ));
@@ -203,6 +249,7 @@ impl Sessions {
             spec.name.clone(),
             Session {
                 spec,
+                profile,
                 shared,
                 order,
                 task,
@@ -212,6 +259,15 @@ impl Sessions {
 }
 
 impl Session {
+    /// The session goes on, and BFD may be another one.
+    fn following(mut self, spec: PeerSpec) -> Self {
+        if spec.bfd != self.spec.bfd {
+            self.profile.send_replace(spec.bfd.clone());
+        }
+        self.spec = spec;
+        self
+    }
+
     /// Orders the end; the handle ends when the last words are said.
     fn stop(self, reason: StopReason) -> JoinHandle<()> {
         self.order.send_replace(Some(reason));
@@ -225,6 +281,7 @@ async fn supervise(
     spec: PeerSpec,
     shared: Arc<Shared>,
     surroundings: Surroundings,
+    profile: Profile,
     order: watch::Receiver<Option<StopReason>>,
     seed: u64,
 ) {
@@ -233,8 +290,15 @@ async fn supervise(
         drop(before.await);
     }
     until_it_ends(&spec.name, &shared, || {
-        let surroundings = surroundings.clone();
-        Task::new(spec.clone(), Arc::clone(&shared), surroundings, seed).run(order.clone())
+        let (surroundings, profile) = (surroundings.clone(), profile.clone());
+        Task::new(
+            spec.clone(),
+            Arc::clone(&shared),
+            surroundings,
+            profile,
+            seed,
+        )
+        .run(order.clone())
     })
     .await;
 }

@@ -1,14 +1,16 @@
 //! What a peer's task and the rest of the speaker share.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
-use portolan_proto::bgp::Rib;
 use portolan_proto::bgp::session::SessionState;
+use portolan_proto::bgp::{Asn, Families, HoldTime, Rib, RouterId};
 use tokio::sync::{Notify, watch};
 
 use super::PeerSpec;
+use super::chronicle::Entry;
+use super::traffic::{Counters, Traffic};
+use crate::bfd::BfdStatus;
 
 /// How a session fares, for reports and metrics.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +25,10 @@ pub struct SessionStatus {
     pub since: Timestamp,
     /// The last thing that went wrong, in words; kept when things are well again, and when the peer's settings change.
     pub last_error: Option<String>,
+    /// When that was.
+    pub last_error_at: Option<Timestamp>,
+    /// What both sides agreed on, while Established.
+    pub agreed: Option<Agreed>,
     /// What stands in the way of something while the session may work, in words.
     pub problem: Option<String>,
     /// How often the session was Established since the peer was configured, whatever its settings; all but the first
@@ -30,63 +36,31 @@ pub struct SessionStatus {
     pub established: u64,
     /// How many wanted routes the peer has been told.
     pub advertised: usize,
-    /// How many wanted routes cannot be told: of a family that was not agreed on, or with too many attributes.
-    /// Meaningful while Established.
+    /// How many wanted routes cannot be told. Meaningful while Established.
     pub unsent: usize,
+    /// Why, in words.
+    pub unsent_why: Vec<String>,
     /// UPDATE messages sent since the session was configured.
     pub updates_sent: u64,
+    /// What BFD says of the way to the peer, if it watches it.
+    pub bfd: Option<BfdStatus>,
+    /// The newest events, oldest first.
+    pub history: Arc<[Entry]>,
 }
 
-/// What went over a session's connections since the session was configured. Counted apart from the status, whose changes
-/// are told: these change all the time.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Traffic {
-    /// Whole messages read.
-    pub messages_received: u64,
-    /// Messages queued for sending.
-    pub messages_sent: u64,
-    /// Bytes read.
-    pub bytes_received: u64,
-    /// Bytes that the kernel took.
-    pub bytes_sent: u64,
-}
-
-/// [`Traffic`] while it is counted.
-#[derive(Debug, Default)]
-pub(super) struct Counters {
-    messages_received: AtomicU64,
-    messages_sent: AtomicU64,
-    bytes_received: AtomicU64,
-    bytes_sent: AtomicU64,
-}
-
-impl Counters {
-    pub(super) fn count_in(&self, messages: usize, bytes: usize) {
-        add(&self.messages_received, messages);
-        add(&self.bytes_received, bytes);
-    }
-
-    pub(super) fn count_out(&self, messages: usize) {
-        add(&self.messages_sent, messages);
-    }
-
-    pub(super) fn count_sent(&self, bytes: usize) {
-        add(&self.bytes_sent, bytes);
-    }
-
-    pub(super) fn read(&self) -> Traffic {
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        Traffic {
-            messages_received: read(&self.messages_received),
-            messages_sent: read(&self.messages_sent),
-            bytes_received: read(&self.bytes_received),
-            bytes_sent: read(&self.bytes_sent),
-        }
-    }
-}
-
-fn add(counter: &AtomicU64, count: usize) {
-    counter.fetch_add(count as u64, Ordering::Relaxed);
+/// What both sides of a session agreed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Agreed {
+    /// The peer's identifier.
+    pub peer_id: RouterId,
+    /// The peer's AS.
+    pub peer_as: Asn,
+    /// How long silence is endured.
+    pub hold: HoldTime,
+    /// What is carried.
+    pub families: Families,
+    /// The peer keeps our routes while we restart.
+    pub graceful_restart: bool,
 }
 
 /// The wanted routes of one peer, and what its task reports.
@@ -109,11 +83,16 @@ impl Shared {
             state: SessionState::Idle,
             since: Timestamp::now(),
             last_error: None,
+            last_error_at: None,
+            agreed: None,
             problem: None,
             established: 0,
             advertised: 0,
             unsent: 0,
+            unsent_why: Vec::new(),
             updates_sent: 0,
+            bfd: None,
+            history: Arc::default(),
         };
         Self {
             rib: Mutex::default(),
@@ -137,12 +116,18 @@ impl Shared {
             .clone()
     }
 
+    /// What went over the connections.
+    pub(super) fn traffic(&self) -> Traffic {
+        self.traffic.read()
+    }
+
     /// The task is gone without having said so, and its connection with it.
     pub(super) fn crashed(&self, words: String) {
         self.report(|status| {
             status.state = SessionState::Idle;
             status.advertised = 0;
             status.unsent = 0;
+            status.agreed = None;
             status.last_error = Some(words);
         });
     }
@@ -154,6 +139,9 @@ impl Shared {
         change(&mut status);
         if status.state != before.state {
             status.since = Timestamp::now();
+        }
+        if status.last_error != before.last_error {
+            status.last_error_at = Some(Timestamp::now());
         }
         if *status != before {
             self.changes

@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use portolan_api::crd::BfdRule;
 use portolan_proto::bgp::session::{Config, GracefulRestart, Listen, PeerAs};
 use portolan_proto::bgp::{Asn, Families, Family, HoldTime, PORT, Relation, RouterId};
 
@@ -12,7 +13,8 @@ use super::Signature;
 /// An unnumbered peer costs nothing to look for, and is found when it advertises itself.
 const UNNUMBERED_RETRY: Duration = Duration::from_secs(1);
 
-/// Everything that makes a session what it is; a change of any field restarts exactly this session.
+/// Everything that makes a session what it is; a change of a field restarts exactly this session, if the
+/// field does not say otherwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerSpec {
     /// The name of the peer's object; unique.
@@ -49,6 +51,8 @@ pub struct PeerSpec {
     pub extended_next_hop: bool,
     /// Offer graceful restart (RFC 4724).
     pub graceful_restart: Option<RestartTimes>,
+    /// Watch the way to the peer by BFD. A change does not restart the session.
+    pub bfd: Option<BfdRule>,
 }
 
 /// Where a peer is.
@@ -118,7 +122,18 @@ impl PeerSpec {
             dual_stack: false,
             extended_next_hop: false,
             graceful_restart: None,
+            bfd: None,
         }
+    }
+
+    /// Whether a session of the one can go on as one of the other.
+    #[must_use]
+    pub(super) fn is_same_session(&self, other: &Self) -> bool {
+        let without = |spec: &Self| Self {
+            bfd: None,
+            ..spec.clone()
+        };
+        without(self) == without(other)
     }
 
     /// TTL or hop limit of our packets: 1 keeps eBGP on the link (RFC 4271 §5.1.3 lets it be configured). Link-local

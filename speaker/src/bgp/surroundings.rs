@@ -7,6 +7,7 @@ use tokio::sync::watch;
 
 use super::listen::Listeners;
 use super::socket::{self, SocketError};
+use crate::bfd::Engine;
 use crate::link::Links;
 
 /// Where the kernel says for how long it has been up, in seconds.
@@ -18,6 +19,8 @@ pub(super) struct Surroundings {
     /// No links at all: nobody watches them.
     pub(super) links: watch::Receiver<Arc<Links>>,
     pub(super) listeners: Listeners,
+    /// Watches the ways to peers that want it.
+    pub(super) bfd: Option<Engine>,
 }
 
 impl Surroundings {

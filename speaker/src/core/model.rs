@@ -1,18 +1,18 @@
 //! What the speaker knows of the cluster, reduced to what its decisions read.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use portolan_api::ObjectKey;
 use portolan_api::crd::{PeerRule, SecretReference, SpeakerConfig, SpeakerConfigSpec};
-use portolan_api::range::Family;
-use portolan_api::view::{EndpointSlice, Node, Service, TrafficPolicy};
+use portolan_api::view::{EndpointSlice, Node, Service};
 use portolan_daemon::watch::Change;
 
-use super::endpoints::{Endpoints, Reach};
-use super::patience::{Patience, Scope, Side};
+use super::endpoints::Endpoints;
+use super::patience::{Patience, Side};
 use super::pools::Pools;
+use super::secrets::{Secret, Secrets};
 use super::services::{KnownService, Services};
 
 /// Something became known.
@@ -30,39 +30,6 @@ pub enum Event {
     Node(Change<Node>),
     /// Secrets of our own namespace; watched from the moment that a peer names one.
     Secret(Change<Secret>),
-}
-
-/// A Secret: only the key that a peer may need.
-#[derive(Debug, Clone, Default, kube::Resource, serde::Serialize, serde::Deserialize)]
-#[resource(inherit = "k8s_openapi::api::core::v1::Secret")]
-pub struct Secret {
-    /// Name and namespace.
-    pub metadata: k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta,
-    /// The data, as the API has it.
-    #[serde(default)]
-    pub data: SecretData,
-}
-
-/// The one value of a Secret that we read.
-#[derive(Clone, Default, serde::Serialize, serde::Deserialize)]
-pub struct SecretData {
-    /// `password` of type `kubernetes.io/basic-auth`.
-    pub password: Option<k8s_openapi::ByteString>,
-}
-
-impl std::fmt::Debug for SecretData {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("SecretData(…)")
-    }
-}
-
-/// The key in a Secret.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Key {
-    /// The last usable one: a Secret that is deleted or spoilt takes no running session down.
-    usable: Option<String>,
-    /// What is wrong with the Secret as it is now.
-    problem: Option<&'static str>,
 }
 
 /// How much of the plan is out of date.
@@ -104,22 +71,22 @@ impl Due {
 /// Everything that the speaker knows.
 #[derive(Debug)]
 pub struct Model {
-    node_name: String,
+    pub(super) node_name: String,
     lb_class: Option<String>,
     namespace: String,
     pub(super) services: Services,
-    endpoints: Endpoints,
-    patience: Patience,
-    now: Option<Instant>,
+    pub(super) endpoints: Endpoints,
+    pub(super) patience: Patience,
+    pub(super) now: Option<Instant>,
     pub(super) config: SpeakerConfigSpec,
     pub(super) pools: Pools,
     /// Some rule announces weights.
-    weighs: bool,
+    pub(super) weighs: bool,
     config_generation: i64,
     pub(super) node: Option<Node>,
-    secrets: HashMap<String, Key>,
+    secrets: Secrets,
     config_seen: ConfigSeen,
-    waiting_for: Vec<&'static str>,
+    pub(super) waiting_for: Vec<&'static str>,
     due: Due,
 }
 
@@ -156,7 +123,7 @@ impl Model {
             weighs: false,
             config_generation: 0,
             node: None,
-            secrets: HashMap::new(),
+            secrets: Secrets::default(),
             config_seen: ConfigSeen::default(),
             waiting_for: REQUIRED.to_vec(),
             due: Due::Nothing,
@@ -171,7 +138,10 @@ impl Model {
             Event::Slice(change) => self.slice(change),
             Event::Config(change) => self.config(change),
             Event::Node(change) => self.node(change),
-            Event::Secret(change) => self.secret(change),
+            Event::Secret(change) => {
+                let changed = self.secrets.take(change);
+                self.due.everything_if(changed);
+            }
         }
     }
 
@@ -271,63 +241,16 @@ impl Model {
         self.config.peers.iter().any(takes)
     }
 
-    /// The key in a Secret of our own namespace with what is wrong with the Secret now, or why there is no key. `field`
-    /// is where the Secret is named.
+    /// The key in a Secret; see [`Secrets::key`].
     pub(super) fn key(
         &self,
         field: &str,
         secret: &SecretReference,
     ) -> Result<(&str, Option<String>), String> {
-        let name = &secret.name;
-        let ours = &self.namespace;
-        if let Some(other) = secret.namespace.as_ref().filter(|other| *other != ours) {
-            return Err(format!(
-                "{field} {other}/{name}: Secrets are read from namespace {ours} only: move it there"
-            ));
-        }
-        let says = |problem: &str| format!("{field} {ours}/{name} {problem}");
-        match self.secrets.get(name) {
-            None => Err(says(Self::NO_SECRET)),
-            Some(Key {
-                usable: None,
-                problem,
-            }) => Err(says(problem.unwrap_or(Self::NO_SECRET))),
-            Some(Key {
-                usable: Some(key),
-                problem,
-            }) => {
-                let going_on =
-                    |problem| format!("{}; its last usable key stays in use", says(problem));
-                Ok((key, problem.map(going_on)))
-            }
-        }
+        self.secrets.key(&self.namespace, field, secret)
     }
 
-    const NO_SECRET: &str = "does not exist, or is not of type kubernetes.io/basic-auth: create it with the key under password";
-    const NO_KEY: &str = "has no usable value under password: 1 to 80 bytes of text";
-
-    /// A node attracts traffic only if it can deliver it: for policy Local to an endpoint of its own, for policy Cluster
-    /// to any endpoint, of the address's own family.
-    pub(super) fn delivers(
-        &self,
-        service: &ObjectKey,
-        policy: TrafficPolicy,
-        family: Family,
-    ) -> bool {
-        let scope = scope(policy);
-        is_in(scope, self.endpoints.reach(service, family))
-            && !self.patience.holds(service, family, scope)
-    }
-
-    /// How many ready endpoints of a Service the node has, as routers are told.
-    pub(super) fn weight(&self, service: &ObjectKey, family: Family) -> u32 {
-        let ready = || self.endpoints.reach(service, family).ready;
-        let weight = self.patience.weight(service, family);
-        // Ones on their way out are as good as one, as long as they are all there is.
-        weight.unwrap_or_else(ready).max(1)
-    }
-
-    fn synced(&mut self, kind: &'static str) {
+    pub(super) fn synced(&mut self, kind: &'static str) {
         let before = self.waiting_for.len();
         self.waiting_for.retain(|waiting| *waiting != kind);
         self.due.everything_if(self.waiting_for.len() != before);
@@ -370,84 +293,10 @@ impl Model {
     }
 
     /// Everything that a Service has a part in is out of date.
-    fn concerns(&mut self, service: &ObjectKey) {
+    pub(super) fn concerns(&mut self, service: &ObjectKey) {
         if let Some(known) = self.services.get(service) {
             self.due.vips(known.addresses());
         }
-    }
-
-    fn slice(&mut self, change: Change<EndpointSlice>) {
-        let (key, slice) = match change {
-            Change::Apply(slice) => (ObjectKey::of(&slice), Some(slice)),
-            Change::Delete((namespace, name)) => (ObjectKey { namespace, name }, None),
-            Change::Unreadable(..) => return,
-            Change::Synced => return self.synced("endpointslices"),
-        };
-        let before = self.endpoints.owner(&key).cloned();
-        let after = slice.as_ref().and_then(EndpointSlice::service);
-        let owners: BTreeSet<ObjectKey> = before.into_iter().chain(after).collect();
-        let reach = |endpoints: &Endpoints, owner: &ObjectKey| {
-            [Family::V4, Family::V6].map(|family| (family, endpoints.reach(owner, family)))
-        };
-        let before: Vec<_> = owners
-            .iter()
-            .map(|owner| reach(&self.endpoints, owner))
-            .collect();
-        match &slice {
-            Some(slice) => self.endpoints.apply(slice, &self.node_name),
-            None => self.endpoints.forget(&key),
-        }
-        for (owner, before) in owners.iter().zip(before) {
-            for (family, before) in before {
-                let after = self.endpoints.reach(owner, family);
-                if before != after && self.endpoints_changed(owner, family, before, after) {
-                    self.concerns(owner);
-                }
-            }
-        }
-    }
-
-    /// Returns whether it is different for what is announced now.
-    fn endpoints_changed(
-        &mut self,
-        service: &ObjectKey,
-        family: Family,
-        before: Reach,
-        after: Reach,
-    ) -> bool {
-        let Some(known) = self.services.get(service) else {
-            return false;
-        };
-        let policies = [known.policy, known.cluster_policy].map(scope);
-        let weighs = self.weighs && known.policy == TrafficPolicy::Local;
-        // What is learned while starting is not what happens.
-        let now = self.now.filter(|_| self.waiting_for.is_empty());
-        let mut different = false;
-        for scope in [Scope::Here, Scope::Anywhere] {
-            let (was, is) = (is_in(scope, before), is_in(scope, after));
-            if was == is || !policies.contains(&scope) {
-                continue;
-            }
-            different = true;
-            let side = (service.clone(), family, scope);
-            match now {
-                Some(now) if was => self.patience.lost(side, now),
-                Some(now) => {
-                    let alone = scope == Scope::Anywhere || !after.elsewhere;
-                    self.patience.returned(&side, alone, now);
-                }
-                None => {}
-            }
-        }
-        if weighs && before.ready != after.ready {
-            let change = (before.ready, after.ready);
-            match now {
-                Some(now) => self.patience.weighed(service, family, change, now),
-                None => different = true,
-            }
-            different |= before.ready == 0 || after.ready == 0;
-        }
-        different
     }
 
     fn config(&mut self, change: Change<SpeakerConfig>) {
@@ -522,52 +371,5 @@ impl Model {
             Change::Unreadable(..) => {}
             Change::Synced => self.synced("node"),
         }
-    }
-
-    fn secret(&mut self, change: Change<Secret>) {
-        let (name, found) = match change {
-            Change::Apply(secret) => {
-                let key = secret
-                    .data
-                    .password
-                    .and_then(|bytes| String::from_utf8(bytes.0).ok());
-                let key = key.filter(|key| (1..=80).contains(&key.len()));
-                (
-                    secret.metadata.name.unwrap_or_default(),
-                    key.ok_or(Self::NO_KEY),
-                )
-            }
-            Change::Delete((_, name)) => (name, Err(Self::NO_SECRET)),
-            Change::Unreadable((_, name), _) => (name, Err(Self::NO_KEY)),
-            Change::Synced => return,
-        };
-        let held = self.secrets.remove(&name).unwrap_or_default();
-        let next = match found {
-            Ok(key) => Key {
-                usable: Some(key),
-                problem: None,
-            },
-            Err(problem) => Key {
-                usable: held.usable.clone(),
-                problem: Some(problem),
-            },
-        };
-        self.due.everything_if(held != next);
-        self.secrets.insert(name, next);
-    }
-}
-
-/// Whose endpoints a policy lets a node deliver to.
-const fn scope(policy: TrafficPolicy) -> Scope {
-    match policy {
-        TrafficPolicy::Local => Scope::Here,
-        TrafficPolicy::Cluster => Scope::Anywhere,
-    }
-}
-
-const fn is_in(scope: Scope, reach: Reach) -> bool {
-    match scope {
-        Scope::Here => reach.here,
-        Scope::Anywhere => reach.anywhere(),
     }
 }

@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use portolan_api::crd::{DynamicAsn, Listen as ListenRule, PeerRule, TcpAoAlgorithm};
+use portolan_api::crd::{BfdRule, DynamicAsn, Listen as ListenRule, PeerRule, TcpAoAlgorithm};
 use portolan_proto::bgp::{Asn, HoldTime, RouterId, RouterIdError};
 
 use super::model::Model;
@@ -86,6 +86,7 @@ impl Model {
                     .long_lived_stale_seconds
                     .map(|time| Duration::from_secs(time.into())),
             }),
+            bfd: self.bfd_rule(rule, problems),
             ..PeerSpec::new(
                 &rule.name,
                 remote(rule)?,
@@ -94,6 +95,19 @@ impl Model {
                 router_id,
             )
         })
+    }
+
+    /// The BFDProfile that the rule names. Without it the session runs all the same.
+    fn bfd_rule(&self, rule: &PeerRule, problems: &mut Vec<String>) -> Option<BfdRule> {
+        let name = rule.bfd.as_ref()?;
+        let found = self.config.bfd.iter().find(|profile| profile.name == *name);
+        if found.is_none() {
+            problems.push(format!(
+                "BGPPeer {}: there is no accepted BFDProfile {name}: the session runs without BFD",
+                rule.name
+            ));
+        }
+        found.cloned()
     }
 
     /// The key that the rule names, by value or in a Secret.
@@ -170,7 +184,6 @@ fn peer_as(rule: &PeerRule) -> Result<PeerAs, String> {
 const FOREIGN_RULE: &str =
     "this speaker does not understand the peer: is the controller of another version?";
 
-#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 fn words(why: impl std::fmt::Display) -> String {
     why.to_string()
 }

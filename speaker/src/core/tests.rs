@@ -24,7 +24,7 @@ use portolan_api::view::{
 };
 use portolan_daemon::watch::Change;
 
-use super::model::{Secret, SecretData};
+use super::secrets::{Secret, SecretData};
 use super::*;
 use crate::l2::Interfaces;
 

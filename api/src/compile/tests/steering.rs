@@ -74,7 +74,7 @@ fn a_value_that_can_not_be_is_refused_with_its_field() {
         ("spec.asPathPrepend", |s| s.as_path_prepend = Some(17)),
         ("spec.asPathPrepend", |s| s.as_path_prepend = Some(-1)),
         ("spec.drainCommunity", |s| {
-            s.drain_community = Some("nobody".into())
+            s.drain_community = Some("nobody".into());
         }),
         ("spec.communities", |s| s.communities = vec!["1:2:3".into()]),
         ("spec.communities: holds a link bandwidth", |s| {
@@ -170,7 +170,7 @@ fn of_two_values_for_one_prefix_and_peer_the_younger_is_refused_by_its_field() {
         ("spec.med", |s| s.med = Some(0)),
         ("spec.asPathPrepend", |s| s.as_path_prepend = Some(1)),
         ("spec.bandwidth", |s| {
-            s.bandwidth = Some(Bandwidth::LocalEndpoints)
+            s.bandwidth = Some(Bandwidth::LocalEndpoints);
         }),
     ];
     for (field, edit) in table {

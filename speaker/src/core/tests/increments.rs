@@ -1,5 +1,6 @@
 //! A plan that is brought up to date is the plan made anew.
 
+use portolan_api::crd::Bandwidth;
 use proptest::prelude::*;
 
 use super::*;
@@ -44,6 +45,10 @@ fn mk_event(step: &Step) -> Event {
                 ..Ingress::default()
             };
             service.status.load_balancer.ingress = vips.iter().map(entry).collect();
+            // Some share an external IP, and some have one inside of the pool.
+            let external = |vip: &u8| format!("192.0.2.{}", vip + 4);
+            service.spec.external_ips = vips.iter().map(external).collect();
+            service.spec.cluster_ips = vec![format!("10.96.0.{number}")];
             Event::Service(Change::Apply(service))
         }
         Step::Gone(number) => Event::Service(Change::Delete(key(number))),
@@ -77,7 +82,10 @@ proptest! {
             local_pref: Some(200),
             ..wide.clone()
         };
-        config.bgp.extend([wide, gold]);
+        let bandwidth = Some(Bandwidth::LocalEndpoints);
+        let kinds = [RouteKind::ExternalIP, RouteKind::ClusterIP, RouteKind::ClusterIPRange];
+        let others = BgpRule { bandwidth, ..mk_bgp("others", &kinds) };
+        config.bgp.extend([wide, gold, others]);
         apply_config(&mut model, config);
         model.take_due();
         let mut plan = model.plan();
@@ -103,6 +111,7 @@ proptest! {
             let anew = model.plan();
             prop_assert_eq!(&plan.routes, &anew.routes, "after {:?}", &step);
             prop_assert_eq!(&plan.l2, &anew.l2, "after {:?}", &step);
+            prop_assert_eq!(&plan.attracted, &anew.attracted, "after {:?}", &step);
         }
     }
 }

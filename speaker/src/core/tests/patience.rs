@@ -16,7 +16,7 @@ impl Flapping {
         let mut model = mk_model();
         model.handle(Event::Service(Change::Apply(mk_service(policy, NODE))));
         model.take_due();
-        let now = Instant::now();
+        let now = tokio::time::Instant::now().into_std();
         model.advance(now);
         let mut it = Self {
             model,
@@ -152,7 +152,7 @@ fn slow_changes_and_the_first_picture_of_the_cluster_cost_nothing() {
         it.pass(Duration::from_secs(21));
     }
     let mut model = Model::new(NODE.into(), "portolan-system".into(), None);
-    model.advance(Instant::now());
+    model.advance(tokio::time::Instant::now().into_std());
     apply_config(&mut model, mk_config());
     model.handle(Event::Node(Change::Apply(mk_node())));
     let service = mk_service(TrafficPolicy::Local, NODE);

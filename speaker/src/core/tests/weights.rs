@@ -1,6 +1,6 @@
 //! Link bandwidth: endpoints counted, and changes of the count told when they are quiet.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use portolan_api::crd::Bandwidth;
 
@@ -90,7 +90,7 @@ fn an_aggregate_weighs_what_its_services_weigh_however_many_rules_announce_it() 
 
 #[test]
 fn a_change_of_weight_waits_for_a_quiet_second_unless_it_is_from_or_to_none() {
-    let start = Instant::now();
+    let start = tokio::time::Instant::now().into_std();
     let at = |ms: u64| start + Duration::from_millis(ms);
     let many = |count: usize| vec![(NODE, ready()); count];
     let mut model = mk_weighing(TrafficPolicy::Local);

@@ -116,6 +116,13 @@ impl Frr {
         self.daemons.last_mut()
     }
 
+    /// The process of bfdd, to stop or to kill.
+    #[must_use]
+    pub fn bfdd(&mut self) -> Option<&mut Process> {
+        let position = DAEMONS.iter().position(|it| it.program.ends_with("bfdd"));
+        self.daemons.get_mut(position?)
+    }
+
     async fn start_daemon(&mut self, host: &Host, program: PathBuf, name: &str) -> Result<()> {
         let directory = &self.directory;
         let mut arguments = vec!["--log".into(), "stdout".into()];
@@ -214,7 +221,7 @@ impl Router for Frr {
             }
             let facts: FrrNeighbour =
                 serde_json::from_value(value).context("reading a neighbour")?;
-            let Some(peer) = peer.parse().ok().or(facts.address) else {
+            let Ok(peer) = peer.parse().or_else(|_| facts.address.parse()) else {
                 continue; // nobody has been found on the link yet
             };
             sessions.push(Session {

@@ -3,35 +3,35 @@
 //! It holds what the machine may hold: one attempt of ours, and a connection from each side. Each turn of its loop is
 //! bounded, a buffer read and a queue filled, and ends by letting the others run, however fast the peer talks.
 
+mod bytes;
+mod publish;
+mod reach;
+
 use std::future::pending;
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, select_all};
-use portolan_proto::bgp::session::{Close, ConnId, Effect, Event, Input, Out, Peer, StopReason};
-use portolan_proto::bgp::{Family, Frame, NextHops, Peek, Version};
+use portolan_api::crd::BfdRule;
+use portolan_proto::bgp::session::{Close, ConnId, Effect, Input, Out, Peer, StopReason};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::{JoinSet, yield_now};
 use tokio::time::{sleep_until, timeout};
 
+use super::chronicle::Chronicle;
 use super::connection::Connection;
 use super::listen::{Registration, Visit};
+use super::path::Path;
 use super::shared::Shared;
 use super::socket::{self, SocketError};
 use super::spec::Past;
 use super::surroundings::Surroundings;
 use super::unnumbered::{Neighbour, Search};
-use super::{PeerSpec, Remote, next_hop};
-use crate::link::Links;
+use super::{PeerSpec, Remote};
 
-/// More UPDATEs are packed when less than this waits to be written.
-const LOW_WATER: usize = 64 * 1024;
-/// How far the output queue is filled then.
-const HIGH_WATER: usize = 256 * 1024;
 /// Time between attempts to get a place at the listener.
 const REGISTER_RETRY: Duration = Duration::from_secs(2);
 /// How long an attempt to connect waits for an unnumbered neighbour to show itself.
@@ -56,11 +56,19 @@ pub(super) struct Task {
     register_at: Option<Instant>,
     /// Looks for the neighbour of an unnumbered session.
     search: Option<Search>,
+    /// The BFDProfile to follow.
+    profile: Profile,
+    /// BFD's eye on the way to the peer.
+    path: Option<Path>,
+    chronicle: Chronicle,
     /// Routes that were packed and do not belong to a connection yet.
     packed: Vec<u8>,
     /// What the machine said last of what went wrong.
     told: Option<String>,
 }
+
+/// The BFDProfile that a session is to follow.
+pub(super) type Profile = watch::Receiver<Option<BfdRule>>;
 
 type Connecting = BoxFuture<'static, Result<TcpStream, SocketError>>;
 
@@ -73,6 +81,8 @@ enum Woken {
     Links,
     Register,
     Sighted,
+    Profile,
+    Liveness,
     /// Routes, a deadline, or a connection that is closed by now: the turn of the loop sees to it.
     Other,
 }
@@ -82,6 +92,7 @@ impl Task {
         spec: PeerSpec,
         shared: Arc<Shared>,
         surroundings: Surroundings,
+        profile: Profile,
         seed: u64,
     ) -> Self {
         let past = Past {
@@ -97,6 +108,9 @@ impl Task {
         };
         Self {
             search,
+            profile,
+            path: None,
+            chronicle: Chronicle::new(shared.status().history, now()),
             register_at: spec.listens().then(now),
             spec,
             shared,
@@ -115,6 +129,11 @@ impl Task {
 
     /// Runs until told to stop, and then until the last words are said.
     pub(super) async fn run(mut self, mut order: watch::Receiver<Option<StopReason>>) {
+        // Whom we knock at may knock back at once.
+        if self.register_at.is_some() {
+            self.register();
+        }
+        self.watch_path();
         self.give(Input::Start);
         loop {
             self.fill();
@@ -122,6 +141,7 @@ impl Task {
             self.publish();
             match self.wait(&mut order).await {
                 Woken::Stop(reason) => {
+                    let reason = self.fitting(reason);
                     self.give(Input::Stop(reason));
                     break;
                 }
@@ -135,6 +155,8 @@ impl Task {
                 Woken::Links => self.look_at_links(),
                 Woken::Register => self.register(),
                 Woken::Sighted => self.sighted(),
+                Woken::Profile => self.watch_path(),
+                Woken::Liveness => self.judge_path(),
                 Woken::Other => {}
             }
             self.timer().await;
@@ -150,7 +172,9 @@ impl Task {
             biased;
             reason = ordered(order) => Woken::Stop(reason),
             () = changed(&mut self.surroundings.links) => Woken::Links,
+            () = liveness(&mut self.path) => Woken::Liveness,
             () = sighted(&mut self.search) => Woken::Sighted,
+            () = changed(&mut self.profile) => Woken::Profile,
             (id, result) = attempted(&mut self.attempt) => Woken::Attempt(id, result),
             () = ready(&self.connections) => Woken::Sockets,
             visit = visit(&mut self.place) => Woken::Visit(visit),
@@ -158,6 +182,18 @@ impl Task {
             Some(_) = self.closing.join_next() => Woken::Other,
             () = until(self.register_at) => Woken::Register,
             () = until(deadline) => Woken::Other,
+        }
+    }
+
+    /// A restart that the peer will not bridge is an end like any other.
+    fn fitting(&self, reason: StopReason) -> StopReason {
+        let bridged = match self.peer.negotiated() {
+            Some(negotiated) => negotiated.graceful_restart.is_some(),
+            None => self.spec.graceful_restart.is_some(),
+        };
+        match reason {
+            StopReason::Restart(words) if !bridged => StopReason::Shutdown(words),
+            reason => reason,
         }
     }
 
@@ -193,6 +229,7 @@ impl Task {
                     if let Some(connection) = find(&mut self.connections, id) {
                         connection.queue().extend_from_slice(&bytes);
                         self.shared.traffic.count_out(1);
+                        self.shared.traffic.count_farewell(&bytes);
                     }
                 }
                 Effect::Close(id, close) => self.close(id, close),
@@ -244,257 +281,6 @@ impl Task {
                 self.give(Input::Connected(id, hops));
             }
             Err(error) => self.give(Input::ConnectFailed(id, error.into())),
-        }
-    }
-
-    /// Gets a place at the listener, or says why not.
-    fn register(&mut self) {
-        self.register_at = None;
-        let from = match self.spec.remote {
-            Remote::Address(address) => SocketAddr::new(address, 0),
-            // Until there is one, nobody can come from it.
-            Remote::Interface(_) => match self.neighbour().address {
-                Some(address) => address.into(),
-                None => return,
-            },
-        };
-        let vrf = self.surroundings.check_vrf(self.spec.vrf.as_deref());
-        let listeners = &self.surroundings.listeners;
-        let place = vrf
-            .map_err(Into::into)
-            .and_then(|()| listeners.register(&self.spec, from));
-        match place {
-            Ok(place) => self.place = Some(place),
-            Err(error) => {
-                self.complain(&error.to_string());
-                self.register_at = Some(now() + REGISTER_RETRY);
-            }
-        }
-    }
-
-    fn neighbour(&self) -> Neighbour {
-        let search = self.search.as_ref();
-        search.map_or_else(Neighbour::default, |it| it.neighbour.borrow().clone())
-    }
-
-    /// The neighbour of an unnumbered session is there, is gone, or is another one. Connections to the former one go on
-    /// for as long as they can; new ones are the other's.
-    fn sighted(&mut self) {
-        self.place = None;
-        self.register_at = self.spec.listens().then(now);
-        let problem = self.neighbour().problem;
-        self.shared.report(|status| status.problem = problem);
-    }
-
-    /// A connection from the peer.
-    fn visited(&mut self, visit: Visit) {
-        let Visit {
-            stream,
-            from,
-            place,
-        } = visit;
-        let adopted = socket::adopt(&stream, from.ip(), &self.spec)
-            .and_then(|()| Connection::new(stream, Some(place)).map_err(SocketError::Connect));
-        match adopted {
-            Ok(connection) => {
-                let hops = self.next_hops(&connection);
-                let id = self.peer.mint();
-                self.connections.push((id, connection));
-                self.give(Input::Accepted(id, hops));
-            }
-            Err(error) => self.complain(&format!("refused a connection of the peer: {error}")),
-        }
-    }
-
-    fn next_hops(&self, connection: &Connection) -> NextHops {
-        let links = self.surroundings.links();
-        next_hop::of(&links, &self.spec, connection.local(), connection.remote())
-    }
-
-    /// Ends what can not work any more, and begins anew what would begin with other next hops.
-    fn look_at_links(&mut self) {
-        let links: Arc<Links> = self.surroundings.links();
-        let fault = self.connections.iter().find_map(|(_, connection)| {
-            next_hop::fault(&links, &self.spec, connection.local(), connection.remote())
-        });
-        if let Some(fault) = fault {
-            return self.give(Input::LinkDown(fault));
-        }
-        let Some(connection) = self
-            .peer
-            .live()
-            .and_then(|id| find(&mut self.connections, id))
-        else {
-            return;
-        };
-        let fresh = next_hop::of(&links, &self.spec, connection.local(), connection.remote());
-        let held = self.peer.next_hops().unwrap_or_default();
-        if !next_hop::still_hold(&links, &held, &fresh) {
-            let words = "addresses of the interface have changed".to_owned();
-            self.give(Input::Stop(StopReason::Reset(words)));
-            self.give(Input::Start);
-        }
-    }
-
-    /// Reads once from each connection and handles all whole messages.
-    fn read(&mut self) {
-        let ids: Vec<ConnId> = self.connections.iter().map(|(id, _)| *id).collect();
-        for id in ids {
-            self.read_from(id);
-        }
-    }
-
-    fn read_from(&mut self, id: ConnId) {
-        let Some(connection) = find(&mut self.connections, id) else {
-            return;
-        };
-        let result = connection.read();
-        let (mut taken, mut messages) = (0, 0);
-        let now = now();
-        while self.peer.knows(id) {
-            match Frame::peek(connection.received().get(taken..).unwrap_or_default()) {
-                Ok(Peek::Partial) => break,
-                Ok(Peek::Whole(frame, length)) => {
-                    taken += length;
-                    messages += 1;
-                    self.peer
-                        .handle(Input::Received(id, frame), now, &mut self.effects);
-                }
-                Err(error) => {
-                    self.peer
-                        .handle(Input::Garbled(id, error), now, &mut self.effects);
-                }
-            }
-        }
-        connection.consume(taken);
-        let bytes = *result.as_ref().unwrap_or(&0);
-        self.shared.traffic.count_in(messages, bytes);
-        self.act();
-        if let Err(error) = result {
-            self.lost(id, &error);
-        }
-    }
-
-    /// Packs more UPDATEs if the queue runs low.
-    fn fill(&mut self) {
-        let live = self.peer.live();
-        let Some(connection) = live.and_then(|id| find(&mut self.connections, id)) else {
-            return;
-        };
-        let backlog = connection.backlog();
-        if backlog >= LOW_WATER {
-            return;
-        }
-        connection.compact();
-        let mut rib = self.shared.rib();
-        let room = HIGH_WATER - backlog;
-        let Some((target, pulled)) = self.peer.pull(&rib, room, now(), &mut self.packed) else {
-            return;
-        };
-        debug_assert_eq!(live, Some(target), "one connection is live");
-        connection.queue().append(&mut self.packed);
-        if let Some(adj) = self.peer.adj_out() {
-            for family in Family::ALL {
-                rib.forget(family, adj.heard(family));
-            }
-        }
-        drop(rib);
-        self.shared.traffic.count_out(pulled.messages);
-        if pulled.messages > 0 {
-            self.shared.report(|status| {
-                status.updates_sent += u64::try_from(pulled.messages).unwrap_or(u64::MAX);
-            });
-        }
-    }
-
-    fn flush(&mut self) {
-        let ids: Vec<ConnId> = self.connections.iter().map(|(id, _)| *id).collect();
-        for id in ids {
-            let Some(connection) = find(&mut self.connections, id) else {
-                continue;
-            };
-            let mut sent = 0;
-            let result = connection.write(&mut sent);
-            self.shared.traffic.count_sent(sent);
-            match result {
-                Ok(output) => self.give(Input::Output(id, output)),
-                Err(error) => {
-                    // A peer that closed may have said why.
-                    self.read_from(id);
-                    self.lost(id, &error);
-                }
-            }
-        }
-    }
-
-    fn lost(&mut self, id: ConnId, error: &io::Error) {
-        self.give(Input::Lost(id, error.to_string()));
-    }
-
-    fn publish(&mut self) {
-        let mut rib = self.shared.rib();
-        let wanted: usize = Family::ALL.iter().map(|family| rib.len(*family)).sum();
-        let (advertised, unsent) = if let Some(adj) = self.peer.adj_out() {
-            let carried = Family::ALL.iter().filter(|family| adj.carries(**family));
-            let sendable: usize = carried.map(|family| rib.len(*family)).sum();
-            (adj.advertised(&rib), wanted - sendable + adj.oversized())
-        } else {
-            // Nobody holds anything of ours: there is nothing to take back.
-            for family in Family::ALL {
-                let head: Version = rib.head(family);
-                rib.forget(family, head);
-            }
-            (0, 0)
-        };
-        drop(rib);
-        let established = self.peer.established_count();
-        let told = self.peer.last_error();
-        let news = told.filter(|told| self.told.as_deref() != Some(told));
-        let news = news.map(str::to_owned);
-        let address = self.address();
-        self.shared.report(|status| {
-            status.name.clone_from(&self.spec.name);
-            status.address = address;
-            status.state = self.peer.state();
-            if news.is_some() {
-                status.last_error.clone_from(&news);
-            }
-            status.established += established - self.counted;
-            status.advertised = advertised;
-            status.unsent = unsent;
-        });
-        if let Some(search) = &self.search {
-            search.set_calm(self.peer.live().is_some());
-        }
-        self.told = news.or(self.told.take());
-        self.counted = established;
-    }
-
-    /// Who the peer is, for people.
-    fn address(&self) -> String {
-        match self.neighbour().address {
-            Some(address) => format!("{}%{}", address.ip(), self.spec.remote),
-            None => self.spec.remote.to_string(),
-        }
-    }
-
-    /// Something that the machine does not know of went wrong.
-    fn complain(&self, words: &str) {
-        let (peer, address) = (&self.spec.name, &self.spec.remote);
-        let status = self.shared.status();
-        if status.last_error.as_deref() != Some(words) {
-            tracing::warn!(%peer, %address, "bgp: {words}");
-        }
-        self.shared
-            .report(|status| status.last_error = Some(words.to_owned()));
-    }
-
-    fn log(&self, event: &Event) {
-        let (peer, address) = (&self.spec.name, &self.spec.remote);
-        if event.is_error() {
-            tracing::warn!(%peer, %address, "bgp: {event}");
-        } else {
-            tracing::info!(%peer, %address, "bgp: {event}");
         }
     }
 }
@@ -562,6 +348,13 @@ async fn sight(mut neighbour: watch::Receiver<Neighbour>, port: u16) -> Option<S
     Some(address.into())
 }
 
+async fn liveness(path: &mut Option<Path>) {
+    match path {
+        Some(path) => changed(&mut path.liveness).await,
+        None => pending().await,
+    }
+}
+
 async fn sighted(search: &mut Option<Search>) {
     match search {
         Some(search) => changed(&mut search.neighbour).await,
@@ -572,7 +365,7 @@ async fn sighted(search: &mut Option<Search>) {
 /// Waits for another picture. A watch that has ended shows its last one for ever.
 async fn changed<T>(watched: &mut watch::Receiver<T>) {
     if watched.changed().await.is_err() {
-        pending().await
+        pending::<()>().await;
     }
 }
 

@@ -1,0 +1,113 @@
+//! Bytes in and out: messages from the peer to the machine, UPDATEs from the table to the socket.
+
+use std::io;
+
+use portolan_proto::bgp::session::{ConnId, Input};
+use portolan_proto::bgp::{Family, Frame, Kind, Peek};
+
+use super::{Task, find, now};
+
+/// More UPDATEs are packed when less than this waits to be written.
+const LOW_WATER: usize = 64 * 1024;
+/// How far the output queue is filled then.
+const HIGH_WATER: usize = 256 * 1024;
+
+impl Task {
+    /// Reads once from each connection and handles all whole messages.
+    pub(super) fn read(&mut self) {
+        let ids: Vec<ConnId> = self.connections.iter().map(|(id, _)| *id).collect();
+        for id in ids {
+            self.read_from(id);
+        }
+    }
+
+    pub(super) fn read_from(&mut self, id: ConnId) {
+        let Some(connection) = find(&mut self.connections, id) else {
+            return;
+        };
+        let result = connection.read();
+        let (mut taken, mut messages) = (0, 0);
+        let now = now();
+        while self.peer.knows(id) {
+            match Frame::peek(connection.received().get(taken..).unwrap_or_default()) {
+                Ok(Peek::Partial) => break,
+                Ok(Peek::Whole(frame, length)) => {
+                    taken += length;
+                    messages += 1;
+                    if frame.kind == Kind::Notification {
+                        self.shared.traffic.count_told(frame.body);
+                    }
+                    self.peer
+                        .handle(Input::Received(id, frame), now, &mut self.effects);
+                }
+                Err(error) => {
+                    self.peer
+                        .handle(Input::Garbled(id, error), now, &mut self.effects);
+                }
+            }
+        }
+        connection.consume(taken);
+        let bytes = *result.as_ref().unwrap_or(&0);
+        self.shared.traffic.count_in(messages, bytes);
+        self.act();
+        if let Err(error) = result {
+            self.lost(id, &error);
+        }
+    }
+
+    /// Packs more UPDATEs if the queue runs low.
+    pub(super) fn fill(&mut self) {
+        let live = self.peer.live();
+        let Some(connection) = live.and_then(|id| find(&mut self.connections, id)) else {
+            return;
+        };
+        let backlog = connection.backlog();
+        if backlog >= LOW_WATER {
+            return;
+        }
+        connection.compact();
+        let mut rib = self.shared.rib();
+        let room = HIGH_WATER - backlog;
+        let Some((target, pulled)) = self.peer.pull(&rib, room, now(), &mut self.packed) else {
+            return;
+        };
+        debug_assert_eq!(live, Some(target), "one connection is live");
+        connection.queue().append(&mut self.packed);
+        if let Some(adj) = self.peer.adj_out() {
+            for family in Family::ALL {
+                rib.forget(family, adj.heard(family));
+            }
+        }
+        drop(rib);
+        self.shared.traffic.count_out(pulled.messages);
+        if pulled.messages > 0 {
+            self.shared.report(|status| {
+                status.updates_sent += u64::try_from(pulled.messages).unwrap_or(u64::MAX);
+            });
+        }
+    }
+
+    pub(super) fn flush(&mut self) {
+        let ids: Vec<ConnId> = self.connections.iter().map(|(id, _)| *id).collect();
+        for id in ids {
+            let Some(connection) = find(&mut self.connections, id) else {
+                continue;
+            };
+            let mut sent = 0;
+            let result = connection.write(&mut sent);
+            self.shared.traffic.count_sent(sent);
+            match result {
+                Ok(output) => self.give(Input::Output(id, output)),
+                Err(error) => {
+                    // A peer that closed may have said why.
+                    self.read_from(id);
+                    self.lost(id, &error);
+                }
+            }
+        }
+    }
+
+    pub(super) fn lost(&mut self, id: ConnId, error: &io::Error) {
+        self.give(Input::Lost(id, error.to_string()));
+    }
+}

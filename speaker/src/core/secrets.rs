@@ -1,0 +1,114 @@
+//! Keys of sessions, from Secrets of our own namespace.
+
+use std::collections::HashMap;
+
+use portolan_api::crd::SecretReference;
+use portolan_daemon::watch::Change;
+
+/// A Secret: only the key that a peer may need.
+#[derive(Debug, Clone, Default, kube::Resource, serde::Serialize, serde::Deserialize)]
+#[resource(inherit = "k8s_openapi::api::core::v1::Secret")]
+pub struct Secret {
+    /// Name and namespace.
+    pub metadata: k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta,
+    /// The data, as the API has it.
+    #[serde(default)]
+    pub data: SecretData,
+}
+
+/// The one value of a Secret that we read.
+#[derive(Clone, Default, serde::Serialize, serde::Deserialize)]
+pub struct SecretData {
+    /// `password` of type `kubernetes.io/basic-auth`.
+    pub password: Option<k8s_openapi::ByteString>,
+}
+
+impl std::fmt::Debug for SecretData {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SecretData(…)")
+    }
+}
+
+/// The key in a Secret.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Key {
+    /// The last usable one: a Secret that is deleted or spoilt takes no running session down.
+    usable: Option<String>,
+    /// What is wrong with the Secret as it is now.
+    problem: Option<&'static str>,
+}
+
+/// All of them, by name.
+#[derive(Debug, Default)]
+pub(super) struct Secrets(HashMap<String, Key>);
+
+impl Secrets {
+    /// The key in a Secret of our own namespace (`ours`) with what is wrong with the Secret now, or why there is no key. `field`
+    /// is where the Secret is named.
+    pub(super) fn key(
+        &self,
+        ours: &str,
+        field: &str,
+        secret: &SecretReference,
+    ) -> Result<(&str, Option<String>), String> {
+        let name = &secret.name;
+        if let Some(other) = secret.namespace.as_ref().filter(|other| *other != ours) {
+            return Err(format!(
+                "{field} {other}/{name}: Secrets are read from namespace {ours} only: move it there"
+            ));
+        }
+        let says = |problem: &str| format!("{field} {ours}/{name} {problem}");
+        match self.0.get(name) {
+            None => Err(says(Self::NO_SECRET)),
+            Some(Key {
+                usable: None,
+                problem,
+            }) => Err(says(problem.unwrap_or(Self::NO_SECRET))),
+            Some(Key {
+                usable: Some(key),
+                problem,
+            }) => {
+                let going_on =
+                    |problem| format!("{}; its last usable key stays in use", says(problem));
+                Ok((key, problem.map(going_on)))
+            }
+        }
+    }
+
+    const NO_SECRET: &str = "does not exist, or is not of type kubernetes.io/basic-auth: create it with the key under password";
+    const NO_KEY: &str = "has no usable value under password: 1 to 80 bytes of text";
+
+    /// Takes a change in. Returns whether some key is different now, or what is said of it.
+    pub(super) fn take(&mut self, change: Change<Secret>) -> bool {
+        let (name, found) = match change {
+            Change::Apply(secret) => {
+                let key = secret
+                    .data
+                    .password
+                    .and_then(|bytes| String::from_utf8(bytes.0).ok());
+                let key = key.filter(|key| (1..=80).contains(&key.len()));
+                (
+                    secret.metadata.name.unwrap_or_default(),
+                    key.ok_or(Self::NO_KEY),
+                )
+            }
+            Change::Delete((_, name)) => (name, Err(Self::NO_SECRET)),
+            Change::Unreadable((_, name), _) => (name, Err(Self::NO_KEY)),
+            Change::Synced => return false,
+        };
+        let held = self.0.remove(&name).unwrap_or_default();
+        let next = match found {
+            Ok(key) => Key {
+                usable: Some(key),
+                problem: None,
+            },
+            Err(problem) => Key {
+                usable: held.usable.clone(),
+                problem: Some(problem),
+            },
+        };
+        let differs = held != next;
+        self.0.insert(name, next);
+        differs
+    }
+}
