@@ -154,7 +154,7 @@ impl<'a> Vip<'a> {
                 "IPv6"
             };
             return Reach::blocked(Obstacle::configured(format!(
-                "no BGPPeer with an {family} address that its advertisement names has it among its nodes"
+                "no BGPPeer that carries {family} and that its advertisement names has it among its nodes"
             )));
         }
         let Some(report) = self.snapshot.report(name) else {

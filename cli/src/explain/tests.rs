@@ -363,14 +363,14 @@ fn a_node_that_does_not_announce_by_bgp_is_explained() {
             |s| rules(s).peers[0].address = "2001:db8::1".parse().ok(),
             Topic::Bgp,
             Mark::Note,
-            "no BGPPeer with an IPv4 address",
+            "no BGPPeer that carries IPv4",
         ),
         (
             "peer of other nodes",
             |s| rules(s).peers[0].node_selectors = vec![mk_selector("rack", "a")],
             Topic::Bgp,
             Mark::Note,
-            "no BGPPeer with an IPv4 address",
+            "no BGPPeer that carries IPv4",
         ),
         (
             "no endpoints",
