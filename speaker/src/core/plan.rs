@@ -10,7 +10,7 @@ use portolan_proto::bgp::RouteAttrs;
 
 use super::model::Model;
 use super::peers::PlannedPeer;
-use super::routes::{Announcing, announced};
+use super::routes::{Announcing, announced, is_host};
 use super::services::KnownService;
 use crate::l2::Interfaces;
 
@@ -90,8 +90,11 @@ impl Model {
             .collect();
         if self.excluded().is_none() {
             self.ranges(&ours, &mut fresh);
+            // Asked for every Service: the addresses themselves are the short way.
+            let wide = prefixes.iter().filter(|prefix| !is_host(**prefix));
+            let wide: Vec<IpNetwork> = wide.copied().collect();
             let touches = |vip: &IpAddr| {
-                vips.contains(vip) || prefixes.iter().any(|prefix| prefix.contains(*vip))
+                vips.contains(vip) || wide.iter().any(|prefix| prefix.contains(*vip))
             };
             let node = Announcing::on(self, &ours);
             for (key, service) in self.services.iter() {

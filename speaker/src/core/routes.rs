@@ -219,7 +219,7 @@ impl<'a> Announcing<'a> {
         for rule in self.model.bgp_rules().filter(covers) {
             let prefix = announced(rule, vip);
             plan.announce(rule, prefix, self.peers, share.as_mut());
-            if prefix != IpNetwork::from(vip) {
+            if !is_host(prefix) {
                 plan.attract(prefix, self.peers);
             }
         }
@@ -294,4 +294,12 @@ fn masked(network: IpNetwork, length: u8) -> IpNetwork {
     IpNetwork::new(network.ip(), length)
         .and_then(|wide| IpNetwork::new(wide.network(), length))
         .unwrap_or(network)
+}
+
+/// Whether it is one address alone.
+pub(super) fn is_host(prefix: IpNetwork) -> bool {
+    match prefix {
+        IpNetwork::V4(prefix) => prefix.prefix() == 32,
+        IpNetwork::V6(prefix) => prefix.prefix() == 128,
+    }
 }
