@@ -70,11 +70,10 @@ async fn wait_for_hops(router: &dyn Router, prefix: IpNetwork, hops: &[IpAddr]) 
     .await
 }
 
-async fn wait_for_kernel(host: &Host, prefix: IpNetwork, hops: &[IpAddr]) -> Result<()> {
+async fn wait_for_kernel(lab: &Lab, host: &Host, prefix: IpNetwork, hops: &[IpAddr]) -> Result<()> {
     let what = format!("{prefix} by {hops:?} in the kernel of {}", host.name());
     retry_until(SOON, &what, async || {
-        let mut seen = host.kernel_route(prefix)?;
-        seen.sort_unstable();
+        let seen = lab.kernel_hops(host, prefix)?;
         ensure!(seen == hops, "it has {seen:?}");
         Ok(())
     })
@@ -146,7 +145,7 @@ async fn every_router_learns_and_spreads_and_clients_are_answered(face: Face) ->
             let hops = mk_hops(lab, prefix.ip());
             wait_for_hops(*router, *prefix, &hops).await?;
             if router.has_fib() {
-                wait_for_kernel(host, *prefix, &hops).await?;
+                wait_for_kernel(lab, host, *prefix, &hops).await?;
             }
         }
         for path in router.rib(vips[0].into())? {
@@ -346,7 +345,7 @@ async fn policy_local_follows_endpoints(face: Face) -> Result<()> {
     let vips = world.service("web", "Local", &[first]).await?;
     let only = |index: usize, vip: IpAddr| vec![lab.nodes[index].host.address().of_family(vip)];
     for vip in &vips {
-        wait_for_kernel(&lab.routers[0], (*vip).into(), &only(0, *vip)).await?;
+        wait_for_kernel(lab, &lab.routers[0], (*vip).into(), &only(0, *vip)).await?;
         world
             .answers(&lab.clients[0], SocketAddr::new(*vip, 80), &["node-1"])
             .await?;
@@ -460,7 +459,7 @@ async fn a_node_leaves_and_comes_back(face: Face) -> Result<()> {
         .set_endpoints("default", "web", &endpoints)
         .await?;
     world.lab.nodes[0].cut()?;
-    wait_for_kernel(&world.lab.routers[0], vip.into(), &both[1..])
+    wait_for_kernel(&world.lab, &world.lab.routers[0], vip.into(), &both[1..])
         .await
         .context("cut")?;
     world

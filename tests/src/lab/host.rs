@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -150,12 +150,12 @@ impl Host {
         observe::kernel_route(&self.netns, prefix)
     }
 
-    /// Next hops of the kernel's route for exactly this prefix with their weights, sorted; empty when there is only one.
+    /// Its link-local address on `eth0`.
     ///
     /// # Errors
     /// When `ip` fails.
-    pub fn kernel_weights(&self, prefix: IpNetwork) -> Result<Vec<(IpAddr, u32)>> {
-        observe::kernel_weights(&self.netns, prefix)
+    pub fn link_local(&self) -> Result<Option<Ipv6Addr>> {
+        observe::link_local(&self.netns, "eth0")
     }
 
     /// The kernel's ARP and NDP entries.

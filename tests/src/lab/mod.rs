@@ -45,11 +45,12 @@ pub use probe::{Answer, Attempt, Prober, Report, get};
 pub use process::{Ended, Process, Program};
 pub use retry::retry_until;
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
+use ipnetwork::IpNetwork;
 use slot::Slot;
 
 /// How many of each kind a lab has.
@@ -152,6 +153,45 @@ impl Lab {
     #[must_use]
     pub fn management(&self) -> Ipv4Addr {
         address::management(self.site.slot.number(), 1)
+    }
+
+    /// Next hops of the kernel's route of a router for exactly this prefix, sorted. A router that was told both addresses of
+    /// an IPv6 next hop may use the link-local one (RFC 2545 §3): here stands the address that its node has on the LAN.
+    ///
+    /// # Errors
+    /// When `ip` fails.
+    pub fn kernel_hops(&self, router: &Host, prefix: IpNetwork) -> Result<Vec<IpAddr>> {
+        let hops = router.kernel_route(prefix)?.into_iter();
+        let mut hops = hops
+            .map(|hop| self.on_lan(hop))
+            .collect::<Result<Vec<_>>>()?;
+        hops.sort_unstable();
+        Ok(hops)
+    }
+
+    /// As [`Self::kernel_hops`], with the weight of each; empty when there is only one.
+    ///
+    /// # Errors
+    /// When `ip` fails.
+    pub fn kernel_weights(&self, router: &Host, prefix: IpNetwork) -> Result<Vec<(IpAddr, u32)>> {
+        let hops = observe::kernel_weights(router.netns(), prefix)?.into_iter();
+        let hops = hops.map(|(hop, weight)| Ok((self.on_lan(hop)?, weight)));
+        let mut hops = hops.collect::<Result<Vec<_>>>()?;
+        hops.sort_unstable();
+        Ok(hops)
+    }
+
+    /// The LAN address of the node that has this link-local one; others as they are.
+    fn on_lan(&self, hop: IpAddr) -> Result<IpAddr> {
+        let IpAddr::V6(local) = hop else {
+            return Ok(hop);
+        };
+        for node in self.nodes.iter().filter(|_| local.is_unicast_link_local()) {
+            if node.host.link_local()? == Some(local) {
+                return Ok(node.host.address().v6.into());
+            }
+        }
+        Ok(hop)
     }
 
     /// The directory of this lab's files: configurations, sockets and logs, one folder per host.

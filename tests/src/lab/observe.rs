@@ -1,6 +1,6 @@
 //! Reads the kernel: routes with their next hops, neighbour entries, hardware addresses.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use anyhow::{Context, Result};
 use ipnetwork::IpNetwork;
@@ -52,6 +52,18 @@ struct LinkInfo {
     address: String,
 }
 
+/// Entries of other links are empty.
+#[derive(Deserialize)]
+struct LinkAddresses {
+    #[serde(default)]
+    addr_info: Vec<LinkAddress>,
+}
+
+#[derive(Deserialize)]
+struct LinkAddress {
+    local: Option<Ipv6Addr>,
+}
+
 pub(super) fn kernel_route(netns: &Netns, prefix: IpNetwork) -> Result<Vec<IpAddr>> {
     let family = if prefix.is_ipv4() { "-4" } else { "-6" };
     let shown = prefix.to_string();
@@ -100,6 +112,15 @@ pub(super) fn mac(netns: &Netns, link: &str) -> Result<String> {
     first
         .map(|link| link.address)
         .with_context(|| format!("no link {link}"))
+}
+
+pub(super) fn link_local(netns: &Netns, link: &str) -> Result<Option<Ipv6Addr>> {
+    let argv = [
+        "ip", "-6", "-j", "addr", "show", "dev", link, "scope", "link",
+    ];
+    let links: Vec<LinkAddresses> = parse(&netns.exec(&argv)?)?;
+    let addresses = links.into_iter().flat_map(|link| link.addr_info);
+    Ok(addresses.filter_map(|address| address.local).next())
 }
 
 /// `ip -j` writes nothing at all, or `[]`, when there is nothing.

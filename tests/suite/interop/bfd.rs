@@ -56,7 +56,8 @@ pub(super) async fn a_silent_node_is_found_by_bfd(face: Face) -> Result<()> {
         for (router, host) in routers.both().into_iter().zip(&world.lab.routers) {
             wait_for_bfd(router, 4).await?;
             for vip in &vips {
-                site::wait_for_kernel(host, *vip, &site::hops(&world.lab, *vip)).await?;
+                site::wait_for_kernel(&world.lab, host, *vip, &site::hops(&world.lab, *vip))
+                    .await?;
             }
         }
         anyhow::Ok(())
@@ -66,7 +67,8 @@ pub(super) async fn a_silent_node_is_found_by_bfd(face: Face) -> Result<()> {
     let silent = Instant::now();
     for host in &world.lab.routers {
         for vip in &vips {
-            site::wait_for_kernel(host, *vip, &site::hops(&world.lab, *vip)[1..]).await?;
+            site::wait_for_kernel(&world.lab, host, *vip, &site::hops(&world.lab, *vip)[1..])
+                .await?;
         }
     }
     ensure!(silent.elapsed() < FAST, "it took {:?}", silent.elapsed());

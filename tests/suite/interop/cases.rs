@@ -46,6 +46,8 @@ pub(super) struct Case {
     pub(super) only_v6: bool,
     /// Whether the router asks for its routes again in the end.
     pub(super) refresh: bool,
+    /// Whether the speaker is killed and started again, and its routes stay meanwhile.
+    pub(super) restart: bool,
     /// Whether BFD comes up beside each session.
     pub(super) bfd: bool,
     /// Who can not take part, and why.
@@ -63,10 +65,15 @@ const EXTERNAL: Case = Case {
     local_pref: None,
     only_v6: false,
     refresh: false,
+    restart: false,
     bfd: false,
     lacks: &[],
 };
 
+const EXABGP_GTSM: (Daemon, &str) = (
+    Daemon::Exabgp,
+    "ExaBGP 4.2 answers over IPv6 with a hop limit of 64, whatever outgoing-ttl says",
+);
 const NO_ROUTE_REFRESH: (Daemon, &str) = (
     Daemon::Gobgp,
     "GoBGP 3.10 never asks: softresetin judges what it has kept",
@@ -151,9 +158,18 @@ pub(super) const PARTICULAR: &[Case] = &[
         ..EXTERNAL
     },
     Case {
-        name: "GTSM, IPv4 and IPv6",
+        name: "GTSM over IPv4",
+        sessions: Sessions::OverV4,
         neighbour: |node| Neighbour::at(node, NODE_AS).passive().ttl_security(),
-        peer: "  peerASN: 65001\n  ttlSecurity: true\n",
+        peer: "  peerASN: 65001\n  ttlSecurity: true\n  dualStackAddressFamily: true\n",
+        ..EXTERNAL
+    },
+    Case {
+        name: "GTSM over IPv6",
+        sessions: Sessions::OverV6,
+        neighbour: |node| Neighbour::at(node, NODE_AS).passive().ttl_security(),
+        peer: "  peerASN: 65001\n  ttlSecurity: true\n  dualStackAddressFamily: true\n",
+        lacks: &[EXABGP_GTSM],
         ..EXTERNAL
     },
     Case {
@@ -191,6 +207,14 @@ pub(super) const PARTICULAR: &[Case] = &[
         name: "graceful restart and long-lived stale routes are offered",
         neighbour: |node| Neighbour::at(node, NODE_AS).passive().graceful_restart(),
         peer: "  peerASN: 65001\n  enableGracefulRestart: true\n  longLivedStaleTime: 1h\n",
+        ..EXTERNAL
+    },
+    Case {
+        name: "graceful restart: routes stay while the speaker is gone",
+        neighbour: |node| Neighbour::at(node, NODE_AS).passive().graceful_restart(),
+        peer: "  peerASN: 65001\n  enableGracefulRestart: true\n",
+        restart: true,
+        lacks: &[(Daemon::Exabgp, "ExaBGP keeps no table")],
         ..EXTERNAL
     },
     Case {

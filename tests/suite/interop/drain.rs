@@ -37,7 +37,7 @@ pub(super) async fn a_drained_node_is_avoided_before_it_goes(face: Face) -> Resu
     let to = SocketAddr::new(vips[0], 80);
     for (host, client) in world.lab.routers.iter().zip(&world.lab.clients) {
         for vip in &vips {
-            site::wait_for_kernel(host, *vip, &site::hops(&world.lab, *vip)).await?;
+            site::wait_for_kernel(&world.lab, host, *vip, &site::hops(&world.lab, *vip)).await?;
         }
         world.answers(client, to, &["node-1", "node-2"]).await?;
     }
@@ -51,7 +51,7 @@ pub(super) async fn a_drained_node_is_avoided_before_it_goes(face: Face) -> Resu
     for (host, client) in world.lab.routers.iter().zip(&world.lab.clients) {
         for vip in &vips {
             let left = &site::hops(&world.lab, *vip)[1..];
-            site::wait_for_kernel(host, *vip, left).await?;
+            site::wait_for_kernel(&world.lab, host, *vip, left).await?;
         }
         world.answers(client, to, &["node-2"]).await?;
     }

@@ -12,7 +12,7 @@ use kube::Api;
 use kube::api::{DeleteParams, ListParams};
 use portolan_api::crd::BGPPeer;
 use portolan_tests::kubernetes::{Endpoint, Face};
-use portolan_tests::lab::router::{Daemon, Router, RouterConfig};
+use portolan_tests::lab::router::{Daemon, Router, RouterConfig, Session};
 use portolan_tests::lab::{Dual, Host, Layout, retry_until};
 use portolan_tests::world::{BGP, NODE_AS, POOL, SOON, Shape, World, service_yaml};
 
@@ -35,7 +35,7 @@ enum Outcome {
 
 /// Runs cases one after the other, the daemons side by side.
 pub(super) async fn run(face: Face, cases: &[Case]) -> Result<()> {
-    let stage = Stage::build(face).await?;
+    let mut stage = Stage::build(face).await?;
     let mut sheet = Vec::new();
     for case in cases {
         let outcomes = stage.play(case).await.context(case.name)?;
@@ -100,7 +100,7 @@ impl Stage {
     }
 
     /// An error is the stage's; what a daemon does wrong is an outcome.
-    async fn play(&self, case: &Case) -> Result<Vec<(Daemon, Outcome)>> {
+    async fn play(&mut self, case: &Case) -> Result<Vec<(Daemon, Outcome)>> {
         let node = self.node();
         let v4 = format!("{}/16", node.address().v4);
         if case.only_v6 {
@@ -132,13 +132,64 @@ impl Stage {
             Err(outcome) => (outcome, None),
         });
         // The routers stay until all are judged and we have stopped to speak with them.
-        let (outcomes, routers): (Vec<_>, Vec<_>) = join_all(outcomes).await.into_iter().unzip();
+        let (mut outcomes, routers): (Vec<_>, Vec<_>) =
+            join_all(outcomes).await.into_iter().unzip();
+        if case.restart {
+            self.restart(case, &routers, &mut outcomes).await?;
+        }
         self.forget_peers().await?;
         drop(routers);
         if case.only_v6 {
-            node.exec(&["ip", "addr", "add", &v4, "dev", "eth0"])?;
+            self.node()
+                .exec(&["ip", "addr", "add", &v4, "dev", "eth0"])?;
         }
         Ok(Daemon::ALL.into_iter().zip(outcomes).collect())
+    }
+
+    /// Kills the speaker and starts it again: those that were fine so far keep its routes meanwhile.
+    async fn restart(
+        &mut self,
+        case: &Case,
+        routers: &[Option<Box<dyn Router>>],
+        outcomes: &mut [Outcome],
+    ) -> Result<()> {
+        self.world.speakers[0].kill()?;
+        let fine = |outcome: &Outcome| matches!(outcome, Outcome::Fine);
+        for (router, outcome) in routers.iter().zip(&mut *outcomes) {
+            let Some(router) = router else { continue };
+            if fine(outcome)
+                && let Err(error) = self.kept(&**router).await
+            {
+                *outcome = Outcome::Failed(error);
+            }
+        }
+        self.world.speakers[0].restart()?;
+        for (router, outcome) in routers.iter().zip(outcomes) {
+            let Some(router) = router else { continue };
+            if fine(outcome)
+                && let Err(error) = self.wait_for_routes(case, &**router).await
+            {
+                *outcome = Outcome::Failed(error.context("after the restart"));
+            }
+        }
+        Ok(())
+    }
+
+    async fn kept(&self, router: &dyn Router) -> Result<()> {
+        retry_until(PATIENCE, "the session to be lost", async || {
+            let sessions = router.sessions()?;
+            ensure!(
+                !sessions.iter().any(Session::is_established),
+                "{sessions:?}"
+            );
+            Ok(())
+        })
+        .await?;
+        for vip in &self.vips {
+            let paths = router.rib(IpNetwork::from(*vip))?;
+            ensure!(paths.len() == 1, "{vip} has paths {paths:?}");
+        }
+        Ok(())
     }
 
     fn node(&self) -> &Host {
@@ -213,10 +264,13 @@ impl Stage {
             .await?;
         }
         let expected = case.sessions.of(node).len();
-        let sessions = router.sessions()?;
-        let up = sessions.iter().filter(|it| it.is_established()).count();
-        ensure!(up == expected, "{up} sessions of {expected}: {sessions:?}");
-        Ok(())
+        retry_until(PATIENCE, &format!("{expected} sessions"), async || {
+            let sessions = router.sessions()?;
+            let up = sessions.iter().filter(|it| it.is_established()).count();
+            ensure!(up == expected, "{up}: {sessions:?}");
+            Ok(())
+        })
+        .await
     }
 
     async fn forget_peers(&self) -> Result<()> {

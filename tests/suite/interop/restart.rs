@@ -79,7 +79,7 @@ pub(super) async fn a_restart_of_the_speaker_is_not_seen(face: Face) -> Result<(
     }
     for host in &world.lab.routers {
         for vip in &vips {
-            site::wait_for_kernel(host, *vip, &[])
+            site::wait_for_kernel(&world.lab, host, *vip, &[])
                 .await
                 .context("a deleted peer is withdrawn")?;
         }
@@ -90,7 +90,7 @@ pub(super) async fn a_restart_of_the_speaker_is_not_seen(face: Face) -> Result<(
 async fn wait_for_routes(world: &World, vips: &[IpAddr]) -> Result<()> {
     for host in &world.lab.routers {
         for vip in vips {
-            site::wait_for_kernel(host, *vip, &site::hops(&world.lab, *vip)).await?;
+            site::wait_for_kernel(&world.lab, host, *vip, &site::hops(&world.lab, *vip)).await?;
         }
     }
     Ok(())

@@ -60,10 +60,15 @@ pub(super) fn hops(lab: &Lab, like: IpAddr) -> Vec<IpAddr> {
         .collect()
 }
 
-pub(super) async fn wait_for_kernel(host: &Host, vip: IpAddr, hops: &[IpAddr]) -> Result<()> {
+pub(super) async fn wait_for_kernel(
+    lab: &Lab,
+    host: &Host,
+    vip: IpAddr,
+    hops: &[IpAddr],
+) -> Result<()> {
     let what = format!("{vip} by {hops:?} in the kernel of {}", host.name());
     retry_until(SOON, &what, async || {
-        let seen = host.kernel_route(IpNetwork::from(vip))?;
+        let seen = lab.kernel_hops(host, IpNetwork::from(vip))?;
         ensure!(seen == hops, "it has {seen:?}");
         Ok(())
     })

@@ -75,7 +75,9 @@ async fn wait_for_weights(world: &World, frr: &Frr, vip: IpAddr, endpoints: &[u6
             .map(|count| Some(count * ENDPOINT))
             .collect();
         ensure!(told == wanted, "{paths:?}");
-        let hops = world.lab.routers[0].kernel_weights(IpNetwork::from(vip))?;
+        let hops = world
+            .lab
+            .kernel_weights(&world.lab.routers[0], IpNetwork::from(vip))?;
         let [(_, first), (_, second)] = &hops[..] else {
             anyhow::bail!("next hops {hops:?}")
         };

@@ -41,10 +41,8 @@ pub(super) fn fault(
     local: IpAddr,
     remote: IpAddr,
 ) -> Option<String> {
-    // Nobody watches links here.
-    if links.iter().next().is_none() {
-        return None;
-    }
+    // Without any link, nobody watches them.
+    links.iter().next()?;
     let Some(link) = link_of(links, spec, local) else {
         return Some(format!("our address {local} is gone"));
     };

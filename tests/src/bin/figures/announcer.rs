@@ -147,19 +147,17 @@ impl Place<'_> {
         let dump = self.file("table.mrt");
         fs::write(&dump, mrt::table(self.own, prefixes(self.count))).context("writing a dump")?;
         let dump = dump.to_string_lossy();
-        if self.count > 0 {
-            let hop = self.own.to_string();
-            let inject = [
-                "gobgp",
-                "mrt",
-                "inject",
-                "global",
-                &*dump,
-                "--nexthop",
-                &hop,
-            ];
-            self.node.exec(&inject)?;
-        }
+        let hop = self.own.to_string();
+        // The client ends before the daemon has read all of it, and what was under way is lost: once more, then.
+        let all = format!("Destination: {},", self.count);
+        retry_until(PATIENCE, "all routes in the table of GoBGP", async || {
+            let inject = ["mrt", "inject", "global", &*dump, "--nexthop", &hop];
+            self.node.exec(&[&["gobgp"], &inject[..]].concat())?;
+            let has = self.node.exec(&["gobgp", "global", "rib", "summary"])?;
+            ensure!(has.contains(&all), "{has}");
+            Ok(())
+        })
+        .await?;
         Ok(process)
     }
 

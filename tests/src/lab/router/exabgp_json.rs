@@ -59,15 +59,18 @@ impl Told {
             self.routes.remove(&(nlri.nlri, peer));
         }
         let attributes = Path::from(update.attribute);
-        for (hop, nlris) in update.announce.into_values().flatten() {
-            // `fd00::1`, or the global and the link-local one with a comma or a blank between them.
-            let hop = hop
-                .split([',', ' '])
-                .next()
-                .and_then(|hop| hop.parse().ok());
+        // A global and a link-local next hop stand side by side as if there were two routes; the global one is that which
+        // others show.
+        let (local, global): (Vec<_>, Vec<_>) = update
+            .announce
+            .into_values()
+            .flatten()
+            .filter_map(|(hop, nlris)| Some((hop.parse::<IpAddr>().ok()?, nlris)))
+            .partition(|(hop, _)| matches!(hop, IpAddr::V6(hop) if hop.is_unicast_link_local()));
+        for (hop, nlris) in local.into_iter().chain(global) {
             for nlri in nlris {
                 let path = Path {
-                    next_hop: hop,
+                    next_hop: Some(hop),
                     peer: Some(peer),
                     ..attributes.clone()
                 };

@@ -221,7 +221,7 @@ impl Router for Frr {
             }
             let facts: FrrNeighbour =
                 serde_json::from_value(value).context("reading a neighbour")?;
-            let Some(peer) = peer.parse().ok().or(facts.address) else {
+            let Ok(peer) = peer.parse().or_else(|_| facts.address.parse()) else {
                 continue; // nobody has been found on the link yet
             };
             sessions.push(Session {

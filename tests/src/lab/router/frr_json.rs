@@ -19,9 +19,9 @@ pub(super) struct FrrNeighbour {
     pub(super) state: String,
     #[serde(rename = "connectionsEstablished", default)]
     pub(super) established_count: u64,
-    /// The address of one that was found on a link.
-    #[serde(rename = "bgpNeighborAddr")]
-    pub(super) address: Option<IpAddr>,
+    /// The address of one that was found on a link; `none` before.
+    #[serde(rename = "bgpNeighborAddr", default)]
+    pub(super) address: String,
     #[serde(rename = "messageStats", default)]
     pub(super) messages: MessageStats,
 }
