@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use portolan_api::ObjectKey;
 use portolan_api::annotation::{ADDRESS_POOL, POOL};
-use portolan_api::crd::IPAddressPool;
+use portolan_api::crd::{IPAddressPool, RouteKind};
 use portolan_api::view::{Service, TrafficPolicy};
 
 use crate::reach::Vip;
@@ -127,11 +127,14 @@ impl<'a> Report<'a> {
     }
 
     fn service(&mut self, service: &'a Service) {
-        if !self.served(service) {
+        let own = self.own_addresses(service);
+        if !self.served(service, !own.is_empty()) {
             return;
         }
         self.controller();
-        self.addresses(service);
+        if service.wants(self.snapshot.lb_class.as_deref()) {
+            self.addresses(service);
+        }
         self.endpoints(service);
         for address in service.vips() {
             let vip = Vip {
@@ -139,6 +142,7 @@ impl<'a> Report<'a> {
                 key: self.key,
                 service,
                 address,
+                kind: RouteKind::LoadBalancerIP,
             };
             if vip.pool().is_some() {
                 self.layer2(vip);
@@ -146,13 +150,24 @@ impl<'a> Report<'a> {
                 self.coverage(vip);
             }
         }
+        for vip in own {
+            self.bgp(vip);
+        }
+        self.hindrances();
         self.findings.sort_by_key(|finding| finding.topic);
         self.refused();
     }
 
-    /// Whether Portolan serves the Service at all.
-    fn served(&mut self, service: &Service) -> bool {
+    /// Whether Portolan serves the Service at all; `announced` if a rule announces addresses that it has anyway.
+    fn served(&mut self, service: &Service, announced: bool) -> bool {
         let kind = service.spec.kind.as_deref().unwrap_or("ClusterIP");
+        if announced && !service.wants(self.snapshot.lb_class.as_deref()) {
+            let words = format!(
+                "type {kind}: gets no address from Portolan, which announces some that it has"
+            );
+            self.add(Topic::Service, Mark::Good, words);
+            return true;
+        }
         if kind != "LoadBalancer" {
             let words =
                 format!("type is {kind}: only Services of type LoadBalancer get an address");

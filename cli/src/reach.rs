@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use portolan_api::ObjectKey;
 use portolan_api::annotation::L2_NODES;
-use portolan_api::crd::{BgpRule, L2Rule, PeerRule, SessionReport, SessionState};
+use portolan_api::crd::{BgpRule, L2Rule, PeerRule, RouteKind, SessionReport, SessionState};
 use portolan_api::view::{Node, Service, TrafficPolicy};
 
 use crate::snapshot::{Snapshot, Speaker};
@@ -23,6 +23,8 @@ pub(crate) struct Vip<'a> {
     pub(crate) service: &'a Service,
     /// The address.
     pub(crate) address: IpAddr,
+    /// What kind of address it is: `LoadBalancerIP`, `ExternalIP` or `ClusterIP`.
+    pub(crate) kind: RouteKind,
 }
 
 /// Why a node does not announce, or not to everyone.
@@ -85,11 +87,26 @@ impl<'a> Vip<'a> {
 
     /// BGP rules that cover the address, on whichever nodes.
     pub(crate) fn bgp_rules(self) -> Vec<&'a BgpRule> {
-        let Some(pool) = self.pool() else {
-            return Vec::new();
+        let (rules, labels) = (self.snapshot.rules(), self.service.labels());
+        let covers = |rule: &&BgpRule| match self.kind {
+            RouteKind::ClusterIP => {
+                let mut ranges = rules.cluster_ip_ranges.iter();
+                let in_range = ranges.any(|range| range.contains(self.address));
+                let local = self.policy() == TrafficPolicy::Local;
+                rule.covers_cluster_ip(local && in_range, labels)
+            }
+            RouteKind::ExternalIP => rule.covers_own(self.kind, labels),
+            _ => self.pool().is_some_and(|pool| rule.covers(pool, labels)),
         };
-        let covers = |rule: &&BgpRule| rule.covers(pool, self.service.labels());
-        self.snapshot.rules().bgp.iter().filter(covers).collect()
+        rules.bgp.iter().filter(covers).collect()
+    }
+
+    /// Which nodes may take its traffic.
+    fn policy(self) -> TrafficPolicy {
+        match self.kind {
+            RouteKind::ClusterIP => self.service.cluster_ip_policy(),
+            _ => self.service.spec.external_traffic_policy,
+        }
     }
 
     /// Why the node can not be placed for the address by layer 2, if so.
@@ -137,7 +154,7 @@ impl<'a> Vip<'a> {
                 "IPv6"
             };
             return Reach::blocked(Obstacle::configured(format!(
-                "no BGPPeer with an {family} address that its advertisement names has it among its nodes"
+                "no BGPPeer that carries {family} and that its advertisement names has it among its nodes"
             )));
         }
         let Some(report) = self.snapshot.report(name) else {
@@ -172,7 +189,7 @@ impl<'a> Vip<'a> {
             )));
         }
         let usable = self.snapshot.usable(self.key);
-        match self.service.spec.external_traffic_policy {
+        match self.policy() {
             TrafficPolicy::Cluster if usable.is_empty() => {
                 Some(Obstacle::fault("the Service has no usable endpoint"))
             }

@@ -4,7 +4,7 @@ use comfy_table::presets::NOTHING;
 use comfy_table::{ContentArrangement, Table};
 use portolan_api::ObjectKey;
 use portolan_api::condition::{ACCEPTED, EXHAUSTED_SOON};
-use portolan_api::crd::{NodeReportStatus, SessionReport, SessionState};
+use portolan_api::crd::{NodeReportStatus, RouteKind, SessionReport, SessionState};
 use portolan_api::view::Service;
 
 use crate::reach::{Vip, placement};
@@ -120,6 +120,7 @@ fn service_row(snapshot: &Snapshot, key: &ObjectKey, service: &Service) -> Row {
         key,
         service,
         address,
+        kind: RouteKind::LoadBalancerIP,
     });
     let (mut addresses, mut pools, mut bgp, mut l2) = (Vec::new(), Vec::new(), Vec::new(), false);
     for vip in vips {
@@ -241,6 +242,8 @@ fn session_row(node: &str, session: &SessionReport) -> Row {
 /// Everything that stands in the way of a node, in one cell.
 fn problems(report: &NodeReportStatus) -> String {
     let excluded = report.excluded.iter().map(|why| format!("excluded: {why}"));
+    let draining = report.draining.iter();
+    let draining = draining.map(|why| format!("draining ({why}): a last resort for routers"));
     let down = report
         .sessions
         .iter()
@@ -250,6 +253,7 @@ fn problems(report: &NodeReportStatus) -> String {
         format!("{} is {:?}: {error}", session.peer, session.state)
     });
     let all: Vec<String> = excluded
+        .chain(draining)
         .chain(report.problems.iter().cloned())
         .chain(down)
         .collect();

@@ -40,7 +40,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::bgp::Sessions;
+use crate::bgp::{KernelFeatures, Sessions};
 use crate::core::{Due, Event, Model, Plan, PlannedPeer};
 use crate::l2::Layer2;
 use crate::link::Exclude;
@@ -94,6 +94,13 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let mut registry = Registry::default();
     let metrics = Metrics::default();
     metrics.register(&mut registry);
+    let kernel = KernelFeatures::probe().context("TCP socket")?;
+    tracing::info!(
+        tcp_md5 = kernel.tcp_md5,
+        tcp_ao = kernel.tcp_ao,
+        "what this kernel can sign connections with"
+    );
+    metrics.kernel(kernel);
     let bfd = bfd::Engine::start().context("BFD")?;
     bfd.register(&mut registry);
     let health = Health::waiting_for(&["cluster state"]);

@@ -8,7 +8,7 @@ use prometheus_client::registry::Registry;
 
 use portolan_api::crd::NodeReportStatus;
 
-use crate::bgp::Sessions;
+use crate::bgp::{KernelFeatures, Sessions};
 
 /// All numbers.
 #[derive(Debug, Default)]
@@ -45,6 +45,10 @@ impl Metrics {
             "Times that announcements were computed",
             self.plans.clone(),
         );
+    }
+
+    pub(crate) fn kernel(&self, features: KernelFeatures) {
+        self.bgp.set_features(features);
     }
 
     pub(crate) fn planned(&self) {

@@ -278,6 +278,18 @@ impl BgpRule {
             && any_or_empty(&self.service_selectors, service)
     }
 
+    /// Whether the rule announces a single ClusterIP of a Service with these labels. `local_in_range`: it is in an
+    /// announced range, and only nodes with endpoints may take its traffic.
+    #[must_use]
+    pub fn covers_cluster_ip(
+        &self,
+        local_in_range: bool,
+        service: &(impl Labels + ?Sized),
+    ) -> bool {
+        let with_range = local_in_range && self.routes.contains(&RouteKind::ClusterIPRange);
+        with_range || self.covers_own(RouteKind::ClusterIP, service)
+    }
+
     /// Whether the rule announces addresses of this kind that a Service with these labels has without a pool's help.
     #[must_use]
     pub fn covers_own(&self, kind: RouteKind, service: &(impl Labels + ?Sized)) -> bool {

@@ -143,6 +143,21 @@ impl Service {
         entries.filter_map(|text| text.parse().ok()).collect()
     }
 
+    /// Which nodes may take traffic from outside for the ClusterIPs: it is traffic of both kinds, so a policy Local of
+    /// either kind counts.
+    #[must_use]
+    pub fn cluster_ip_policy(&self) -> TrafficPolicy {
+        let policies = [
+            self.spec.external_traffic_policy,
+            self.spec.internal_traffic_policy,
+        ];
+        if policies.contains(&TrafficPolicy::Local) {
+            TrafficPolicy::Local
+        } else {
+            TrafficPolicy::Cluster
+        }
+    }
+
     /// An annotation's value, if it is there and not empty.
     #[must_use]
     pub fn annotation(&self, name: &str) -> Option<&str> {

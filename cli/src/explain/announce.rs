@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use portolan_api::crd::NodeReportStatus;
+use portolan_api::crd::{NodeReportStatus, RouteKind};
+use portolan_api::view::Service;
 
 use super::{Mark, Report, Topic, listed};
 use crate::reach::{Obstacle, Reach, Vip, placement};
@@ -82,12 +83,64 @@ impl<'a> Report<'a> {
         }
     }
 
+    /// External IPs, covered by a rule or not, and ClusterIPs that a rule covers one by one.
+    pub(super) fn own_addresses(&self, service: &'a Service) -> Vec<Vip<'a>> {
+        let vip = |address, kind| Vip {
+            snapshot: self.snapshot,
+            key: self.key,
+            service,
+            address,
+            kind,
+        };
+        let external = service.external_ips().into_iter();
+        let external = external.map(|address| vip(address, RouteKind::ExternalIP));
+        let cluster = service.cluster_ips().into_iter();
+        let cluster = cluster.map(|address| vip(address, RouteKind::ClusterIP));
+        let covered = cluster.filter(|vip| !vip.bgp_rules().is_empty());
+        external.chain(covered).collect()
+    }
+
+    /// What nodes report to hold the Service's routes back, and nodes whose routes routers avoid.
+    pub(super) fn hindrances(&mut self) {
+        let mut said: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        let name = format!("Service {}: ", self.key);
+        for (node, report) in &self.snapshot.reports {
+            let problems = report.status.iter().flat_map(|status| &status.problems);
+            for problem in problems.filter(|problem| problem.starts_with(&name)) {
+                said.entry(problem).or_default().push(node);
+            }
+        }
+        for (problem, nodes) in said {
+            self.add(
+                Topic::Bgp,
+                Mark::Bad,
+                format!("{}: {problem}", listed(&nodes)),
+            );
+        }
+        let mut draining: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for (name, node) in &self.snapshot.nodes {
+            if let Some(why) = node.draining() {
+                draining.entry(why).or_default().push(name);
+            }
+        }
+        for (why, nodes) in draining {
+            let words = format!(
+                "{}: a last resort for routers, as the Node drains ({why})",
+                listed(&nodes)
+            );
+            self.add(Topic::Bgp, Mark::Note, words);
+        }
+    }
+
     pub(super) fn bgp(&mut self, vip: Vip<'a>) {
         let rules = vip.bgp_rules();
-        let Some(pool) = vip.pool() else { return };
         let address = vip.address;
         if rules.is_empty() {
-            let words = format!("no BGPAdvertisement covers {address} (pool {pool})");
+            let what = match vip.pool() {
+                Some(pool) => format!("pool {pool}"),
+                None => "an external IP; routes: [ExternalIP] would announce it".to_owned(),
+            };
+            let words = format!("no BGPAdvertisement covers {address} ({what})");
             return self.add(Topic::Bgp, Mark::Note, words);
         }
         let names: Vec<&str> = rules.iter().map(|rule| rule.name.as_str()).collect();

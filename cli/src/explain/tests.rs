@@ -363,14 +363,14 @@ fn a_node_that_does_not_announce_by_bgp_is_explained() {
             |s| rules(s).peers[0].address = "2001:db8::1".parse().ok(),
             Topic::Bgp,
             Mark::Note,
-            "no BGPPeer with an IPv4 address",
+            "no BGPPeer that carries IPv4",
         ),
         (
             "peer of other nodes",
             |s| rules(s).peers[0].node_selectors = vec![mk_selector("rack", "a")],
             Topic::Bgp,
             Mark::Note,
-            "no BGPPeer with an IPv4 address",
+            "no BGPPeer that carries IPv4",
         ),
         (
             "no endpoints",
@@ -378,6 +378,74 @@ fn a_node_that_does_not_announce_by_bgp_is_explained() {
             Topic::Endpoints,
             Mark::Bad,
             "no usable endpoint, so no node announces",
+        ),
+    ]);
+}
+
+#[test]
+fn external_and_cluster_ips_are_explained_whatever_the_type_of_the_service() {
+    fn external(s: &mut Snapshot) {
+        service(s).spec.kind = Some("ClusterIP".into());
+        service(s).spec.external_ips = vec!["198.51.100.7".into()];
+        service(s).spec.cluster_ips = vec!["10.96.0.9".into()];
+    }
+    check(&[
+        (
+            "nobody announces it",
+            external,
+            Topic::Bgp,
+            Mark::Note,
+            "no BGPAdvertisement covers 198.51.100.7",
+        ),
+        (
+            "announced",
+            |s| {
+                external(s);
+                rules(s).bgp[0].routes = vec![RouteKind::ExternalIP];
+            },
+            Topic::Bgp,
+            Mark::Good,
+            "198.51.100.7 is announced to tor by n1, n2",
+        ),
+        (
+            "the type is no obstacle",
+            |s| {
+                external(s);
+                rules(s).bgp[0].routes = vec![RouteKind::ExternalIP];
+            },
+            Topic::Service,
+            Mark::Good,
+            "gets no address from Portolan",
+        ),
+        (
+            "a ClusterIP in an announced range, from nodes with endpoints",
+            |s| {
+                external(s);
+                service(s).spec.internal_traffic_policy = TrafficPolicy::Local;
+                s.slices.get_mut(&mk_key()).unwrap()[0].endpoints.pop();
+                rules(s).bgp[0].routes = vec![RouteKind::ClusterIPRange];
+                rules(s).cluster_ip_ranges = vec!["10.96.0.0/12".parse().unwrap()];
+            },
+            Topic::Bgp,
+            Mark::Good,
+            "10.96.0.9 is announced to tor by n1",
+        ),
+        (
+            "what the speaker holds back",
+            |s| {
+                let words = "Service demo/web: its IPv4 endpoints came and went too often";
+                report(s, "n1").problems = vec![words.into(), "Service demo/other: no".into()];
+            },
+            Topic::Bgp,
+            Mark::Bad,
+            "n1: Service demo/web: its IPv4 endpoints",
+        ),
+        (
+            "a draining node",
+            |s| s.nodes.get_mut("n2").unwrap().spec.unschedulable = true,
+            Topic::Bgp,
+            Mark::Note,
+            "n2: a last resort for routers, as the Node drains (unschedulable)",
         ),
     ]);
 }

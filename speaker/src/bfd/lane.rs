@@ -19,6 +19,25 @@ const SHORTEST: Duration = Duration::from_millis(1);
 /// Packets sent at once: an answer and some news. More would be a defect, which must not hold up the other sessions.
 const BURST: usize = 4;
 
+/// What is counted of a path.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Tally {
+    /// Times that it came up.
+    pub(super) ups: u64,
+    /// Times that it failed after it had worked.
+    pub(super) failures: u64,
+}
+
+impl Tally {
+    /// This one, and what came to `now` since it was `then`.
+    pub(super) fn plus(self, now: Self, then: Self) -> Self {
+        Self {
+            ups: self.ups + now.ups.saturating_sub(then.ups),
+            failures: self.failures + now.failures.saturating_sub(then.failures),
+        }
+    }
+}
+
 /// A session and what belongs to it.
 #[derive(Debug)]
 pub(super) struct Lane {
@@ -28,8 +47,7 @@ pub(super) struct Lane {
     wishes: BTreeMap<UserId, SessionSpec>,
     /// See [`Self::is_too_far`].
     minimum_ttl: u8,
-    ups: u64,
-    failures: u64,
+    pub(super) tally: Tally,
     problem: Option<String>,
     /// The TTL of the last packet, if it was too small.
     too_far: Option<u8>,
@@ -83,8 +101,7 @@ impl Lane {
             outlet,
             wishes: BTreeMap::new(),
             minimum_ttl: u8::MAX,
-            ups: 0,
-            failures: 0,
+            tally: Tally::default(),
             problem: None,
             too_far: None,
             leaving: None,
@@ -194,16 +211,16 @@ impl Lane {
         };
         self.numbers.in_state(change.from).dec();
         self.numbers.in_state(change.to).inc();
-        self.ups += u64::from(change.to == State::Up);
+        self.tally.ups += u64::from(change.to == State::Up);
         if change.is_failure() {
-            self.failures += 1;
+            self.tally.failures += 1;
             self.numbers.failures.inc();
         }
         self.changes.push(change);
     }
 
-    /// All that users are told. `trouble` is what keeps packets from reaching us at all.
-    pub(super) fn tell(&self, trouble: Option<&String>) -> Told {
+    /// All that a user is told, who has counted this much. `trouble` is what keeps packets from reaching us at all.
+    pub(super) fn tell(&self, tally: Tally, trouble: Option<&String>) -> Told {
         let far = self.too_far.map(|ttl| {
             let least = self.minimum_ttl;
             format!("packets arrive with TTL {ttl} and are dropped: minimumTtl is {least}")
@@ -214,13 +231,13 @@ impl Lane {
             multihop: self.path.multihop,
             live: Liveness {
                 state: self.session.state(),
-                failures: self.failures,
+                failures: tally.failures,
                 diag: self.session.diag(),
                 remote_state: self.session.remote_state(),
             },
             remote_diag: self.session.remote_diag(),
             negotiated: self.session.negotiated(),
-            ups: self.ups,
+            ups: tally.ups,
             problem: trouble.or(self.problem.as_ref()).cloned().or(far),
         }
     }

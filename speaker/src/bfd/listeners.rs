@@ -5,9 +5,7 @@ use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
 
-use nix::cmsg_space;
 use nix::errno::Errno;
-use nix::libc;
 use nix::sys::socket::{
     ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, setsockopt, sockopt,
 };
@@ -16,6 +14,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 /// Control packets have at most 52 bytes; what is longer is cut off, and its end ignored.
 const PACKET_MAX: usize = 64;
+/// Room for the two control messages that are asked for: address and interface (40 bytes), TTL (24).
+const CONTROL_MAX: usize = 96;
 /// So that packets of many sessions wait for us through a stall, and do not look like silence.
 const RECEIVE_BUFFER: usize = 4 << 20;
 
@@ -110,12 +110,12 @@ impl Listener {
     /// The next packet that waits. One whose way is not known counts as having come with TTL 0.
     pub(super) fn receive(&self) -> io::Result<Option<Arrival>> {
         let mut bytes = [0; PACKET_MAX];
-        let mut control = cmsg_space!(libc::in6_pktinfo, libc::c_int);
+        let mut control = Control([0; CONTROL_MAX]);
         let mut parts = [IoSliceMut::new(&mut bytes)];
         let received = recvmsg::<SockaddrStorage>(
             self.socket.as_raw_fd(),
             &mut parts,
-            Some(&mut control),
+            Some(&mut control.0),
             MsgFlags::empty(),
         );
         let received = match received {
@@ -149,6 +149,10 @@ impl AsFd for Listener {
         self.socket.as_fd()
     }
 }
+
+/// A buffer for control messages, aligned as their headers want it.
+#[repr(C, align(8))]
+struct Control([u8; CONTROL_MAX]);
 
 /// How a packet came.
 #[derive(Default)]

@@ -10,8 +10,9 @@
 //!   └────────────────────────────────────────────────────────────────────┘
 //! ```
 //!
-//! The thread takes no lock that others hold: a lock held by a thread without real-time priority would hand it the other's
-//! place in the queue. What users see is kept on the async side, by the *herald*, a task that reads the notes.
+//! No packet waits for a lock that an ordinary thread may hold: such a lock would hand real-time work that thread's place in
+//! the queue. So the thread does not log either. What users see is kept on the async side, by the *herald*, a task that reads
+//! the notes.
 //!
 //! Users that watch the same peer by the same path share one session, with the smallest times of all. A session ends with
 //! its last user, and says AdminDown, which routers take as "no information" rather than as a failure.
@@ -186,7 +187,7 @@ impl Engine {
         self.0.entries.status()
     }
 
-    /// Whether the thread runs with real-time priority. Without it, times below 50 ms are a risk on a busy node.
+    /// Whether the thread runs with real-time priority. Without it, times below 100 ms are a risk on a busy node.
     #[must_use]
     pub fn is_real_time(&self) -> bool {
         self.0.numbers.real_time.get() == 1

@@ -8,10 +8,10 @@ use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
-use portolan_proto::bfd::{Demux, Dice, Packet, Path, Session, State, TTL};
+use portolan_proto::bfd::{Demux, Diag, Dice, Negotiated, Packet, Path, Session, State, TTL};
 
 use super::herald::{Event, Note, Told};
-use super::lane::{Lane, config};
+use super::lane::{Lane, Tally, config};
 use super::listeners::{Arrival, Kind};
 use super::outlet::{Outlet, OutletError, resolve};
 use super::status::{Numbers, Refused};
@@ -37,6 +37,11 @@ struct User {
     spec: SessionSpec,
     lane: Option<LaneId>,
     problem: Option<String>,
+    /// What it counted on the sessions that it had before. A session may be older than its user: what happened to others
+    /// is no failure of this one.
+    before: Tally,
+    /// What the session had counted when the user came.
+    joined: Tally,
     /// What it was told last.
     told: Option<Told>,
 }
@@ -84,14 +89,15 @@ impl Roster {
         if self.ending {
             return;
         }
-        let lane = self.users.get(&user).and_then(|user| user.lane);
-        let entry = User {
-            spec,
-            lane,
+        let fresh = User {
+            spec: spec.clone(),
+            lane: None,
             problem: None,
+            before: Tally::default(),
+            joined: Tally::default(),
             told: None,
         };
-        self.users.insert(user, entry);
+        self.users.entry(user).or_insert(fresh).spec = spec;
         self.seat(user, now);
     }
 
@@ -113,6 +119,9 @@ impl Roster {
         let problem = place.as_ref().err().map(ToString::to_string);
         // A path that is not found now may be there again soon; the session goes on, and notices by itself.
         let after = place.ok().or(before);
+        if before != after {
+            self.count(user, after);
+        }
         if let Some(before) = before.filter(|before| Some(*before) != after) {
             self.touch(before, now, |lane| lane.part(user, now + PATIENCE));
         }
@@ -124,6 +133,17 @@ impl Roster {
             entry.problem = problem;
         }
         self.stale.insert(user);
+    }
+
+    /// Closes the account of a user with one session, and opens that with another one.
+    fn count(&mut self, user: UserId, after: Option<LaneId>) {
+        let Some(entry) = self.users.get_mut(&user) else {
+            return;
+        };
+        entry.before = tally(entry, &self.lanes);
+        entry.lane = after;
+        let lane = after.and_then(|lane| self.lanes.get(&lane));
+        entry.joined = lane.map(|lane| lane.tally).unwrap_or_default();
     }
 
     fn lane_on(
@@ -219,6 +239,7 @@ impl Roster {
         self.demux.remove(lane.session.discriminator(), &lane.path);
         for user in lane.users() {
             if let Some(user) = self.users.get_mut(&user) {
+                user.before = user.before.plus(lane.tally, user.joined);
                 user.lane = None;
                 user.problem = Some("the session broke and begins anew".into());
             }
@@ -335,7 +356,11 @@ impl Roster {
             if let Some(entry) = self.users.get_mut(&user) {
                 let lane = entry.lane.and_then(|lane| self.lanes.get(&lane));
                 let told = match lane {
-                    Some(lane) => lane.tell(troubles.get(&Kind::of(&lane.path))),
+                    Some(lane) => {
+                        let trouble = troubles.get(&Kind::of(&lane.path));
+                        let trouble = trouble.or(entry.problem.as_ref());
+                        lane.tell(tally(entry, &self.lanes), trouble)
+                    }
                     None => absent(entry),
                 };
                 if entry.told.as_ref() != Some(&told) {
@@ -367,20 +392,26 @@ impl Roster {
     }
 }
 
-/// What a user without a session is told. What was counted before still counts.
+/// What a user has counted so far.
+fn tally(user: &User, lanes: &BTreeMap<LaneId, Lane>) -> Tally {
+    let lane = user.lane.and_then(|lane| lanes.get(&lane));
+    let now = lane.map_or(user.joined, |lane| lane.tally);
+    user.before.plus(now, user.joined)
+}
+
+/// What a user without a session is told.
 fn absent(user: &User) -> Told {
-    let before = user.told.as_ref();
     Told {
         peer: user.spec.peer,
         local: user.spec.local,
         multihop: user.spec.multihop,
         live: Liveness {
-            failures: before.map_or(0, |told| told.live.failures),
+            failures: user.before.failures,
             ..Liveness::default()
         },
-        remote_diag: portolan_proto::bfd::Diag::NONE,
-        negotiated: portolan_proto::bfd::Negotiated::default(),
-        ups: before.map_or(0, |told| told.ups),
+        remote_diag: Diag::NONE,
+        negotiated: Negotiated::default(),
+        ups: user.before.ups,
         problem: user.problem.clone(),
     }
 }

@@ -194,6 +194,14 @@ async fn the_life_of_sessions_on_one_engine() {
     peer.run("up again", |_| first.status().unwrap().state == State::Up)
         .await;
 
+    let third = engine.session(mk_spec(PEER, mk_timers(50, 3)));
+    peer.run("a user who comes late", |_| {
+        third.status().unwrap().state == State::Up
+    })
+    .await;
+    assert_eq!(third.status().unwrap().flaps, 0, "it has seen no failure");
+    drop(third);
+
     // AdminDown of the peer is not.
     peer.session.admin_down(Diag::ADMINISTRATIVELY_DOWN);
     peer.run("the peer's decision", |_| {

@@ -86,7 +86,8 @@ pub(super) struct Listeners(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     port: u16,
-    doors: Mutex<BTreeMap<Option<String>, Door>>,
+    /// By VRF; the default one has no name.
+    doors: Mutex<BTreeMap<String, Door>>,
     counts: Arc<Counts>,
 }
 
@@ -133,7 +134,7 @@ struct Guest {
 #[derive(Debug)]
 pub(super) struct Registration {
     listeners: Listeners,
-    vrf: Option<String>,
+    vrf: String,
     source: Source,
     visits: mpsc::Receiver<Visit>,
 }
@@ -185,25 +186,26 @@ impl Listeners {
         from: SocketAddr,
     ) -> Result<Registration, ListenError> {
         let source = Source::of(from);
+        let vrf = spec.vrf.clone().unwrap_or_default();
         let mut doors = self.doors();
-        if !doors.contains_key(&spec.vrf) {
+        if !doors.contains_key(&vrf) {
             let door = Door::open(spec.vrf.as_deref(), self.0.port, &self.0.counts)?;
-            doors.insert(spec.vrf.clone(), door);
+            doors.insert(vrf.clone(), door);
         }
-        let result = match doors.get(&spec.vrf) {
+        let result = match doors.get(&vrf) {
             Some(door) => door.expect(spec, source),
             None => Err(ListenError::Taken),
         };
-        Self::close_empty(&mut doors, &spec.vrf);
+        Self::close_empty(&mut doors, &vrf);
         Ok(Registration {
             listeners: self.clone(),
-            vrf: spec.vrf.clone(),
+            vrf,
             source,
             visits: result?,
         })
     }
 
-    fn leave(&self, vrf: &Option<String>, source: Source) {
+    fn leave(&self, vrf: &str, source: Source) {
         let mut doors = self.doors();
         if let Some(door) = doors.get(vrf) {
             door.forget(source);
@@ -211,13 +213,13 @@ impl Listeners {
         Self::close_empty(&mut doors, vrf);
     }
 
-    fn close_empty(doors: &mut BTreeMap<Option<String>, Door>, vrf: &Option<String>) {
+    fn close_empty(doors: &mut BTreeMap<String, Door>, vrf: &str) {
         if doors.get(vrf).is_some_and(Door::is_empty) {
             doors.remove(vrf);
         }
     }
 
-    fn doors(&self) -> MutexGuard<'_, BTreeMap<Option<String>, Door>> {
+    fn doors(&self) -> MutexGuard<'_, BTreeMap<String, Door>> {
         let doors = self.0.doors.lock();
         doors.unwrap_or_else(PoisonError::into_inner)
     }

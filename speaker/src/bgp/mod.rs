@@ -35,6 +35,6 @@ pub use portolan_proto::bgp::session::{Listen, PeerAs, SessionState};
 pub use portolan_proto::bgp::{Asn, Community, HoldTime, LargeCommunity, RouteAttrs, RouterId};
 pub use sessions::Sessions;
 pub use shared::{Agreed, SessionStatus};
-pub use signature::{Password, PasswordError, Signature};
+pub use signature::{KernelFeatures, Password, PasswordError, Signature};
 pub use spec::{Distance, PeerSpec, Remote, RestartTimes};
 pub use traffic::Traffic;

@@ -5,6 +5,8 @@ use std::io;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
 
+use socket2::{Domain, Socket, Type};
+
 use crate::sys::{self, AoAlgorithm, KEY_MAX};
 
 /// A key: 1 to 80 bytes. Never printed.
@@ -112,6 +114,27 @@ impl Signature {
             Self::Md5(_) => sys::remove_md5_key(listener, peer),
             Self::Ao { id, .. } => sys::remove_ao_key(listener, peer, *id),
         }
+    }
+}
+
+/// Ways to sign that the kernel of this node has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KernelFeatures {
+    /// TCP MD5 (RFC 2385).
+    pub tcp_md5: bool,
+    /// TCP-AO (RFC 5925).
+    pub tcp_ao: bool,
+}
+
+impl KernelFeatures {
+    /// Asks the kernel.
+    pub fn probe() -> io::Result<Self> {
+        let any = IpAddr::from([127, 0, 0, 1]);
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        Ok(Self {
+            tcp_md5: sys::has_md5(&socket, any),
+            tcp_ao: sys::has_tcp_ao(&socket),
+        })
     }
 }
 

@@ -16,6 +16,7 @@ use tokio::time::timeout;
 
 use super::*;
 
+mod ending;
 mod listening;
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -63,19 +64,20 @@ impl Router {
         self.listener.local_addr().unwrap().port()
     }
 
+    async fn accept(&self) -> TcpStream {
+        let accepted = timeout(PATIENCE, self.listener.accept());
+        accepted.await.unwrap().unwrap().0
+    }
+
     /// Accepts and brings the session to Established.
     async fn establish(&self) -> Heard {
-        let (stream, _) = timeout(PATIENCE, self.listener.accept())
-            .await
-            .unwrap()
-            .unwrap();
-        establish(stream).await
+        establish(self.accept().await).await
     }
 }
 
-/// Brings a session to Established, as the router would.
-async fn establish(stream: TcpStream) -> Heard {
-    let config = Config {
+/// The router as it is configured.
+fn mk_router() -> Config {
+    Config {
         local_as: asn(65000),
         peer_as: PeerAs::Exactly(asn(65001)),
         router_id: "192.0.2.1".parse().unwrap(),
@@ -88,8 +90,23 @@ async fn establish(stream: TcpStream) -> Heard {
         graceful_restart: None,
         authenticated: false,
         single_hop: true,
-    };
-    let capabilities = Offer::FULL.capabilities(&config);
+    }
+}
+
+/// Brings a session to Established, as the router would.
+async fn establish(stream: TcpStream) -> Heard {
+    establish_as(stream, &mk_router()).await
+}
+
+async fn establish_as(stream: TcpStream, config: &Config) -> Heard {
+    let (_, mut heard) = introduce(stream, config).await;
+    assert_eq!(heard.next().await.unwrap().0, Kind::Keepalive);
+    heard
+}
+
+/// Says OPEN and KEEPALIVE; returns the OPEN that came.
+async fn introduce(stream: TcpStream, config: &Config) -> (Vec<u8>, Heard) {
+    let capabilities = Offer::FULL.capabilities(config);
     let mut hello = Vec::new();
     Open::ours(
         config.local_as,
@@ -104,9 +121,9 @@ async fn establish(stream: TcpStream) -> Heard {
         bytes: Vec::new(),
     };
     heard.stream.write_all(&hello).await.unwrap();
-    assert_eq!(heard.next().await.unwrap().0, Kind::Open);
-    assert_eq!(heard.next().await.unwrap().0, Kind::Keepalive);
-    heard
+    let (kind, open) = heard.next().await.unwrap();
+    assert_eq!(kind, Kind::Open);
+    (open, heard)
 }
 
 impl Heard {

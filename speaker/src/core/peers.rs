@@ -184,7 +184,6 @@ fn peer_as(rule: &PeerRule) -> Result<PeerAs, String> {
 const FOREIGN_RULE: &str =
     "this speaker does not understand the peer: is the controller of another version?";
 
-#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 fn words(why: impl std::fmt::Display) -> String {
     why.to_string()
 }

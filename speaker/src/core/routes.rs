@@ -75,7 +75,7 @@ impl Model {
             for address in service.external.iter().filter(taken) {
                 if self.bgp_rules().any(covers) {
                     words.push(format!(
-                        "externalIP {address} of Service {key} is an address of this node or of a BGPPeer: it is not announced"
+                        "Service {key}: externalIP {address} is an address of this node or of a BGPPeer, so it is not announced"
                     ));
                 }
             }
@@ -255,11 +255,9 @@ impl<'a> Announcing<'a> {
             let mut ranges = self.model.config.cluster_ip_ranges.iter();
             ranges.any(|range| range.contains(address))
         };
-        for rule in self.model.bgp_rules() {
-            let alone = rule.covers_own(RouteKind::ClusterIP, &service.labels);
-            if alone || (in_range && rule.routes.contains(&RouteKind::ClusterIPRange)) {
-                plan.announce(rule, address.into(), self.peers, None);
-            }
+        let covers = |rule: &&BgpRule| rule.covers_cluster_ip(in_range, &service.labels);
+        for rule in self.model.bgp_rules().filter(covers) {
+            plan.announce(rule, address.into(), self.peers, None);
         }
     }
 }

@@ -22,7 +22,7 @@ pub(super) struct KnownService {
     pub(super) cluster: Box<[IpAddr]>,
     /// Who may take traffic for the first two.
     pub(super) policy: TrafficPolicy,
-    /// Who may take traffic for ClusterIPs. A policy Local of either kind counts: traffic from outside is both.
+    /// Who may take traffic for ClusterIPs.
     pub(super) cluster_policy: TrafficPolicy,
     pub(super) labels: BTreeMap<String, String>,
     /// The layer-2 placement names this node first.
@@ -66,9 +66,6 @@ impl KnownService {
         let placement = service.annotation(L2_NODES).unwrap_or_default();
         let first = placement.split(',').next();
         let spec = &service.spec;
-        let local = TrafficPolicy::Local;
-        let cluster_local =
-            spec.internal_traffic_policy == local || spec.external_traffic_policy == local;
         Self {
             vips: if ours {
                 service.vips().into()
@@ -78,11 +75,7 @@ impl KnownService {
             external: service.external_ips().into(),
             cluster: service.cluster_ips().into(),
             policy: spec.external_traffic_policy,
-            cluster_policy: if cluster_local {
-                local
-            } else {
-                TrafficPolicy::Cluster
-            },
+            cluster_policy: service.cluster_ip_policy(),
             labels: service.labels().clone(),
             answers: first.is_some_and(|first| first.trim() == node),
         }

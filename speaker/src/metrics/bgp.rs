@@ -10,7 +10,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use crate::bgp::{SessionStatus, Sessions, Traffic};
+use crate::bgp::{KernelFeatures, SessionStatus, Sessions, Traffic};
 
 /// The peer that a number is about.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -37,6 +37,12 @@ struct Outcome {
     outcome: &'static str,
 }
 
+/// Something that a kernel has or has not.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Feature {
+    feature: &'static str,
+}
+
 /// All numbers of the sessions.
 #[derive(Debug, Default)]
 pub(super) struct Numbers {
@@ -54,6 +60,7 @@ pub(super) struct Numbers {
     notifications_received: Family<PeerCode, Counter>,
     visits: Family<Outcome, Counter>,
     pauses: Counter,
+    features: Family<Feature, Gauge>,
 }
 
 impl Numbers {
@@ -70,6 +77,8 @@ impl Numbers {
         registry.register("unsent_prefixes", unsent, self.unsent.clone());
         let accepted = "Connections that came in, by what became of them";
         registry.register("connections", accepted, self.visits.clone());
+        let features = "1 if the kernel of the node can sign connections so";
+        registry.register("kernel_feature", features, self.features.clone());
         let pauses = "Times that accepting connections paused because a resource was used up";
         registry.register("accept_pauses", pauses, self.pauses.clone());
         for (name, help, family) in [
@@ -98,6 +107,14 @@ impl Numbers {
             ),
         ] {
             registry.register(name, help, family.clone());
+        }
+    }
+
+    /// What the kernel has, which does not change.
+    pub(super) fn set_features(&self, kernel: KernelFeatures) {
+        for (feature, has) in [("tcp_md5", kernel.tcp_md5), ("tcp_ao", kernel.tcp_ao)] {
+            let gauge = self.features.get_or_create(&Feature { feature });
+            gauge.set(i64::from(has));
         }
     }
 

@@ -80,7 +80,10 @@ impl Kernel {
         let mut found = Routing::default();
         for (family, version) in [(Family::V4, IpVersion::V4), (Family::V6, IpVersion::V6)] {
             let rules = self.handle.rule().get(version).execute();
-            let rules = all(rules).await.map_err(Error::Read)?;
+            let rules = match all(rules).await {
+                Err(error) if is_switched_off(&error) => continue,
+                rules => rules.map_err(Error::Read)?,
+            };
             if rules.iter().any(is_ours) {
                 found.rules.insert(family);
             }
@@ -131,6 +134,14 @@ impl Kernel {
             done => done.map_err(Error::Change),
         }
     }
+}
+
+/// The node does not speak this family at all.
+fn is_switched_off(error: &io::Error) -> bool {
+    let codes = [nix::libc::EAFNOSUPPORT, nix::libc::EOPNOTSUPP];
+    error
+        .raw_os_error()
+        .is_some_and(|code| codes.contains(&code))
 }
 
 fn address_family(family: Family) -> AddressFamily {

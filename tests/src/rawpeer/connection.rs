@@ -6,7 +6,7 @@ use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use nix::sys::socket::{MsgFlags, send, setsockopt, sockopt};
+use nix::sys::socket::{MsgFlags, send};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
@@ -339,14 +339,6 @@ impl Connection {
             .peer_addr()
             .context("the address of the speaker")?;
         Ok(peer.ip().to_canonical())
-    }
-
-    /// From now on the kernel holds little of what is not read.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
-    pub fn take_little(&self) -> Result<()> {
-        setsockopt(&self.stream, sockopt::RcvBuf, &4096).context("SO_RCVBUF")
     }
 
     /// Sends one octet as urgent data (RFC 793).

@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Api, Client};
+use nix::sys::socket::{setsockopt, sockopt};
 use portolan_api::crd::{BGPAdvertisement, BGPPeer, NodeReport, SessionReport};
 use serde_json::Value;
 use tokio::net::{TcpListener, TcpSocket};
@@ -70,14 +71,17 @@ impl RawPeer {
             IpAddr::V4(_) => self.listener.set_ttl(hops).context("IP_TTL"),
             IpAddr::V6(_) => {
                 let hops = i32::try_from(hops).context("a hop limit")?;
-                nix::sys::socket::setsockopt(
-                    &self.listener,
-                    nix::sys::socket::sockopt::Ipv6Ttl,
-                    &hops,
-                )
-                .context("IPV6_UNICAST_HOPS")
+                setsockopt(&self.listener, sockopt::Ipv6Ttl, &hops).context("IPV6_UNICAST_HOPS")
             }
         }
+    }
+
+    /// On connections that come from now on, the kernel holds little of what is not read.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn take_little(&self) -> Result<()> {
+        setsockopt(&self.listener, sockopt::RcvBuf, &8192).context("SO_RCVBUF")
     }
 
     /// From now on nothing reaches the peer, as if the cable led nowhere.

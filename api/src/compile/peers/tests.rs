@@ -60,6 +60,7 @@ fn mk_rule(edit: Edit) -> PeerRule {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table")]
 fn contradictions_are_refused_with_field_and_remedy() {
     let table: &[(&str, Edit, &str, &str)] = &[
         (

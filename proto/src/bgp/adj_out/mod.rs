@@ -40,6 +40,8 @@ struct Lane {
     /// How far the cursor ever was: the peer may hold any route born before.
     told: Version,
     end_of_rib_sent: bool,
+    /// Everything is to be sent again, and none of it has been.
+    asked: bool,
     /// A resend with markers, asked for or going on.
     resend: Option<Resend>,
 }
@@ -164,10 +166,17 @@ impl AdjOut {
         let markers = self.enhanced_refresh && self.families.has(family);
         let lane = self.lane_mut(family);
         lane.cursor = Version::START;
+        lane.asked = true;
         // Before End-of-RIB the first table is still on its way, and BoRR is not allowed (RFC 7313 §4).
         if markers && lane.end_of_rib_sent {
             lane.resend = Some(Resend::Asked);
         }
+    }
+
+    /// Whether everything of `family` is going to be sent again: another request now would change nothing.
+    #[must_use]
+    pub const fn will_refresh(&self, family: Family) -> bool {
+        self.lane(family).asked
     }
 
     /// Appends messages for what the peer lacks, of about `room` bytes at most.
@@ -189,6 +198,7 @@ impl AdjOut {
         pulled: &mut Pulled,
     ) {
         let lane = self.lane_mut(family);
+        lane.asked = false;
         if lane.resend == Some(Resend::Asked) {
             lane.resend = Some(Resend::Begun);
             Refresh::begin(family, out);

@@ -21,6 +21,9 @@ use super::{Close, ConnId, Direction, Effect, Event, Negotiated, Out, Peer, Sess
 /// How long the OPEN of a connection that would win is waited for.
 const HOLD_BACK: Duration = Duration::from_secs(1);
 
+/// A connection of theirs that comes so soon after ours is Established may have been on its way before.
+const CROSSING: Duration = Duration::from_millis(100);
+
 /// What to do with a connection that the peer opened.
 pub(super) enum Admission {
     /// Go on with it.
@@ -43,9 +46,12 @@ impl Peer {
                 self.supersede(Direction::Theirs, now, out);
                 Admission::Welcome
             }
-            // An attempt of theirs may have crossed ours: its OPEN will show whether they mean it.
             (Some(SessionState::Established), _) if !restartable(&self.ours) => {
                 Admission::Refused(Code::CONNECTION_COLLISION)
+            }
+            (Some(SessionState::Established), None) if !self.crosses(now) => {
+                self.supersede(Direction::Ours, now, out);
+                Admission::Welcome
             }
             (_, Some(SessionState::OpenConfirm | SessionState::Established)) => {
                 Admission::Refused(Code::CONNECTION_COLLISION)
@@ -57,6 +63,12 @@ impl Peer {
             }
             (_, None) => Admission::Welcome,
         }
+    }
+
+    /// Whether an attempt of theirs may have crossed ours: then its OPEN has to show that they mean it.
+    fn crosses(&self, now: Instant) -> bool {
+        let held = self.ours.as_ref().and_then(|slot| slot.held(now));
+        held.is_some_and(|held| held < CROSSING)
     }
 
     /// Collision detection when a good OPEN came on `direction`. Returns the connection that was closed.

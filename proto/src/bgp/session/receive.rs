@@ -110,7 +110,9 @@ impl Peer {
                         family: Some(family),
                         kind: RefreshKind::Request,
                     }) if families.has(family) => {
-                        session.refreshes.ask(family, now);
+                        if !session.adj.will_refresh(family) {
+                            session.refreshes.ask(family, now);
+                        }
                         self.send_again(direction, now);
                         self.note(Event::Refresh(family), now, out);
                     }

@@ -129,6 +129,10 @@ impl Task {
 
     /// Runs until told to stop, and then until the last words are said.
     pub(super) async fn run(mut self, mut order: watch::Receiver<Option<StopReason>>) {
+        // Whom we knock at may knock back at once.
+        if self.register_at.is_some() {
+            self.register();
+        }
         self.watch_path();
         self.give(Input::Start);
         loop {
@@ -361,7 +365,7 @@ async fn sighted(search: &mut Option<Search>) {
 /// Waits for another picture. A watch that has ended shows its last one for ever.
 async fn changed<T>(watched: &mut watch::Receiver<T>) {
     if watched.changed().await.is_err() {
-        pending().await
+        pending::<()>().await;
     }
 }
 

@@ -217,3 +217,33 @@ async fn the_listener_signs_for_each_peer_with_its_own_key() {
     let old = dial_with([127, 0, 0, 9], Some("right")).await;
     assert!(!matches!(old, Ok(Ok(_))), "the old key still opens");
 }
+
+#[tokio::test]
+async fn of_two_connections_at_once_the_one_of_the_higher_identifier_stays() {
+    let (router, port) = (Router::new().await, free_port());
+    let mut sessions = Sessions::new("node").listening_on(port);
+    sessions.apply(vec![PeerSpec {
+        listen: Listen::Both,
+        ..mk_spec("tor", router.port())
+    }]);
+    // Ours is 192.0.2.10, the router's 192.0.2.1.
+    let ours = router.accept().await;
+    let theirs = dial([127, 0, 0, 1], port, 255).await;
+    visits(&sessions, |visits| visits.accepted == 1).await;
+    let (kept, mut lost) = tokio::join!(establish(ours), async {
+        introduce(theirs, &mk_router()).await.1
+    });
+    let words = loop {
+        let (kind, body) = lost.next().await.unwrap();
+        if kind == Kind::Notification {
+            break Notification::decode(&body).unwrap();
+        }
+    };
+    assert_eq!(words, Code::CONNECTION_COLLISION.bare());
+    let status = wait_for(&sessions, |status| {
+        status.state == SessionState::Established
+    })
+    .await;
+    assert_eq!(status.established, 1);
+    drop(kept);
+}

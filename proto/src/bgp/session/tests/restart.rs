@@ -216,32 +216,40 @@ fn what_is_wrong_with_messages_or_path_ends_the_routes_and_silence_does_not() {
 
 #[test]
 fn a_peer_that_comes_back_replaces_its_old_connection_without_a_word() {
-    // They had opened the old one: the new connection alone says that they restarted.
-    let mut bench = Bench::with(Config {
-        listen: Listen::Passive,
-        ..mk_ours()
-    });
-    bench.give(Input::Start);
-    let old = bench.accept();
-    bench.receive(old, &mk_open_with(WITH_N));
-    bench.receive(old, &mk_keepalive());
-    let new = bench.accept();
-    assert_eq!(bench.answer(), None);
-    assert_eq!(bench.how_closed(old), Some(Close::Abort));
-    bench.receive(new, &mk_open_with(WITH_N));
-    bench.receive(new, &mk_keepalive());
-    assert_eq!(bench.peer.state(), SessionState::Established);
-    assert_eq!(bench.peer.established_count(), 2);
+    for listen in [Listen::Passive, Listen::Both] {
+        let mut bench = Bench::with(Config {
+            listen,
+            ..mk_ours()
+        });
+        bench.give(Input::Start);
+        let old = if listen == Listen::Passive {
+            bench.accept()
+        } else {
+            let id = bench.ours();
+            bench.give(Input::Connected(id, LOCAL));
+            id
+        };
+        bench.receive(old, &mk_open_with(WITH_N));
+        bench.receive(old, &mk_keepalive());
+        bench.now += SECOND;
+        let new = bench.accept();
+        assert_eq!(bench.answer(), None, "{listen:?}");
+        assert_eq!(bench.how_closed(old), Some(Close::Abort), "{listen:?}");
+        bench.receive(new, &mk_open_with(WITH_N));
+        bench.receive(new, &mk_keepalive());
+        assert_eq!(bench.peer.state(), SessionState::Established, "{listen:?}");
+        assert_eq!(bench.peer.established_count(), 2, "{listen:?}");
+    }
 }
 
 #[test]
-fn where_we_had_opened_the_old_connection_the_new_one_has_to_show_itself() {
+fn a_connection_that_may_have_crossed_ours_has_to_show_itself() {
     let mut bench = mk_session(mk_ours(), WITH_N);
     let old = bench.ours();
-    let probe = bench.accept();
-    assert!(bench.peer.knows(old), "a mere SYN ends nothing");
+    let crossed = bench.accept();
+    assert!(bench.peer.knows(old), "a mere SYN ends nothing yet");
     assert_eq!(bench.sent(Kind::Open), 1);
-    bench.give(Input::Lost(probe, "closed".into()));
+    bench.give(Input::Lost(crossed, "closed".into()));
     assert_eq!(bench.peer.state(), SessionState::Established);
 
     let new = bench.accept();

@@ -1,6 +1,9 @@
 //! Which of our addresses routers are to send traffic to, and whether a session's link is still there. Pure: all that is
 //! known of links comes as one picture.
 
+#[cfg(test)]
+mod tests;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use portolan_proto::bgp::NextHops;
@@ -38,10 +41,8 @@ pub(super) fn fault(
     local: IpAddr,
     remote: IpAddr,
 ) -> Option<String> {
-    // Nobody watches links here.
-    if links.iter().next().is_none() {
-        return None;
-    }
+    // Without any link, nobody watches them.
+    links.iter().next()?;
     let Some(link) = link_of(links, spec, local) else {
         return Some(format!("our address {local} is gone"));
     };
