@@ -7,6 +7,7 @@ use super::super::{
     examine_within,
 };
 use super::collision::confirm;
+use super::connect::OPEN_TIME;
 use super::slot::{Clocks, Confirming, Slot, State, unexpected};
 use super::{Close, ConnId, Direction, Ended, Event, Negotiated, Offer, Out, Peer, validate_open};
 
@@ -192,8 +193,12 @@ impl Peer {
         if self.collide(direction, &negotiated, now, out) == Some(direction) {
             return;
         }
-        let mut clocks = Clocks::default();
-        clocks.heard(&negotiated, now);
+        // A hold time of 0 gives nobody for ever to confirm: until then we would turn all others away.
+        let patience = negotiated.hold.duration().unwrap_or(OPEN_TIME);
+        let mut clocks = Clocks {
+            hold: Some(now + patience),
+            keepalive: None,
+        };
         let held = self.hold_back(direction, &negotiated, now);
         if held.is_none() {
             let interval = negotiated.keepalive;
