@@ -127,14 +127,18 @@ fn peer_as(open: &Open) -> Result<Asn, Notification> {
     };
     // AS_TRANS is also taken from those who could have written their number.
     let agrees = open.my_as == Asn::TRANS || asn.two_byte() == Some(open.my_as);
-    if agrees && asn.two_byte() != Some(Asn::TRANS) { Ok(asn) } else { Err(bad.bare()) }
+    if agrees && asn.two_byte() != Some(Asn::TRANS) {
+        Ok(asn)
+    } else {
+        Err(bad.bare())
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::super::Family;
-    use super::super::{Offer, PeerAs};
     use super::super::tests::mk_config;
+    use super::super::{Offer, PeerAs};
     use super::*;
 
     fn mk_open() -> Open {
