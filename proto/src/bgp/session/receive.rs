@@ -3,8 +3,8 @@
 use std::time::Instant;
 
 use super::super::{
-    Code, Frame, HEADER, Kind, NextHops, Notification, Open, Refresh, RefreshKind, Terms, Verdict,
-    examine_within,
+    Code, Family, Frame, HEADER, Kind, NextHops, Notification, Open, Refresh, RefreshKind, Terms,
+    Verdict, examine_within,
 };
 use super::collision::confirm;
 use super::connect::OPEN_TIME;
@@ -99,26 +99,20 @@ impl Peer {
             State::OpenSent { .. } | State::OpenConfirm(_) => {
                 self.refuse(direction, Kind::RouteRefresh, now, out);
             }
-            State::Established(session) if odd => {
-                let answer = misshapen(frame, session.negotiated.enhanced_refresh);
-                self.fail(direction, answer, now, out);
-            }
             State::Established(session) => {
                 session.clocks.heard(&session.negotiated, now);
                 let families = session.negotiated.families;
-                match Refresh::decode(frame.body) {
-                    Ok(Refresh {
-                        family: Some(family),
-                        kind: RefreshKind::Request,
-                    }) if families.has(family) => {
+                match requested(frame, session.negotiated.enhanced_refresh) {
+                    Ok(Some(family)) if families.has(family) => {
                         if !session.adj.will_refresh(family) {
                             session.refreshes.ask(family, now);
                         }
                         self.send_again(direction, now);
                         self.note(Event::Refresh(family), now, out);
                     }
-                    // A family that was not agreed, or markers, which are about routes that we do not keep.
-                    Ok(_) | Err(_) => {}
+                    // None, or one that was not agreed.
+                    Ok(_) => {}
+                    Err(answer) => self.fail(direction, answer, now, out),
                 }
             }
         }
@@ -251,6 +245,22 @@ impl Peer {
             return;
         };
         self.fail(direction, unexpected(state, kind), now, out);
+    }
+}
+
+/// The family that a ROUTE-REFRESH asks for, if it asks for one of ours; the error is the answer to it.
+fn requested(frame: Frame<'_>, enhanced: bool) -> Result<Option<Family>, Notification> {
+    // The subtypes of later documents are ignored, and may have another length (RFC 7313 §5).
+    if enhanced && matches!(*frame.body, [_, _, subtype, ..] if subtype > 2) {
+        return Ok(None);
+    }
+    match Refresh::decode(frame.body) {
+        Ok(Refresh { family, kind }) if frame.body.len() == Refresh::BODY => {
+            // Without RFC 7313 the octet is reserved (RFC 2918 §3); with it, markers are about routes that we do not keep.
+            let asks = !enhanced || kind == RefreshKind::Request;
+            Ok(family.filter(|_| asks))
+        }
+        Ok(_) | Err(_) => Err(misshapen(frame, enhanced)),
     }
 }
 
