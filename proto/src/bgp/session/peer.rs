@@ -191,7 +191,7 @@ impl Peer {
         let answer = slot.worded(answer);
         send(slot.id, &answer, out);
         self.end(direction, Close::Drain, &Ended::Fault, now, out);
-        self.note(Event::NotificationSent(answer), now, out);
+        self.note(Event::NotificationSent(answer.abridged()), now, out);
     }
 
     /// Removes a connection; if none is left that has come further than our own OPEN, the next attempt is scheduled.

@@ -154,3 +154,16 @@ fn without_enhanced_refresh_the_reserved_octet_means_nothing() {
         assert_eq!(pull(&mut bench, &rib), ["UPDATE"], "{reserved}");
     }
 }
+
+#[test]
+fn the_answer_to_an_impossible_length_quotes_the_whole_message() {
+    let body = [0, 1, 0, 1].repeat(200);
+    let message = [&[0xff; 16][..], &[3, 51, 5], &body].concat();
+    let (mut bench, id) = mk_session(true);
+    bench.receive(id, &message);
+    let sent = bench.out.iter().find_map(|effect| match effect {
+        Effect::Send(_, bytes) => Some(&bytes[HEADER..]),
+        _ => None,
+    });
+    assert_eq!(sent, Some(&[&[7, 1][..], &message].concat()[..]));
+}
