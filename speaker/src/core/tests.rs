@@ -475,12 +475,20 @@ fn a_peer_waits_for_its_secret_and_says_why() {
         name: "md5".into(),
         namespace: Some("other".into()),
     });
-    apply_config(&mut model, config);
+    apply_config(&mut model, config.clone());
     assert!(
         why(&model).contains("namespace portolan-system only"),
         "{}",
         why(&model)
     );
+
+    // As the controller reads it: an empty name is none.
+    config.peers[0].password_secret = Some(SecretReference {
+        name: "md5".into(),
+        namespace: Some(String::new()),
+    });
+    apply_config(&mut model, config);
+    assert_eq!(why(&model), "runs");
 }
 
 #[test]
