@@ -147,7 +147,7 @@ fn a_second_connection_that_goes_away_is_no_trouble_worth_showing() {
     type End = fn(&mut Bench, ConnId);
     let ends: [(&str, End); 2] = [
         ("closed", |bench, id| {
-            bench.give(Input::Lost(id, "gone".into()))
+            bench.give(Input::Lost(id, "gone".into()));
         }),
         ("silent", |bench, id| {
             while bench.peer.knows(id) {
