@@ -114,9 +114,12 @@ impl Unreachable {
         self.problem.borrow().clone()
     }
 
-    /// Takes everything away. Dropped without it, everything stays in place for the next speaker.
+    /// Takes everything away, if it was ever known what is wanted: what a former speaker left is not ours to judge before.
+    /// Dropped without it, everything stays in place for the next speaker.
     pub(crate) async fn clear(self) {
-        self.set(&BTreeSet::new());
+        if self.wanted.borrow().is_some() {
+            self.set(&BTreeSet::new());
+        }
         drop(self.wanted);
         if timeout(GOODBYE, self.task).await.is_err() {
             tracing::warn!(
@@ -190,6 +193,14 @@ mod tests {
             rules: rules.iter().copied().collect(),
             prefixes: prefixes.iter().map(|p| p.parse().unwrap()).collect(),
         }
+    }
+
+    #[tokio::test]
+    async fn who_never_knew_what_is_wanted_takes_nothing_away() {
+        let unreachable = Unreachable::start();
+        let mut told = unreachable.problem.clone();
+        unreachable.clear().await;
+        assert!(told.changed().await.is_err(), "the kernel was asked");
     }
 
     #[tokio::test]
