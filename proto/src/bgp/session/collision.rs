@@ -24,6 +24,10 @@ const HOLD_BACK: Duration = Duration::from_secs(1);
 /// A connection of theirs that comes so soon after ours is Established may have been on its way before.
 const CROSSING: Duration = Duration::from_millis(100);
 
+/// How long the OPEN of a peer that has restarted is waited for before we try to reach it ourselves: what ended its
+/// session may have been a stray connection from its address.
+const RETURN: Duration = Duration::from_secs(1);
+
 /// What to do with a connection that the peer opened.
 pub(super) enum Admission {
     /// Go on with it.
@@ -162,6 +166,7 @@ impl Peer {
     fn supersede(&mut self, old: Direction, now: Instant, out: &mut Out) {
         if let Some(Slot { id, .. }) = self.slot_mut(old).take() {
             out.push(Effect::Close(id, Close::Abort));
+            self.seek(RETURN, now);
             self.note(Event::PeerRestarted, now, out);
         }
     }

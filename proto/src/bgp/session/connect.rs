@@ -14,8 +14,9 @@ use super::{
     SessionState, StopReason,
 };
 
-/// How long the peer may take for its OPEN (RFC 4271 §8.2.2 suggests four minutes).
-const OPEN_TIME: Duration = Duration::from_secs(240);
+/// How long the peer may take for its OPEN (RFC 4271 §8.2.2 suggests four minutes), and for its first KEEPALIVE where
+/// no hold time bounds that.
+pub(super) const OPEN_TIME: Duration = Duration::from_secs(240);
 /// How long a second connection may live on beside an Established one.
 const SECOND_TIME: Duration = Duration::from_secs(10);
 

@@ -3,10 +3,11 @@
 use std::time::Instant;
 
 use super::super::{
-    Code, Frame, HEADER, Kind, NextHops, Notification, Open, Refresh, RefreshKind, Terms, Verdict,
-    examine_within,
+    Code, Family, Frame, HEADER, Kind, NextHops, Notification, Open, Refresh, RefreshKind, Terms,
+    Verdict, examine_within,
 };
 use super::collision::confirm;
+use super::connect::OPEN_TIME;
 use super::slot::{Clocks, Confirming, Slot, State, unexpected};
 use super::{Close, ConnId, Direction, Ended, Event, Negotiated, Offer, Out, Peer, validate_open};
 
@@ -98,26 +99,20 @@ impl Peer {
             State::OpenSent { .. } | State::OpenConfirm(_) => {
                 self.refuse(direction, Kind::RouteRefresh, now, out);
             }
-            State::Established(session) if odd => {
-                let answer = misshapen(frame, session.negotiated.enhanced_refresh);
-                self.fail(direction, answer, now, out);
-            }
             State::Established(session) => {
                 session.clocks.heard(&session.negotiated, now);
                 let families = session.negotiated.families;
-                match Refresh::decode(frame.body) {
-                    Ok(Refresh {
-                        family: Some(family),
-                        kind: RefreshKind::Request,
-                    }) if families.has(family) => {
+                match requested(frame, session.negotiated.enhanced_refresh) {
+                    Ok(Some(family)) if families.has(family) => {
                         if !session.adj.will_refresh(family) {
                             session.refreshes.ask(family, now);
                         }
                         self.send_again(direction, now);
                         self.note(Event::Refresh(family), now, out);
                     }
-                    // A family that was not agreed, or markers, which are about routes that we do not keep.
-                    Ok(_) | Err(_) => {}
+                    // None, or one that was not agreed.
+                    Ok(_) => {}
+                    Err(answer) => self.fail(direction, answer, now, out),
                 }
             }
         }
@@ -192,8 +187,12 @@ impl Peer {
         if self.collide(direction, &negotiated, now, out) == Some(direction) {
             return;
         }
-        let mut clocks = Clocks::default();
-        clocks.heard(&negotiated, now);
+        // A hold time of 0 gives nobody for ever to confirm: until then we would turn all others away.
+        let patience = negotiated.hold.duration().unwrap_or(OPEN_TIME);
+        let mut clocks = Clocks {
+            hold: Some(now + patience),
+            keepalive: None,
+        };
         let held = self.hold_back(direction, &negotiated, now);
         if held.is_none() {
             let interval = negotiated.keepalive;
@@ -246,6 +245,22 @@ impl Peer {
             return;
         };
         self.fail(direction, unexpected(state, kind), now, out);
+    }
+}
+
+/// The family that a ROUTE-REFRESH asks for, if it asks for one of ours; the error is the answer to it.
+fn requested(frame: Frame<'_>, enhanced: bool) -> Result<Option<Family>, Notification> {
+    // The subtypes of later documents are ignored, and may have another length (RFC 7313 §5).
+    if enhanced && matches!(*frame.body, [_, _, subtype, ..] if subtype > 2) {
+        return Ok(None);
+    }
+    match Refresh::decode(frame.body) {
+        Ok(Refresh { family, kind }) if frame.body.len() == Refresh::BODY => {
+            // Without RFC 7313 the octet is reserved (RFC 2918 §3); with it, markers are about routes that we do not keep.
+            let asks = !enhanced || kind == RefreshKind::Request;
+            Ok(family.filter(|_| asks))
+        }
+        Ok(_) | Err(_) => Err(misshapen(frame, enhanced)),
     }
 }
 

@@ -204,8 +204,11 @@ async fn into(
     node.plug(Link::Lan)?;
     let sent = told.wait_for(|told| told.sent.is_some_and(|_| !told.broken));
     let sent = tokio::time::timeout(PATIENCE, sent).await;
-    let begun = sent.context("the flood does not end")??.begun;
-    let rested = idle(pid).await?;
+    let (begun, sent) = {
+        let told = sent.context("the flood does not end")??;
+        (told.begun, told.sent)
+    };
+    let rested = idle(pid).await?.max(sent.context("the flood was sent")?);
     let flooded = Flooded {
         before,
         after: process.resident_memory()?,

@@ -281,3 +281,28 @@ fn a_hard_reset_is_understood_by_what_it_wraps() {
         "it is left alone for a while"
     );
 }
+
+#[test]
+fn a_caller_that_ends_a_session_and_then_says_nothing_does_not_keep_us_from_trying() {
+    for old_is_ours in [true, false] {
+        let mut bench = Bench::with(Config {
+            listen: Listen::Both,
+            ..mk_ours()
+        });
+        bench.give(Input::Start);
+        let old = if old_is_ours {
+            let id = bench.ours();
+            bench.give(Input::Connected(id, LOCAL));
+            id
+        } else {
+            bench.accept()
+        };
+        bench.receive(old, &mk_open_with(WITH_N));
+        bench.receive(old, &mk_keepalive());
+        bench.now += 60 * SECOND;
+        let silent = bench.accept();
+        assert!(!bench.peer.knows(old) && bench.peer.knows(silent));
+        assert!(bench.advance() <= 2 * SECOND, "ours {old_is_ours}");
+        assert!(bench.connecting(), "ours {old_is_ours}");
+    }
+}
