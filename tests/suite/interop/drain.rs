@@ -92,7 +92,7 @@ pub(super) async fn a_drained_node_is_avoided_before_it_goes(face: Face) -> Resu
         let (first, last) = (failed.first(), failed.last());
         let together = first
             .zip(last)
-            .is_none_or(|(first, last)| *last - *first < OPEN_AT_MOST);
+            .is_none_or(|(first, last)| last.saturating_sub(*first) < OPEN_AT_MOST);
         ensure!(
             together && last.is_none_or(|last| *last < moved),
             "behind {}: {report}",
