@@ -60,6 +60,11 @@ pub(super) enum ListenError {
     Open(#[from] SocketError),
     #[error("{0}")]
     Sign(#[from] SignatureError),
+    #[error(
+        "the neighbour {0} of another interface has the same address and not the same key, which a listener can not tell \
+         apart: use one key for both, or let us connect (listen: active)"
+    )]
+    Key(IpAddr),
     #[error("another peer has this address still")]
     Taken,
 }
@@ -301,6 +306,13 @@ impl Door {
         if guests.expected.contains_key(&source) {
             return Err(ListenError::Taken);
         }
+        // The kernel knows keys on a listener by address alone, and link-local ones are often the same on every link.
+        if guests
+            .at(source.address)
+            .any(|guest| guest.signature != spec.signature)
+        {
+            return Err(ListenError::Key(source.address));
+        }
         if let Some(signature) = &spec.signature {
             signature.put_on(&socket, source.address)?;
         }
@@ -323,7 +335,8 @@ impl Door {
         let Some((guest, socket)) = guests.expected.remove(&source).zip(socket) else {
             return;
         };
-        if let Some(signature) = &guest.signature
+        let shared = guests.at(source.address).next().is_some();
+        if let Some(signature) = guest.signature.as_ref().filter(|_| !shared)
             && let Err(error) = signature.take_off(&socket, source.address)
         {
             tracing::warn!(source = %source.address, %error, "bgp: a key stays on the listener");
@@ -333,6 +346,15 @@ impl Door {
 }
 
 impl Guests {
+    /// Guests from this address, whatever the link.
+    fn at(&self, address: IpAddr) -> impl Iterator<Item = &Guest> {
+        let at = self
+            .expected
+            .iter()
+            .filter(move |(source, _)| source.address == address);
+        at.map(|(_, guest)| guest)
+    }
+
     fn has(&self, family: IpAddr) -> bool {
         let mut sources = self.expected.keys();
         sources.any(|source| source.address.is_ipv4() == family.is_ipv4())
@@ -429,4 +451,47 @@ fn count(counter: &AtomicU64) {
 
 fn lock(guests: &Mutex<Guests>) -> MutexGuard<'_, Guests> {
     guests.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddrV6;
+
+    use super::super::tests::mk_spec;
+    use super::*;
+    use crate::bgp::Password;
+
+    /// A router's usual address, on this link.
+    fn gateway(link: u32) -> SocketAddr {
+        SocketAddrV6::new("fe80::1".parse().unwrap(), 0, 0, link).into()
+    }
+
+    fn mk_signed(key: Option<&str>) -> PeerSpec {
+        let md5 = |key: &str| Signature::Md5(Password::new(key).unwrap());
+        PeerSpec {
+            signature: key.map(md5),
+            ..mk_spec("tor", 179)
+        }
+    }
+
+    #[tokio::test]
+    async fn neighbours_of_one_address_on_two_links_share_the_key_on_the_listener() {
+        let listeners = Listeners::new(0);
+        let first = listeners.register(&mk_signed(Some("key")), gateway(2));
+        let first = first.unwrap();
+        for other in [Some("other"), None] {
+            let error = listeners.register(&mk_signed(other), gateway(3));
+            let error = error.unwrap_err().to_string();
+            assert!(error.contains("fe80::1"), "{other:?}: {error}");
+        }
+        let second = listeners.register(&mk_signed(Some("key")), gateway(3));
+        drop(first);
+        let socket = {
+            let doors = listeners.doors();
+            Arc::clone(&doors[""].v6.as_ref().unwrap().socket)
+        };
+        let key = sys::remove_md5_key(&socket, "fe80::1".parse().unwrap());
+        assert!(key.is_ok(), "the second one's key went with the first one");
+        drop(second);
+    }
 }
