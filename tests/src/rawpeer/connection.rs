@@ -224,6 +224,14 @@ impl Connection {
         }
     }
 
+    /// Reads until the speaker has told everything.
+    ///
+    /// # Errors
+    /// As [`Self::update`].
+    pub async fn end_of_rib(&mut self) -> Result<()> {
+        self.update_where(Update::ends_rib).await.map(drop)
+    }
+
     /// All messages that come within `time`, KEEPALIVEs aside.
     ///
     /// # Errors

@@ -12,7 +12,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 use portolan_api::crd::{BGPAdvertisement, BGPPeer, NodeReport, SessionReport};
 use serde_json::Value;
 use tokio::net::{TcpListener, TcpSocket};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::bytes::Open;
 use super::connection::{Connection, Heard, PATIENCE};
@@ -178,6 +178,28 @@ impl RawPeer {
             "the speaker connected again within {time:?}"
         );
         Ok(())
+    }
+
+    /// The next connection comes, and not before that much time has passed since `begin`.
+    ///
+    /// # Errors
+    /// When it is too early or does not come.
+    pub async fn accept_after(&self, begin: Instant, least: Duration) -> Result<Connection> {
+        let connection = self.accept().await?;
+        let waited = begin.elapsed();
+        ensure!(
+            waited >= least,
+            "the speaker connected again after {waited:?}"
+        );
+        Ok(connection)
+    }
+
+    /// Waits until the speaker knows this peer: who connects before that is a stranger.
+    ///
+    /// # Errors
+    /// When it never does.
+    pub async fn known(&self) -> Result<()> {
+        self.reported(|_| true).await.map(drop)
     }
 
     /// What the speaker reports about this session, as soon as `wish` likes it.

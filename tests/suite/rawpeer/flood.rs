@@ -312,6 +312,7 @@ async fn a_thousand_idle_connections_hold_no_descriptors() -> Result<()> {
         .await?
         .pop()
         .context("no peer")?;
+    peer.known().await?;
     idle(&stage, &peer).await?;
     sentinel.relieve().await.map(drop)
 }
