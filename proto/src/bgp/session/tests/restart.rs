@@ -291,9 +291,10 @@ fn a_peer_that_restarts_right_after_it_came_up_is_met_a_moment_later() {
         assert_eq!(bench.advance(), SECOND / 10);
         assert_eq!(bench.how_closed(old), Some(Close::Abort));
         assert_eq!((bench.answer(), bench.sent(Kind::Keepalive)), (None, 1));
-        let want = match confirms {
-            true => SessionState::Established,
-            false => SessionState::OpenConfirm,
+        let want = if confirms {
+            SessionState::Established
+        } else {
+            SessionState::OpenConfirm
         };
         assert_eq!(bench.peer.state(), want);
     }
