@@ -9,6 +9,10 @@
 )]
 
 #[path = "../fuzz/entry/mod.rs"]
+#[allow(
+    unreachable_pub,
+    reason = "public for the fuzz targets, which are crates of their own"
+)]
 mod entry;
 
 use std::fs;

@@ -601,9 +601,9 @@ async fn figures_under_load() -> Result<()> {
         ("ordinary", &ORDINARY, "tx=50,rx=50", 4),
         ("ordinary", &ORDINARY, "tx=10,rx=10", 16),
     ] {
-        let flaps = flaps_under_load(wrap, times, loops, 20).await?;
+        let flaps = flaps_under_load(wrap, times, loops, 10).await?;
         println!(
-            "figure: BFD {times} x 3, {priority} priority, {loops} busy loops for each CPU, 20 s: {flaps} flaps"
+            "figure: BFD {times} x 3, {priority} priority, {loops} busy loops for each CPU, 10 s: {flaps} flaps"
         );
     }
     Ok(())

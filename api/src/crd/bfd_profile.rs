@@ -49,7 +49,7 @@ use super::ConditionsStatus;
 pub struct BFDProfileSpec {
     /// Shortest time between two packets that we can receive, in milliseconds: 10 to 60000, default 300. The peer is
     /// down when nothing came for its own multiplier times the longer of this time and the one that it sends at.
-    /// Below 50 ms the speaker needs real-time priority (CAP_SYS_NICE).
+    /// Below 100 ms a busy node needs a speaker with real-time priority (CAP_SYS_NICE).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 10, max = 60000))]
     pub receive_interval: Option<i32>,

@@ -81,7 +81,7 @@ pub fn bfd_session(data: &[u8]) {
             _ => {
                 now = session
                     .next_deadline()
-                    .map_or(now, |deadline| deadline.max(now))
+                    .map_or(now, |deadline| deadline.max(now));
             }
         }
         tick(&mut session, now);

@@ -15,8 +15,11 @@ pub use bgp::{bgp_frame, bgp_notification, bgp_open, bgp_pack, bgp_refresh, bgp_
 pub use link::{arp, ndp};
 pub use session::bgp_session;
 
+/// What a fuzzer calls.
+pub type Target = fn(&[u8]);
+
 /// All of them by name, which is also that of the target and of the folder of its corpus.
-pub const ALL: [(&str, fn(&[u8])); 11] = [
+pub const ALL: [(&str, Target); 11] = [
     ("bgp_frame", bgp_frame),
     ("bgp_open", bgp_open),
     ("bgp_update", bgp_update),
@@ -48,11 +51,6 @@ impl<'a> Source<'a> {
     /// Two octets.
     pub fn u16(&mut self) -> u16 {
         u16::from(self.u8()) << 8 | u16::from(self.u8())
-    }
-
-    /// Four octets.
-    pub fn u32(&mut self) -> u32 {
-        u32::from(self.u16()) << 16 | u32::from(self.u16())
     }
 
     /// Up to `count` octets.

@@ -187,7 +187,7 @@ impl Engine {
         self.0.entries.status()
     }
 
-    /// Whether the thread runs with real-time priority. Without it, times below 50 ms are a risk on a busy node.
+    /// Whether the thread runs with real-time priority. Without it, times below 100 ms are a risk on a busy node.
     #[must_use]
     pub fn is_real_time(&self) -> bool {
         self.0.numbers.real_time.get() == 1

@@ -27,7 +27,7 @@ pub(super) fn claim(real_time: &Gauge) {
         }
         Err(error) => tracing::warn!(
             %error,
-            "BFD runs without real-time priority (CAP_SYS_NICE): on a busy node keep its intervals at 50 ms or more"
+            "BFD runs without real-time priority (CAP_SYS_NICE): on a busy node keep its intervals at 100 ms or more"
         ),
     }
 }

@@ -237,7 +237,7 @@ impl Connection {
                     ..
                 }) => self.send(&bytes::keepalive()).await?,
                 Heard::Message(message) if message.kind != kind::NOTIFICATION => {
-                    messages.push(message)
+                    messages.push(message);
                 }
                 other => bail!("the session did not go on: {other:?}"),
             }
@@ -324,7 +324,7 @@ impl Connection {
                     kind: kind::KEEPALIVE | kind::UPDATE | kind::OPEN,
                     ..
                 }) => {}
-                other => bail!("wanted a silent end, got {other:?}"),
+                other @ Heard::Message(_) => bail!("wanted a silent end, got {other:?}"),
             }
         }
     }

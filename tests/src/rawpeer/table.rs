@@ -203,7 +203,7 @@ impl Table {
             .into_iter()
             .zip(peers)
             .map(|(row, peer)| async move {
-                let began = Instant::now();
+                let start = Instant::now();
                 let Row {
                     name, gap, script, ..
                 } = row;
@@ -217,7 +217,7 @@ impl Table {
                     name,
                     gap,
                     result,
-                    took: began.elapsed(),
+                    took: start.elapsed(),
                 }
             });
         let outcomes = join_all(running).await;

@@ -61,7 +61,8 @@ impl Backoff {
         held: Option<Duration>,
         fixed: Option<Duration>,
     ) -> Duration {
-        if held.is_some_and(|held| held >= PROVEN) {
+        let long = held.is_some_and(|held| held >= PROVEN);
+        if long {
             self.reset();
         }
         let proven = held.is_some() && self.faults == 0;
@@ -76,7 +77,7 @@ impl Backoff {
             Ended::Lost if proven => AT_ONCE,
             Ended::Lost | Ended::Hung | Ended::Fault => grown.min(FAULT_CEILING),
             Ended::Told(notification) => match notification.cause().code {
-                Code::ADMINISTRATIVE_RESET | Code::CONFIGURATION_CHANGE if proven => AT_ONCE,
+                Code::ADMINISTRATIVE_RESET | Code::CONFIGURATION_CHANGE if long => AT_ONCE,
                 Code::MAXIMUM_PREFIXES | Code::UNACCEPTABLE_HOLD_TIME => UNTIL_CHANGED,
                 _ => grown.min(FAULT_CEILING),
             },
@@ -163,6 +164,13 @@ mod tests {
             let got = Backoff::default().after(&told, Some(60 * SECOND), None);
             assert_eq!(got, want, "{code}");
         }
+    }
+
+    #[test]
+    fn a_reset_of_a_young_session_is_not_followed_at_once() {
+        let told = Ended::Told(Code::ADMINISTRATIVE_RESET.bare());
+        let got = Backoff::default().after(&told, Some(SECOND), None);
+        assert_eq!(got, SECOND);
     }
 
     #[test]
