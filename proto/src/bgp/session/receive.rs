@@ -6,7 +6,6 @@ use super::super::{
     Code, Family, Frame, HEADER, Kind, NextHops, Notification, Open, Refresh, RefreshKind, Terms,
     Verdict, examine_within,
 };
-use super::collision::confirm;
 use super::connect::OPEN_TIME;
 use super::slot::{Clocks, Confirming, Slot, State, unexpected};
 use super::{Close, ConnId, Direction, Ended, Event, Negotiated, Offer, Out, Peer, validate_open};
@@ -189,25 +188,22 @@ impl Peer {
         }
         // A hold time of 0 gives nobody for ever to confirm: until then we would turn all others away.
         let patience = negotiated.hold.duration().unwrap_or(OPEN_TIME);
-        let mut clocks = Clocks {
+        let clocks = Clocks {
             hold: Some(now + patience),
             keepalive: None,
         };
         let held = self.hold_back(direction, &negotiated, now);
-        if held.is_none() {
-            let interval = negotiated.keepalive;
-            clocks.said(interval.map(|time| self.jitter.apply(time)), now);
-        }
+        let confirms = held.is_none();
         if let Some(slot) = self.slot_mut(direction) {
-            if held.is_none() {
-                confirm(slot.id, out);
-            }
             slot.state = State::OpenConfirm(Box::new(Confirming {
                 local,
                 negotiated,
                 clocks,
                 held,
             }));
+        }
+        if confirms {
+            self.confirm(direction, now, out);
         }
         self.note(event, now, out);
     }

@@ -143,9 +143,7 @@ proptest! {
                     Effect::Event(_) => {}
                 }
             }
-            let far = |slot: &Option<Slot>| {
-                slot.as_ref().is_some_and(|slot| slot.name() >= SessionState::OpenConfirm)
-            };
+            let far = |slot: &Option<Slot>| slot.as_ref().is_some_and(Slot::is_confirmed);
             prop_assert!(!(far(&bench.peer.ours) && far(&bench.peer.theirs)), "{step:?}: two winners");
             let at_rest = !bench.peer.started || silent && bench.peer.state() == SessionState::Established;
             prop_assert!(bench.peer.next_deadline().is_some() || at_rest, "{step:?}: stuck");

@@ -270,10 +270,34 @@ fn the_open_of_a_connection_that_crossed_ours_ends_nothing() {
     bench.now += SECOND / 100;
     let crossed = bench.accept();
     bench.receive(crossed, &mk_open_with(WITH_N));
-    assert_eq!(bench.answer(), Some(Code::CONNECTION_COLLISION.bare()));
+    assert_eq!((bench.answer(), bench.sent(Kind::Keepalive)), (None, 0));
     bench.receive(crossed, &mk_notification(Code::CONNECTION_COLLISION));
     assert!(bench.peer.knows(established));
     assert_eq!(bench.peer.state(), SessionState::Established);
+    assert!(bench.advance() > SECOND, "nothing is left of it");
+}
+
+#[test]
+fn a_peer_that_restarts_right_after_it_came_up_is_met_a_moment_later() {
+    for confirms in [true, false] {
+        let mut bench = mk_session(mk_ours(), WITH_N);
+        let old = bench.ours();
+        let new = bench.accept();
+        bench.receive(new, &mk_open_with(WITH_N));
+        if confirms {
+            bench.receive(new, &mk_keepalive());
+        }
+        assert!(bench.peer.knows(old));
+        assert_eq!(bench.advance(), SECOND / 10);
+        assert_eq!(bench.how_closed(old), Some(Close::Abort));
+        assert_eq!((bench.answer(), bench.sent(Kind::Keepalive)), (None, 1));
+        let want = if confirms {
+            SessionState::Established
+        } else {
+            SessionState::OpenConfirm
+        };
+        assert_eq!(bench.peer.state(), want);
+    }
 }
 
 #[test]
