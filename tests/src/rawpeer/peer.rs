@@ -127,24 +127,26 @@ impl RawPeer {
         self.connect_from(self.address).await
     }
 
-    /// Connects to the speaker from any address of the router.
+    /// Connects to the speaker from any address of the router; again while it does not listen yet.
     ///
     /// # Errors
     /// When nobody listens there.
     pub async fn connect_from(&self, address: IpAddr) -> Result<Connection> {
-        let socket = self.netns.enter(|| match address {
-            IpAddr::V4(_) => TcpSocket::new_v4(),
-            IpAddr::V6(_) => TcpSocket::new_v6(),
-        })?;
-        let socket = socket.context("a socket")?;
-        socket
-            .bind(SocketAddr::new(address, 0))
-            .context("binding")?;
-        let connected = timeout(PATIENCE, socket.connect(SocketAddr::new(self.node, PORT))).await;
-        let stream = connected
-            .context("no answer to our SYN")?
-            .context("connecting to the speaker")?;
-        Connection::new(stream)
+        let to = SocketAddr::new(self.node, PORT);
+        retry_until(PATIENCE, "a connection to the speaker", async || {
+            let socket = self.netns.enter(|| match address {
+                IpAddr::V4(_) => TcpSocket::new_v4(),
+                IpAddr::V6(_) => TcpSocket::new_v6(),
+            })?;
+            let socket = socket.context("a socket")?;
+            socket
+                .bind(SocketAddr::new(address, 0))
+                .context("binding")?;
+            let connected = timeout(PATIENCE, socket.connect(to)).await;
+            let stream = connected.context("no answer to our SYN")?;
+            Connection::new(stream.context("connecting to the speaker")?)
+        })
+        .await
     }
 
     /// Accepts and establishes with an ordinary OPEN.

@@ -388,10 +388,12 @@ fn silence() -> Vec<Row> {
                     last = at;
                     session.send(&keepalive()).await?;
                 }
-                let third = HOLD / 3;
-                let inside =
-                    |gap: &Duration| *gap >= third * 3 / 4 - SLACK / 9 && *gap <= third + SLACK / 3;
-                ensure!(gaps.iter().all(inside), "{gaps:?}");
+                // One by one they say as much about other programs as about the speaker; together they do not.
+                let (third, mean) = (HOLD / 3, gaps.iter().sum::<Duration>() / 12);
+                ensure!(
+                    (third * 3 / 4..third + SLACK / 9).contains(&mean),
+                    "{mean:?} on average: {gaps:?}"
+                );
                 let (least, most) = (gaps.iter().min().unwrap(), gaps.iter().max().unwrap());
                 ensure!(
                     *most - *least > Duration::from_millis(40),
@@ -455,21 +457,24 @@ fn endings() -> Vec<Row> {
     let mut rows = Vec::new();
     for state in STATES {
         rows.push(in_state(state, "B22 FIN", |peer, session| async move {
+            let begin = Instant::now();
             drop(session);
-            back_off(&peer, 3).await
+            back_off(&peer, begin).await
         }));
         rows.push(in_state(
             state,
             "B22 half-close",
             |peer, mut session| async move {
+                let begin = Instant::now();
                 session.finish().await?;
                 session.dropped().await?;
-                back_off(&peer, 3).await
+                back_off(&peer, begin).await
             },
         ));
         rows.push(in_state(state, "B23 RST", |peer, session| async move {
+            let begin = Instant::now();
             session.reset()?;
-            back_off(&peer, 3).await
+            back_off(&peer, begin).await
         }));
     }
     rows.push(Row::new(
@@ -537,10 +542,9 @@ fn endings() -> Vec<Row> {
 }
 
 /// The next attempts come, but none of them sooner than the back-off allows.
-async fn back_off(peer: &RawPeer, attempts: u32) -> Result<()> {
-    for attempt in 1..attempts {
-        let begin = Instant::now();
-        drop(peer.accept().await?);
+async fn back_off(peer: &RawPeer, mut begin: Instant) -> Result<()> {
+    for attempt in 1..3 {
+        let session = peer.accept().await?;
         let waited = begin.elapsed();
         let least = if attempt == 1 {
             Duration::from_millis(120)
@@ -548,6 +552,8 @@ async fn back_off(peer: &RawPeer, attempts: u32) -> Result<()> {
             BACK_OFF
         };
         ensure!(waited >= least, "attempt {attempt} came after {waited:?}");
+        begin = Instant::now();
+        drop(session);
     }
     Ok(())
 }
@@ -802,7 +808,7 @@ fn collisions() -> Vec<Row> {
         ),
         Row::new("B21 passive: lost and back", passive(), |peer| async move {
             for _ in 0..3 {
-                let mut session = connect_until(&peer).await?;
+                let mut session = peer.connect().await?;
                 session.establish(&good()).await?;
                 session.alive().await?;
             }
@@ -843,16 +849,4 @@ fn collisions() -> Vec<Row> {
             },
         ),
     ]
-}
-
-/// Connects, again if the speaker is not ready for it yet.
-async fn connect_until(peer: &RawPeer) -> Result<Connection> {
-    let begin = Instant::now();
-    loop {
-        match peer.connect().await {
-            Ok(session) => return Ok(session),
-            Err(error) if begin.elapsed() > Duration::from_secs(5) => return Err(error),
-            Err(_) => sleep(Duration::from_millis(100)).await,
-        }
-    }
 }

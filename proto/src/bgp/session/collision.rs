@@ -21,7 +21,7 @@ use super::{Close, ConnId, Direction, Effect, Event, Negotiated, Out, Peer, Sess
 /// How long the OPEN of a connection that would win is waited for.
 const HOLD_BACK: Duration = Duration::from_secs(1);
 
-/// A connection of theirs that comes so soon after ours is Established may have been on its way before.
+/// A connection of theirs, and its OPEN, that comes so soon after ours is Established may have been on its way before.
 const CROSSING: Duration = Duration::from_millis(100);
 
 /// How long the OPEN of a peer that has restarted is waited for before we try to reach it ourselves: what ended its
@@ -69,7 +69,8 @@ impl Peer {
         }
     }
 
-    /// Whether an attempt of theirs may have crossed ours: then its OPEN has to show that they mean it.
+    /// Whether an attempt of theirs may have crossed ours: then neither it nor an OPEN that came along shows that they
+    /// mean it.
     fn crosses(&self, now: Instant) -> bool {
         let held = self.ours.as_ref().and_then(|slot| slot.held(now));
         held.is_some_and(|held| held < CROSSING)
@@ -94,7 +95,7 @@ impl Peer {
         let loser = match &rival.state {
             State::Connect { .. } | State::OpenSent { .. } => return None,
             State::OpenConfirm(_) if self.prefers(negotiated) == direction => other,
-            State::Established(_) if late && rival.may_restart() => {
+            State::Established(_) if late && rival.may_restart() && !self.crosses(now) => {
                 self.supersede(other, now, out);
                 return Some(other);
             }

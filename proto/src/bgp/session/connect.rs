@@ -212,8 +212,11 @@ impl Peer {
         };
         self.end(direction, Close::Abort, &ended, now, out);
         // Routers close like this on a neighbour that they do not know.
+        let alone = self.slot(direction.other()).is_none();
         let hint = match state {
-            Some(SessionState::OpenSent) => " before its OPEN; is this node a neighbour there?",
+            Some(SessionState::OpenSent) if alone => {
+                " before its OPEN; is this node a neighbour there?"
+            }
             _ => "",
         };
         self.note(Event::Lost(format!("{words}{hint}")), now, out);

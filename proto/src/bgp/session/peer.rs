@@ -241,7 +241,9 @@ impl Peer {
     }
 
     pub(super) fn note(&mut self, event: Event, now: Instant, out: &mut Out) {
-        if event.is_error() {
+        // What happens to a second connection is no trouble while the first one works.
+        let harmless = self.live().is_some() && event != Event::NoCommonFamily;
+        if event.is_error() && !harmless {
             self.last_error = Some(event.to_string());
         }
         if self.history.push(now, self.state(), event.clone()) {

@@ -79,7 +79,7 @@ pub(crate) async fn idle(pid: u32) -> Result<Instant> {
     while since.elapsed() < QUIET {
         tokio::time::sleep(LOOK).await;
         let more = processor_time(pid)?;
-        if more - used > BUSY {
+        if more.saturating_sub(used) > BUSY {
             (used, since) = (more, now());
         }
         ensure!(now() < deadline, "process {pid} does not come to rest");

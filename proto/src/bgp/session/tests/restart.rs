@@ -253,11 +253,26 @@ fn a_connection_that_may_have_crossed_ours_has_to_show_itself() {
     assert_eq!(bench.peer.state(), SessionState::Established);
 
     let new = bench.accept();
+    bench.now += SECOND;
     bench.receive(new, &mk_open_with(WITH_N));
     assert_eq!(bench.answer(), None);
     assert_eq!(bench.how_closed(old), Some(Close::Abort));
     assert_eq!(bench.sent(Kind::Keepalive), 1);
     bench.receive(new, &mk_keepalive());
+    assert_eq!(bench.peer.state(), SessionState::Established);
+}
+
+/// The peer sends its OPEN with the connection, and closes that again as soon as it sees that ours goes further.
+#[test]
+fn the_open_of_a_connection_that_crossed_ours_ends_nothing() {
+    let mut bench = mk_session(mk_ours(), WITH_N);
+    let established = bench.ours();
+    bench.now += SECOND / 100;
+    let crossed = bench.accept();
+    bench.receive(crossed, &mk_open_with(WITH_N));
+    assert_eq!(bench.answer(), Some(Code::CONNECTION_COLLISION.bare()));
+    bench.receive(crossed, &mk_notification(Code::CONNECTION_COLLISION));
+    assert!(bench.peer.knows(established));
     assert_eq!(bench.peer.state(), SessionState::Established);
 }
 
