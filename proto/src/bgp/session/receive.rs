@@ -256,9 +256,9 @@ fn requested(frame: Frame<'_>, enhanced: bool) -> Result<Option<Family>, Notific
     }
     match Refresh::decode(frame.body) {
         Ok(Refresh { family, kind }) if frame.body.len() == Refresh::BODY => {
-            // Without RFC 7313 the octet is reserved (RFC 2918 §3); with it, markers are about routes that we do not keep.
-            let asks = !enhanced || kind == RefreshKind::Request;
-            Ok(family.filter(|_| asks))
+            // Markers are about routes that we do not keep. Without RFC 7313 the octet is reserved (RFC 2918 §3), yet nobody but
+            // a peer that means a marker sets it: FRR, BIRD and GoBGP ignore such a message too.
+            Ok(family.filter(|_| kind == RefreshKind::Request))
         }
         Ok(_) | Err(_) => Err(misshapen(frame, enhanced)),
     }
