@@ -147,12 +147,12 @@ impl<'a> Vip<'a> {
             return Reach::blocked(obstacle);
         }
         let peers = self.peers(&rules, node);
+        let family = if self.address.is_ipv4() {
+            "IPv4"
+        } else {
+            "IPv6"
+        };
         if peers.is_empty() {
-            let family = if self.address.is_ipv4() {
-                "IPv4"
-            } else {
-                "IPv6"
-            };
             return Reach::blocked(Obstacle::configured(format!(
                 "no BGPPeer that carries {family} and that its advertisement names has it among its nodes"
             )));
@@ -164,7 +164,7 @@ impl<'a> Vip<'a> {
         };
         let mut reach = Reach::default();
         for peer in peers {
-            match session_obstacle(peer, &report.sessions) {
+            match session_obstacle(peer, &report.sessions, family) {
                 None => reach.peers.push(peer.name.clone()),
                 Some(obstacle) => reach.obstacles.push(obstacle),
             }
@@ -215,7 +215,8 @@ fn not_selected(kind: &str, rules: &[&str]) -> Obstacle {
     Obstacle::configured(format!("nodeSelectors of {kind} {rules} do not select it"))
 }
 
-fn session_obstacle(peer: &PeerRule, sessions: &[SessionReport]) -> Option<Obstacle> {
+/// Why routes of a family do not reach a peer, if so.
+fn session_obstacle(peer: &PeerRule, sessions: &[SessionReport], family: &str) -> Option<Obstacle> {
     let (name, address) = (&peer.name, peer.neighbour());
     let Some(session) = sessions.iter().find(|session| session.peer == peer.name) else {
         return Some(Obstacle::fault(format!(
@@ -223,7 +224,11 @@ fn session_obstacle(peer: &PeerRule, sessions: &[SessionReport]) -> Option<Obsta
         )));
     };
     if session.state == SessionState::Established {
-        return None;
+        let mut unsent = session.unsent_reasons.iter();
+        let why = unsent.find(|why| why.contains(family))?;
+        return Some(Obstacle::fault(format!(
+            "session to {name} ({address}) is Established, but {why}"
+        )));
     }
     let error = session.last_error.as_deref().unwrap_or("no error so far");
     let state = session.state;

@@ -150,7 +150,7 @@ fn watches(client: &Client, settings: &Settings, tx: &mpsc::Sender<Event>) -> Jo
     let leases = Config::default().labels(COMPONENT);
     let ours = Api::namespaced(client.clone(), &settings.namespace);
     macro_rules! spawn {
-        ($watch:ident, $event:path, $config:expr) => {
+        ($watch:ident, $event:expr, $config:expr) => {
             set.spawn($watch(
                 Api::all(client.clone()),
                 $config,
@@ -168,7 +168,11 @@ fn watches(client: &Client, settings: &Settings, tx: &mpsc::Sender<Event>) -> Jo
     spawn!(watch_guarded, Event::Pool, all.clone());
     spawn!(watch_guarded, Event::L2, all.clone());
     spawn!(watch_guarded, Event::Bgp, all.clone());
-    spawn!(watch_guarded, Event::Peer, all.clone());
+    spawn!(
+        watch_guarded,
+        |change| Event::Peer(Box::new(change)),
+        all.clone()
+    );
     spawn!(watch_guarded, Event::BfdProfile, all.clone());
     spawn!(watch_guarded, Event::Community, all.clone());
     spawn!(watch_guarded, Event::Config, all);

@@ -300,7 +300,7 @@ async fn object_status(
         Kind::Pool => Event::Pool(one::<IPAddressPool>(client, name, patch).await?),
         Kind::L2 => Event::L2(one::<L2Advertisement>(client, name, patch).await?),
         Kind::Bgp => Event::Bgp(one::<BGPAdvertisement>(client, name, patch).await?),
-        Kind::Peer => Event::Peer(one::<BGPPeer>(client, name, patch).await?),
+        Kind::Peer => Event::Peer(Box::new(one::<BGPPeer>(client, name, patch).await?)),
         Kind::BfdProfile => Event::BfdProfile(one::<BFDProfile>(client, name, patch).await?),
         Kind::Community => Event::Community(one::<Community>(client, name, patch).await?),
     })

@@ -1,7 +1,9 @@
 //! The NodeReport: what this node really does, for users and tools.
 //!
-//! Written at most once a second and only on change; nobody watches it in the way of a decision.
+//! Written at most once a second and only on change, and seldom when only details are new; nobody watches it in the way
+//! of a decision.
 
+mod pace;
 mod session;
 
 use std::collections::BTreeSet;
@@ -14,15 +16,15 @@ use portolan_api::crd::{AnnouncedVip, NodeReport, NodeReportStatus, SessionRepor
 use portolan_daemon::http::Page;
 use serde_json::json;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::bgp::{Board, SessionStatus};
 use crate::core::{Plan, PlannedPeer};
 use crate::l2::{L2Status, VipStatus};
+use pace::Pace;
 
 /// Shortest time between two writes.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// The report is written again after this time even if nothing changed: somebody may have deleted it.
-const REFRESH: Duration = Duration::from_secs(300);
 /// Longest time that one write may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// VIPs listed by name; all of them are counted.
@@ -154,18 +156,18 @@ fn count(n: usize) -> i64 {
 /// Writes the newest report, for ever. Never the reason for anything else to wait.
 pub(crate) async fn write(client: Client, mut reports: watch::Receiver<(Owner, NodeReportStatus)>) {
     let api: Api<NodeReport> = Api::all(client);
-    let mut written: Option<NodeReportStatus> = None;
+    let mut pace = Pace::default();
     loop {
-        let changed = tokio::time::timeout(REFRESH, reports.changed()).await;
+        let changed = tokio::time::timeout_at(pace.next(Instant::now()), reports.changed()).await;
         if matches!(changed, Ok(Err(_))) {
             return;
         }
         let (owner, status) = reports.borrow_and_update().clone();
-        if owner.name.is_empty() || (changed.is_ok() && written.as_ref() == Some(&status)) {
+        if owner.name.is_empty() || !pace.lets(&status, Instant::now()) {
             continue;
         }
         match tokio::time::timeout(TIMEOUT, put(&api, &owner, &status)).await {
-            Ok(Ok(())) => written = Some(status),
+            Ok(Ok(())) => pace.wrote(status, Instant::now()),
             Ok(Err(error)) => {
                 tracing::debug!(%error, "NodeReport not written");
                 reports.mark_changed();

@@ -114,9 +114,12 @@ impl Unreachable {
         self.problem.borrow().clone()
     }
 
-    /// Takes everything away. Dropped without it, everything stays in place for the next speaker.
+    /// Takes everything away, if it was ever known what is wanted: what a former speaker left is not ours to judge before.
+    /// Dropped without it, everything stays in place for the next speaker.
     pub(crate) async fn clear(self) {
-        self.set(&BTreeSet::new());
+        if self.wanted.borrow().is_some() {
+            self.set(&BTreeSet::new());
+        }
         drop(self.wanted);
         if timeout(GOODBYE, self.task).await.is_err() {
             tracing::warn!(
@@ -161,11 +164,24 @@ async fn establish(kernel: &mut Option<Kernel>, wanted: &Routing) -> Result<(), 
         Some(kernel) => kernel,
         None => kernel.insert(Kernel::open()?),
     };
-    for step in kernel.read().await?.steps_to(wanted) {
-        kernel.take(step).await?;
-        tracing::debug!(?step, "unreachable routes");
+    let steps = kernel.read().await?.steps_to(wanted);
+    let kernel = &*kernel;
+    take_all(steps, |step| kernel.take(step)).await
+}
+
+/// Takes all steps; says what was wrong with the last one that failed.
+async fn take_all<F>(steps: Vec<Step>, take: impl Fn(Step) -> F) -> Result<(), Error>
+where
+    F: Future<Output = Result<(), Error>>,
+{
+    let mut result = Ok(());
+    for step in steps {
+        match take(step).await {
+            Ok(()) => tracing::debug!(?step, "unreachable routes"),
+            Err(error) => result = Err(error),
+        }
     }
-    Ok(())
+    result
 }
 
 #[cfg(test)]
@@ -177,6 +193,36 @@ mod tests {
             rules: rules.iter().copied().collect(),
             prefixes: prefixes.iter().map(|p| p.parse().unwrap()).collect(),
         }
+    }
+
+    #[tokio::test]
+    async fn who_never_knew_what_is_wanted_takes_nothing_away() {
+        let unreachable = Unreachable::start();
+        let mut told = unreachable.problem.clone();
+        unreachable.clear().await;
+        assert!(told.changed().await.is_err(), "the kernel was asked");
+    }
+
+    #[tokio::test]
+    async fn a_step_that_the_kernel_refuses_keeps_no_other_from_being_taken() {
+        let prefixes = ["10.96.0.0/12", "fd00:96::/112"];
+        let wanted = prefixes.into_iter().map(|p| p.parse().unwrap()).collect();
+        let steps = Routing::default().steps_to(&Routing::of(&wanted));
+        let taken = std::cell::RefCell::new(Vec::new());
+        // A node that was booted without IPv6.
+        let take = |step| match step {
+            Step::AddRoute(IpNetwork::V6(_)) | Step::AddRule(Family::V6) => Err(Error::Change(
+                std::io::Error::from_raw_os_error(nix::libc::EAFNOSUPPORT),
+            )),
+            step => {
+                taken.borrow_mut().push(step);
+                Ok(())
+            }
+        };
+        let result = take_all(steps, |step| std::future::ready(take(step))).await;
+        assert!(result.is_err());
+        let v4 = Step::AddRoute("10.96.0.0/12".parse().unwrap());
+        assert_eq!(*taken.borrow(), [v4, Step::AddRule(Family::V4)]);
     }
 
     #[test]

@@ -108,8 +108,8 @@ pub struct BGPPeerSpec {
     #[serde(default = "bgp_port")]
     #[schemars(range(min = 1, max = 65535))]
     pub peer_port: i32,
-    /// Hold time that we propose (RFC 4271 section 4.2), for example `90s`: `0s`, or between 3 and 65535 seconds.
-    /// Default 90s.
+    /// Hold time that we propose (RFC 4271 section 4.2), for example `90s`: `0s`, or whole seconds between 3 and 65535.
+    /// Default three times `keepaliveTime` if that is set, else 90s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     pub hold_time: Option<String>,
@@ -117,12 +117,13 @@ pub struct BGPPeerSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     pub keepalive_time: Option<String>,
-    /// Time between attempts to connect, 1s to 65535s. Unset backs off from 1 to 15 seconds.
+    /// Time between attempts to connect while nothing answers, whole seconds from 1s to 65535s. Unset backs off from 1 to
+    /// 15 seconds. Who refuses us is asked again after 1 to 60 seconds in any case.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     pub connect_time: Option<String>,
-    /// BGP identifier (RFC 6286), written as an IPv4 address. Default: the node's first IPv4 address, else a number made
-    /// from the node's name.
+    /// BGP identifier (RFC 6286), written as an IPv4 address. Default: the node's first IPv4 `InternalIP`, else a number
+    /// made from the node's name.
     #[serde(default, rename = "routerID", skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 7, max = 15))]
     pub router_id: Option<String>,
@@ -136,7 +137,8 @@ pub struct BGPPeerSpec {
     /// Secret of type `kubernetes.io/basic-auth` with the TCP MD5 key under `password`, in Portolan's own namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password_secret: Option<SecretReference>,
-    /// Name of a BFDProfile: BFD then watches the path to the peer, and the session ends when it breaks.
+    /// Name of a BFDProfile: BFD then watches the path to the peer, and the session ends when it breaks. Not together with
+    /// `vrf` yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub bfd_profile: Option<String>,

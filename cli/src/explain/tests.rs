@@ -311,6 +311,17 @@ fn a_node_that_does_not_announce_by_bgp_is_explained() {
             "n2: session to tor (10.0.0.1) is Active: connection refused",
         ),
         (
+            "family not agreed",
+            |s| {
+                let why = "the peer does not take IPv4 unicast on this session";
+                report(s, "n2").sessions[0].unsent = 1;
+                report(s, "n2").sessions[0].unsent_reasons = vec![why.to_owned()];
+            },
+            Topic::Bgp,
+            Mark::Bad,
+            "n2: session to tor (10.0.0.1) is Established, but the peer does not take IPv4",
+        ),
+        (
             "session unknown",
             |s| report(s, "n2").sessions.clear(),
             Topic::Bgp,

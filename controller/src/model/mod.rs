@@ -50,7 +50,8 @@ pub enum Event {
     Pool(Change<IPAddressPool>),
     L2(Change<L2Advertisement>),
     Bgp(Change<BGPAdvertisement>),
-    Peer(Change<BGPPeer>),
+    /// The largest by far, and rare.
+    Peer(Box<Change<BGPPeer>>),
     BfdProfile(Change<BFDProfile>),
     Community(Change<Community>),
     ServiceCidr(Change<ServiceCIDR>),
@@ -229,7 +230,7 @@ impl Model {
             Event::Pool(change) => self.source(change, Kind::Pool, |s| &mut s.pools),
             Event::L2(change) => self.source(change, Kind::L2, |s| &mut s.l2),
             Event::Bgp(change) => self.source(change, Kind::Bgp, |s| &mut s.bgp),
-            Event::Peer(change) => self.source(change, Kind::Peer, |s| &mut s.peers),
+            Event::Peer(change) => self.source(*change, Kind::Peer, |s| &mut s.peers),
             Event::BfdProfile(change) => {
                 self.source(change, Kind::BfdProfile, |s| &mut s.bfd_profiles)
             }
@@ -261,7 +262,7 @@ impl Model {
             Event::Pool(change) => self.learn_source(change, Kind::Pool, |s| &mut s.pools),
             Event::L2(change) => self.learn_source(change, Kind::L2, |s| &mut s.l2),
             Event::Bgp(change) => self.learn_source(change, Kind::Bgp, |s| &mut s.bgp),
-            Event::Peer(change) => self.learn_source(change, Kind::Peer, |s| &mut s.peers),
+            Event::Peer(change) => self.learn_source(*change, Kind::Peer, |s| &mut s.peers),
             Event::BfdProfile(change) => {
                 self.learn_source(change, Kind::BfdProfile, |s| &mut s.bfd_profiles);
             }

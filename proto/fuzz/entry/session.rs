@@ -158,8 +158,8 @@ impl World {
             self.started || self.open.is_empty(),
             "stopped with connections"
         );
-        // Without a hold time, OpenConfirm waits for ever (RFC 4271 §8.2.2), as Established does.
-        let waits = self.started && self.active && self.peer.state() < SessionState::OpenConfirm;
+        // Without a hold time, Established waits for ever (RFC 4271 §4.4).
+        let waits = self.started && self.active && self.peer.state() < SessionState::Established;
         assert!(
             !waits || self.peer.next_deadline().is_some(),
             "nothing will ever happen again"

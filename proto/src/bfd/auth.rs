@@ -303,8 +303,9 @@ impl Authenticator {
         }
     }
 
-    pub(super) const fn config(&self) -> &Authentication {
-        &self.config
+    /// With other keys. The sequence numbers go on: the peer refuses what does not follow the last one.
+    pub(super) fn rekeyed(self, config: Authentication) -> Self {
+        Self { config, ..self }
     }
 
     /// Long enough without a packet, the peer may begin anew (RFC 5880 §6.8.1, `bfd.AuthSeqKnown`).

@@ -104,6 +104,24 @@ impl Families {
         }
     }
 
+    /// What either set holds.
+    #[must_use]
+    pub const fn union(self, other: Self) -> Self {
+        Self {
+            v4: self.v4 || other.v4,
+            v6: self.v6 || other.v6,
+        }
+    }
+
+    /// What this set holds and `other` does not.
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        Self {
+            v4: self.v4 && !other.v4,
+            v6: self.v6 && !other.v6,
+        }
+    }
+
     /// Whether `family` is in the set.
     #[must_use]
     pub const fn has(self, family: Family) -> bool {

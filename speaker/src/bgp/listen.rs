@@ -60,8 +60,11 @@ pub(super) enum ListenError {
     Open(#[from] SocketError),
     #[error("{0}")]
     Sign(#[from] SignatureError),
-    #[error("cannot listen: this node has no {0}")]
-    NoFamily(&'static str),
+    #[error(
+        "the neighbour {0} of another interface has the same address and not the same key, which a listener can not tell \
+         apart: use one key for both, or let us connect (listen: active)"
+    )]
+    Key(IpAddr),
     #[error("another peer has this address still")]
     Taken,
 }
@@ -102,10 +105,19 @@ struct Counts {
 /// The listeners of one VRF.
 #[derive(Debug)]
 struct Door {
-    v4: Option<Arc<TcpListener>>,
-    v6: Option<Arc<TcpListener>>,
+    vrf: Option<String>,
+    port: u16,
+    v4: Option<Wing>,
+    v6: Option<Wing>,
     guests: Arc<Mutex<Guests>>,
-    /// Ended with the door.
+    counts: Arc<Counts>,
+}
+
+/// The listener of one family.
+#[derive(Debug)]
+struct Wing {
+    socket: Arc<TcpListener>,
+    /// Ended with it.
     _accepting: JoinSet<()>,
 }
 
@@ -188,14 +200,16 @@ impl Listeners {
         let source = Source::of(from);
         let vrf = spec.vrf.clone().unwrap_or_default();
         let mut doors = self.doors();
-        if !doors.contains_key(&vrf) {
-            let door = Door::open(spec.vrf.as_deref(), self.0.port, &self.0.counts)?;
-            doors.insert(vrf.clone(), door);
-        }
-        let result = match doors.get(&vrf) {
-            Some(door) => door.expect(spec, source),
-            None => Err(ListenError::Taken),
-        };
+        let door = doors.entry(vrf.clone()).or_insert_with(|| Door {
+            vrf: spec.vrf.clone(),
+            port: self.0.port,
+            v4: None,
+            v6: None,
+            guests: Arc::default(),
+            counts: Arc::clone(&self.0.counts),
+        });
+        let result = door.expect(spec, source);
+        door.close(source.address);
         Self::close_empty(&mut doors, &vrf);
         Ok(Registration {
             listeners: self.clone(),
@@ -207,8 +221,9 @@ impl Listeners {
 
     fn leave(&self, vrf: &str, source: Source) {
         let mut doors = self.doors();
-        if let Some(door) = doors.get(vrf) {
+        if let Some(door) = doors.get_mut(vrf) {
             door.forget(source);
+            door.close(source.address);
         }
         Self::close_empty(&mut doors, vrf);
     }
@@ -239,61 +254,67 @@ impl Source {
 }
 
 impl Door {
-    /// Opens both families; one is enough.
-    fn open(vrf: Option<&str>, port: u16, counts: &Arc<Counts>) -> Result<Self, ListenError> {
-        let v4 = listener(vrf, (Ipv4Addr::UNSPECIFIED, port).into());
-        let v6 = listener(vrf, (Ipv6Addr::UNSPECIFIED, port).into());
-        let (v4, v6) = match (v4, v6) {
-            (Err(error), Err(_)) => return Err(error),
-            (v4, v6) => (kept(v4, "IPv4"), kept(v6, "IPv6")),
-        };
-        let guests: Arc<Mutex<Guests>> = Arc::default();
-        let mut accepting = JoinSet::new();
-        for socket in [&v4, &v6].into_iter().flatten() {
-            accepting.spawn(accept(
-                Arc::clone(socket),
-                Arc::clone(&guests),
-                Arc::clone(counts),
-            ));
-        }
-        Ok(Self {
-            v4,
-            v6,
-            guests,
-            _accepting: accepting,
-        })
-    }
-
     fn is_empty(&self) -> bool {
         lock(&self.guests).expected.is_empty()
     }
 
-    fn socket(&self, family: IpAddr) -> Option<&Arc<TcpListener>> {
+    const fn wing(&mut self, family: IpAddr) -> &mut Option<Wing> {
         match family {
-            IpAddr::V4(_) => self.v4.as_ref(),
-            IpAddr::V6(_) => self.v6.as_ref(),
+            IpAddr::V4(_) => &mut self.v4,
+            IpAddr::V6(_) => &mut self.v6,
         }
+    }
+
+    /// The listener of a family, opened if it is not. Whoever had the port before may have given it back.
+    fn open(&mut self, family: IpAddr) -> Result<Arc<TcpListener>, ListenError> {
+        if let Some(wing) = self.wing(family) {
+            return Ok(Arc::clone(&wing.socket));
+        }
+        let any = match family {
+            IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        };
+        let address = SocketAddr::new(any, self.port);
+        let socket = Arc::new(listener(self.vrf.as_deref(), address)?);
+        let mut accepting = JoinSet::new();
+        accepting.spawn(accept(
+            Arc::clone(&socket),
+            Arc::clone(&self.guests),
+            Arc::clone(&self.counts),
+        ));
+        *self.wing(family) = Some(Wing {
+            socket: Arc::clone(&socket),
+            _accepting: accepting,
+        });
+        Ok(socket)
+    }
+
+    /// Closes the listener of a family that nobody is expected from.
+    fn close(&mut self, family: IpAddr) {
+        let wanted = lock(&self.guests).has(family);
+        self.wing(family).take_if(|_| !wanted);
     }
 
     /// The key is on the listener before the source is on the list.
     fn expect(
-        &self,
+        &mut self,
         spec: &PeerSpec,
         source: Source,
     ) -> Result<mpsc::Receiver<Visit>, ListenError> {
+        let socket = self.open(source.address)?;
         let mut guests = lock(&self.guests);
         if guests.expected.contains_key(&source) {
             return Err(ListenError::Taken);
         }
-        let family = if source.address.is_ipv4() {
-            "IPv4"
-        } else {
-            "IPv6"
-        };
-        let socket = self.socket(source.address);
-        let socket = socket.ok_or(ListenError::NoFamily(family))?;
+        // The kernel knows keys on a listener by address alone, and link-local ones are often the same on every link.
+        if guests
+            .at(source.address)
+            .any(|guest| guest.signature != spec.signature)
+        {
+            return Err(ListenError::Key(source.address));
+        }
         if let Some(signature) = &spec.signature {
-            signature.put_on(socket, source.address)?;
+            signature.put_on(&socket, source.address)?;
         }
         let (sender, receiver) = mpsc::channel(PLACES);
         let guest = Guest {
@@ -303,28 +324,42 @@ impl Door {
             signature: spec.signature.clone(),
         };
         guests.expected.insert(source, guest);
-        guests.set_min_ttl(socket, source.address);
+        guests.set_min_ttl(&socket, source.address);
         Ok(receiver)
     }
 
-    fn forget(&self, source: Source) {
+    fn forget(&mut self, source: Source) {
+        let socket = self.wing(source.address).as_ref();
+        let socket = socket.map(|wing| Arc::clone(&wing.socket));
         let mut guests = lock(&self.guests);
-        let Some(guest) = guests.expected.remove(&source) else {
+        let Some((guest, socket)) = guests.expected.remove(&source).zip(socket) else {
             return;
         };
-        let Some(socket) = self.socket(source.address) else {
-            return;
-        };
-        if let Some(signature) = &guest.signature
-            && let Err(error) = signature.take_off(socket, source.address)
+        let shared = guests.at(source.address).next().is_some();
+        if let Some(signature) = guest.signature.as_ref().filter(|_| !shared)
+            && let Err(error) = signature.take_off(&socket, source.address)
         {
             tracing::warn!(source = %source.address, %error, "bgp: a key stays on the listener");
         }
-        guests.set_min_ttl(socket, source.address);
+        guests.set_min_ttl(&socket, source.address);
     }
 }
 
 impl Guests {
+    /// Guests from this address, whatever the link.
+    fn at(&self, address: IpAddr) -> impl Iterator<Item = &Guest> {
+        let at = self
+            .expected
+            .iter()
+            .filter(move |(source, _)| source.address == address);
+        at.map(|(_, guest)| guest)
+    }
+
+    fn has(&self, family: IpAddr) -> bool {
+        let mut sources = self.expected.keys();
+        sources.any(|source| source.address.is_ipv4() == family.is_ipv4())
+    }
+
     /// What all guests of a family want is on the listener; what only some want is checked at the door.
     fn set_min_ttl(&self, socket: &TcpListener, family: IpAddr) {
         let same = |source: &&Source| source.address.is_ipv4() == family.is_ipv4();
@@ -347,16 +382,6 @@ impl Guests {
         }
         let said = self.strangers.insert(stranger, now);
         said.is_none_or(|said| now.duration_since(said) >= SAID)
-    }
-}
-
-fn kept(socket: Result<TcpListener, ListenError>, family: &str) -> Option<Arc<TcpListener>> {
-    match socket {
-        Ok(socket) => Some(Arc::new(socket)),
-        Err(error) => {
-            tracing::warn!(%error, "bgp: peers can not connect by {family}");
-            None
-        }
     }
 }
 
@@ -426,4 +451,47 @@ fn count(counter: &AtomicU64) {
 
 fn lock(guests: &Mutex<Guests>) -> MutexGuard<'_, Guests> {
     guests.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddrV6;
+
+    use super::super::tests::mk_spec;
+    use super::*;
+    use crate::bgp::Password;
+
+    /// A router's usual address, on this link.
+    fn gateway(link: u32) -> SocketAddr {
+        SocketAddrV6::new("fe80::1".parse().unwrap(), 0, 0, link).into()
+    }
+
+    fn mk_signed(key: Option<&str>) -> PeerSpec {
+        let md5 = |key: &str| Signature::Md5(Password::new(key).unwrap());
+        PeerSpec {
+            signature: key.map(md5),
+            ..mk_spec("tor", 179)
+        }
+    }
+
+    #[tokio::test]
+    async fn neighbours_of_one_address_on_two_links_share_the_key_on_the_listener() {
+        let listeners = Listeners::new(0);
+        let first = listeners.register(&mk_signed(Some("key")), gateway(2));
+        let first = first.unwrap();
+        for other in [Some("other"), None] {
+            let error = listeners.register(&mk_signed(other), gateway(3));
+            let error = error.unwrap_err().to_string();
+            assert!(error.contains("fe80::1"), "{other:?}: {error}");
+        }
+        let second = listeners.register(&mk_signed(Some("key")), gateway(3));
+        drop(first);
+        let socket = {
+            let doors = listeners.doors();
+            Arc::clone(&doors[""].v6.as_ref().unwrap().socket)
+        };
+        let key = sys::remove_md5_key(&socket, "fe80::1".parse().unwrap());
+        assert!(key.is_ok(), "the second one's key went with the first one");
+        drop(second);
+    }
 }

@@ -79,6 +79,8 @@ pub struct Model {
     pub(super) patience: Patience,
     pub(super) now: Option<Instant>,
     pub(super) config: SpeakerConfigSpec,
+    /// Peers whose sessions ran when the configuration or the Node changed last.
+    pub(super) incumbents: Vec<PeerRule>,
     pub(super) pools: Pools,
     /// Some rule announces weights.
     pub(super) weighs: bool,
@@ -119,6 +121,7 @@ impl Model {
             patience: Patience::default(),
             now: None,
             config: SpeakerConfigSpec::default(),
+            incumbents: Vec::new(),
             pools: Pools::default(),
             weighs: false,
             config_generation: 0,
@@ -310,6 +313,7 @@ impl Model {
                     self.pools = Pools::new(&config.spec);
                     self.weighs = config.spec.bgp.iter().any(|rule| rule.bandwidth.is_some());
                     self.follow(&config.spec);
+                    self.keep_sessions();
                     self.config = config.spec;
                 }
             }
@@ -360,6 +364,7 @@ impl Model {
                 });
                 // Kubelets write their Node every few minutes: heartbeats are no news.
                 if !same {
+                    self.keep_sessions();
                     self.node = Some(node);
                     self.due = Due::Everything;
                 }

@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use portolan_api::crd::{BfdRule, DynamicAsn, Listen as ListenRule, PeerRule, TcpAoAlgorithm};
+use portolan_api::view::Node;
 use portolan_proto::bgp::{Asn, HoldTime, RouterId, RouterIdError};
 
 use super::model::Model;
@@ -27,21 +28,43 @@ impl Model {
         rules: &[&PeerRule],
         problems: &mut Vec<String>,
     ) -> Vec<PlannedPeer> {
-        let mut peers = Vec::with_capacity(rules.len());
-        for (index, rule) in rules.iter().enumerate() {
-            let before = rules.get(..index).unwrap_or_default();
-            peers.push(self.peer(rule, before, problems));
-        }
-        peers
+        let peers = rules
+            .iter()
+            .map(|rule| self.peer(rule, self.rival(rule, rules), problems));
+        peers.collect()
+    }
+
+    /// Before other rules count: who has a session keeps it.
+    pub(super) fn keep_sessions(&mut self) {
+        let labels = self.node.as_ref().map(Node::labels);
+        let on_node = |rule: &&PeerRule| labels.is_some_and(|labels| rule.is_on(labels));
+        let rules: Vec<&PeerRule> = self.config.peers.iter().filter(on_node).collect();
+        let run = rules
+            .iter()
+            .filter(|rule| self.rival(rule, &rules).is_none());
+        self.incumbents = run.map(|rule| PeerRule::clone(rule)).collect();
+    }
+
+    /// The rule that has the neighbour of this one: one whose session runs, else the first by name.
+    fn rival<'a>(&self, rule: &PeerRule, rules: &[&'a PeerRule]) -> Option<&'a PeerRule> {
+        let runs = |rule: &PeerRule| {
+            let mut held = self.incumbents.iter();
+            held.any(|held| held.name == rule.name && is_same_neighbour(held, rule))
+        };
+        let rank = |rule: &PeerRule| (!runs(rule), rule.name.clone());
+        let rivals = rules.iter().filter(|other| {
+            other.name != rule.name && is_same_neighbour(rule, other) && rank(other) < rank(rule)
+        });
+        rivals.copied().min_by_key(|other| rank(other))
     }
 
     fn peer(
         &self,
         rule: &PeerRule,
-        before: &[&PeerRule],
+        rival: Option<&PeerRule>,
         problems: &mut Vec<String>,
     ) -> PlannedPeer {
-        let spec = match before.iter().find(|other| is_same_neighbour(rule, other)) {
+        let spec = match rival {
             Some(other) => Err(format!(
                 "the same neighbour as BGPPeer {} on this node: let nodeSelectors keep them apart, or remove one",
                 other.name

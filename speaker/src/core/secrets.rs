@@ -52,7 +52,11 @@ impl Secrets {
         secret: &SecretReference,
     ) -> Result<(&str, Option<String>), String> {
         let name = &secret.name;
-        if let Some(other) = secret.namespace.as_ref().filter(|other| *other != ours) {
+        let named = secret
+            .namespace
+            .as_deref()
+            .filter(|named| !named.is_empty());
+        if let Some(other) = named.filter(|named| *named != ours) {
             return Err(format!(
                 "{field} {other}/{name}: Secrets are read from namespace {ours} only: move it there"
             ));

@@ -281,6 +281,26 @@ fn a_second_session_with_the_same_neighbour_waits_and_says_so() {
 }
 
 #[test]
+fn a_new_peer_does_not_take_the_neighbour_of_a_running_session_whatever_their_names() {
+    let mut model = mk_model();
+    let mut config = mk_config();
+    config.peers.insert(0, mk_peer("a4", "10.0.0.1"));
+    apply_config(&mut model, config);
+    let runs = |plan: &Plan| (plan.runs("a4"), plan.runs("v4"));
+    assert_eq!(runs(&model.plan()), (false, true));
+    // Also when something else changes after that.
+    let mut node = mk_node();
+    node.status.addresses[0].address = "10.0.0.12".into();
+    model.handle(Event::Node(Change::Apply(node)));
+    assert_eq!(runs(&model.plan()), (false, true));
+    // And it is the new one's turn when the other is gone.
+    let mut config = mk_config();
+    config.peers[0] = mk_peer("a4", "10.0.0.1");
+    apply_config(&mut model, config);
+    assert_eq!(runs(&model.plan()), (true, false));
+}
+
+#[test]
 fn only_the_first_placed_node_answers_on_layer_2_while_all_announce_by_bgp() {
     for (placement, answers) in [
         ("n1", true),
@@ -455,12 +475,20 @@ fn a_peer_waits_for_its_secret_and_says_why() {
         name: "md5".into(),
         namespace: Some("other".into()),
     });
-    apply_config(&mut model, config);
+    apply_config(&mut model, config.clone());
     assert!(
         why(&model).contains("namespace portolan-system only"),
         "{}",
         why(&model)
     );
+
+    // As the controller reads it: an empty name is none.
+    config.peers[0].password_secret = Some(SecretReference {
+        name: "md5".into(),
+        namespace: Some(String::new()),
+    });
+    apply_config(&mut model, config);
+    assert_eq!(why(&model), "runs");
 }
 
 #[test]

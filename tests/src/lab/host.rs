@@ -96,7 +96,7 @@ impl Host {
     pub fn address(&self) -> Dual {
         self.lan.unwrap_or(Dual {
             v4: Ipv4Addr::UNSPECIFIED,
-            v6: std::net::Ipv6Addr::UNSPECIFIED,
+            v6: Ipv6Addr::UNSPECIFIED,
         })
     }
 

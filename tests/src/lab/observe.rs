@@ -119,8 +119,8 @@ pub(super) fn link_local(netns: &Netns, link: &str) -> Result<Option<Ipv6Addr>> 
         "ip", "-6", "-j", "addr", "show", "dev", link, "scope", "link",
     ];
     let links: Vec<LinkAddresses> = parse(&netns.exec(&argv)?)?;
-    let addresses = links.into_iter().flat_map(|link| link.addr_info);
-    Ok(addresses.filter_map(|address| address.local).next())
+    let mut addresses = links.into_iter().flat_map(|link| link.addr_info);
+    Ok(addresses.find_map(|address| address.local))
 }
 
 /// `ip -j` writes nothing at all, or `[]`, when there is nothing.

@@ -224,6 +224,14 @@ impl Connection {
         }
     }
 
+    /// Reads until the speaker has told everything.
+    ///
+    /// # Errors
+    /// As [`Self::update`].
+    pub async fn end_of_rib(&mut self) -> Result<()> {
+        self.update_where(Update::ends_rib).await.map(drop)
+    }
+
     /// All messages that come within `time`, KEEPALIVEs aside.
     ///
     /// # Errors
@@ -237,7 +245,7 @@ impl Connection {
                     ..
                 }) => self.send(&bytes::keepalive()).await?,
                 Heard::Message(message) if message.kind != kind::NOTIFICATION => {
-                    messages.push(message)
+                    messages.push(message);
                 }
                 other => bail!("the session did not go on: {other:?}"),
             }
@@ -324,7 +332,7 @@ impl Connection {
                     kind: kind::KEEPALIVE | kind::UPDATE | kind::OPEN,
                     ..
                 }) => {}
-                other => bail!("wanted a silent end, got {other:?}"),
+                other @ Heard::Message(_) => bail!("wanted a silent end, got {other:?}"),
             }
         }
     }

@@ -12,7 +12,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 use portolan_api::crd::{BGPAdvertisement, BGPPeer, NodeReport, SessionReport};
 use serde_json::Value;
 use tokio::net::{TcpListener, TcpSocket};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::bytes::Open;
 use super::connection::{Connection, Heard, PATIENCE};
@@ -127,24 +127,26 @@ impl RawPeer {
         self.connect_from(self.address).await
     }
 
-    /// Connects to the speaker from any address of the router.
+    /// Connects to the speaker from any address of the router; again while it does not listen yet.
     ///
     /// # Errors
     /// When nobody listens there.
     pub async fn connect_from(&self, address: IpAddr) -> Result<Connection> {
-        let socket = self.netns.enter(|| match address {
-            IpAddr::V4(_) => TcpSocket::new_v4(),
-            IpAddr::V6(_) => TcpSocket::new_v6(),
-        })?;
-        let socket = socket.context("a socket")?;
-        socket
-            .bind(SocketAddr::new(address, 0))
-            .context("binding")?;
-        let connected = timeout(PATIENCE, socket.connect(SocketAddr::new(self.node, PORT))).await;
-        let stream = connected
-            .context("no answer to our SYN")?
-            .context("connecting to the speaker")?;
-        Connection::new(stream)
+        let to = SocketAddr::new(self.node, PORT);
+        retry_until(PATIENCE, "a connection to the speaker", async || {
+            let socket = self.netns.enter(|| match address {
+                IpAddr::V4(_) => TcpSocket::new_v4(),
+                IpAddr::V6(_) => TcpSocket::new_v6(),
+            })?;
+            let socket = socket.context("a socket")?;
+            socket
+                .bind(SocketAddr::new(address, 0))
+                .context("binding")?;
+            let connected = timeout(PATIENCE, socket.connect(to)).await;
+            let stream = connected.context("no answer to our SYN")?;
+            Connection::new(stream.context("connecting to the speaker")?)
+        })
+        .await
     }
 
     /// Accepts and establishes with an ordinary OPEN.
@@ -176,6 +178,28 @@ impl RawPeer {
             "the speaker connected again within {time:?}"
         );
         Ok(())
+    }
+
+    /// The next connection comes, and not before that much time has passed since `begin`.
+    ///
+    /// # Errors
+    /// When it is too early or does not come.
+    pub async fn accept_after(&self, begin: Instant, least: Duration) -> Result<Connection> {
+        let connection = self.accept().await?;
+        let waited = begin.elapsed();
+        ensure!(
+            waited >= least,
+            "the speaker connected again after {waited:?}"
+        );
+        Ok(connection)
+    }
+
+    /// Waits until the speaker knows this peer: who connects before that is a stranger.
+    ///
+    /// # Errors
+    /// When it never does.
+    pub async fn known(&self) -> Result<()> {
+        self.reported(|_| true).await.map(drop)
     }
 
     /// What the speaker reports about this session, as soon as `wish` likes it.

@@ -30,6 +30,10 @@ impl Sessions {
 }
 
 /// A kind of session.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one thing more that a case tries"
+)]
 pub(super) struct Case {
     pub(super) name: &'static str,
     pub(super) sessions: Sessions,

@@ -41,23 +41,24 @@ pub(super) async fn run(face: Face, cases: &[Case]) -> Result<()> {
         let outcomes = stage.play(case).await.context(case.name)?;
         sheet.push((case.name, outcomes));
     }
-    let mut text = String::new();
+    let mut text = Vec::new();
     let mut failed = Vec::new();
     for (case, outcomes) in &sheet {
         for (daemon, outcome) in outcomes {
             let name = daemon.name();
-            text += &match outcome {
-                Outcome::Fine => format!("{case}, {name}: ok\n"),
-                Outcome::Lacks(why) => format!("{case}, {name}: SKIPPED, {why}\n"),
+            let verdict = match outcome {
+                Outcome::Fine => "ok".to_owned(),
+                Outcome::Lacks(why) => format!("SKIPPED, {why}"),
                 Outcome::Failed(error) => {
                     failed.push(format!("{case}, {name}: {error:#}"));
-                    format!("{case}, {name}: FAILED\n")
+                    "FAILED".to_owned()
                 }
             };
+            writeln!(text, "{case}, {name}: {verdict}")?;
         }
     }
     // Not by `print!`: the harness would hide what was skipped.
-    std::io::stderr().write_all(text.as_bytes())?;
+    std::io::stderr().write_all(&text)?;
     ensure!(failed.is_empty(), "{}", failed.join("\n\n"));
     Ok(())
 }

@@ -64,7 +64,7 @@ async fn come_to(state: State, session: &mut Connection) -> Result<()> {
 /// A row that begins in this state.
 fn in_state<F, T>(state: State, name: &str, script: F) -> Row
 where
-    F: FnOnce(RawPeer, Connection) -> T + 'static,
+    F: FnOnce(RawPeer, Connection) -> T + Clone + 'static,
     T: Future<Output = Result<()>> + 'static,
 {
     let name = format!("{name} in {state:?}");
@@ -199,11 +199,12 @@ fn parting_words() -> Vec<Row> {
         for (name, bytes) in &kinds {
             let bytes = bytes.clone();
             rows.push(in_state(state, name, |peer, mut session| async move {
+                let begin = Instant::now();
                 session.send(&bytes).await?;
                 session.dropped().await?;
                 // It comes back, but not at once.
-                peer.left_alone(BACK_OFF / 2).await?;
-                peer.establish().await.map(drop)
+                let mut session = peer.accept_after(begin, BACK_OFF / 2).await?;
+                session.establish(&good()).await.map(drop)
             }));
         }
     }
@@ -348,9 +349,9 @@ fn silence() -> Vec<Row> {
                 let unending = header(4096, kind::UPDATE);
                 session.send(&unending).await?;
                 while session.next_within(Duration::ZERO).await?.is_some() {}
-                for _ in 0..10 {
+                // Until it has had enough; what is sent behind that is lost.
+                while last.elapsed() + SLACK < HOLD && session.send(&[0]).await.is_ok() {
                     sleep(Duration::from_millis(200)).await;
-                    session.send(&[0]).await?;
                 }
                 session.refused(4, 0, &[]).await?;
                 ensure!(last.elapsed() <= HOLD + SLACK, "after {:?}", last.elapsed());
@@ -388,34 +389,25 @@ fn silence() -> Vec<Row> {
                     last = at;
                     session.send(&keepalive()).await?;
                 }
-                let third = HOLD / 3;
-                let inside =
-                    |gap: &Duration| *gap >= third * 3 / 4 - SLACK / 9 && *gap <= third + SLACK / 3;
-                ensure!(gaps.iter().all(inside), "{gaps:?}");
-                let (least, most) = (gaps.iter().min().unwrap(), gaps.iter().max().unwrap());
+                // One by one they say as much about other programs as about the speaker; together they do not.
+                let (third, mean) = (HOLD / 3, gaps.iter().sum::<Duration>() / 12);
                 ensure!(
-                    *most - *least > Duration::from_millis(40),
+                    (third * 3 / 4..third + SLACK / 9).contains(&mean),
+                    "{mean:?} on average: {gaps:?}"
+                );
+                let (shortest, longest) = (gaps.iter().min().unwrap(), gaps.iter().max().unwrap());
+                ensure!(
+                    longest.saturating_sub(*shortest) > Duration::from_millis(40),
                     "no jitter: {gaps:?}"
                 );
                 Ok(())
             },
         ),
-        Row::on_connection(
-            "B14 keepaliveTime is kept",
-            Settings::with("keepaliveTime: 500ms"),
-            move |_peer, mut session| async move {
-                session.establish(&good()).await?;
-                let first = session.expect(kind::KEEPALIVE).await?.at;
-                for _ in 0..5 {
-                    session.expect(kind::KEEPALIVE).await?;
-                }
-                ensure!(
-                    first.elapsed() <= Duration::from_millis(2500) + SLACK,
-                    "five took {:?}",
-                    first.elapsed()
-                );
-                Ok(())
-            },
+        // Not more often than each second, whatever is configured (RFC 4271 §4.4), less a quarter for jitter.
+        paced("B14 keepaliveTime is kept", "keepaliveTime: 1s"),
+        paced(
+            "B14 keepaliveTime below a second is a second",
+            "keepaliveTime: 100ms",
         ),
         Row::on_connection(
             "B11 a peer that never says OPEN is waited for",
@@ -438,6 +430,28 @@ fn silence() -> Vec<Row> {
     ]
 }
 
+/// Hears a KEEPALIVE each second.
+fn paced(name: &'static str, more: &'static str) -> Row {
+    Row::on_connection(
+        name,
+        Settings::with(more),
+        |_peer, mut session| async move {
+            session.establish(&good()).await?;
+            let first = session.expect(kind::KEEPALIVE).await?.at;
+            for _ in 0..5 {
+                session.expect(kind::KEEPALIVE).await?;
+            }
+            let five = Duration::from_secs(5);
+            let took = first.elapsed();
+            ensure!(
+                took + SLACK / 9 >= five * 3 / 4 && took <= five + SLACK,
+                "five took {took:?}"
+            );
+            Ok(())
+        },
+    )
+}
+
 /// Sends only this for longer than the hold time.
 fn fed(name: &'static str, bytes: Vec<u8>) -> Row {
     Row::on_connection(name, Settings::default(), |_peer, mut session| async move {
@@ -455,21 +469,24 @@ fn endings() -> Vec<Row> {
     let mut rows = Vec::new();
     for state in STATES {
         rows.push(in_state(state, "B22 FIN", |peer, session| async move {
+            let begin = Instant::now();
             drop(session);
-            back_off(&peer, 3).await
+            back_off(&peer, begin).await
         }));
         rows.push(in_state(
             state,
             "B22 half-close",
             |peer, mut session| async move {
+                let begin = Instant::now();
                 session.finish().await?;
                 session.dropped().await?;
-                back_off(&peer, 3).await
+                back_off(&peer, begin).await
             },
         ));
         rows.push(in_state(state, "B23 RST", |peer, session| async move {
+            let begin = Instant::now();
             session.reset()?;
-            back_off(&peer, 3).await
+            back_off(&peer, begin).await
         }));
     }
     rows.push(Row::new(
@@ -537,19 +554,11 @@ fn endings() -> Vec<Row> {
 }
 
 /// The next attempts come, but none of them sooner than the back-off allows.
-async fn back_off(peer: &RawPeer, attempts: u32) -> Result<()> {
-    for attempt in 1..attempts {
-        let begin = Instant::now();
-        drop(peer.accept().await?);
-        let waited = begin.elapsed();
-        let least = if attempt == 1 {
-            Duration::from_millis(120)
-        } else {
-            BACK_OFF
-        };
-        ensure!(waited >= least, "attempt {attempt} came after {waited:?}");
-    }
-    Ok(())
+async fn back_off(peer: &RawPeer, begin: Instant) -> Result<()> {
+    let session = peer.accept_after(begin, Duration::from_millis(120)).await?;
+    let begin = Instant::now();
+    drop(session);
+    peer.accept_after(begin, BACK_OFF).await.map(drop)
 }
 
 /// The operator changes his mind.
@@ -801,14 +810,16 @@ fn collisions() -> Vec<Row> {
             },
         ),
         Row::new("B21 passive: lost and back", passive(), |peer| async move {
+            peer.known().await?;
             for _ in 0..3 {
-                let mut session = connect_until(&peer).await?;
+                let mut session = peer.connect().await?;
                 session.establish(&good()).await?;
                 session.alive().await?;
             }
             Ok(())
         }),
         Row::new("B21 passive: bad OPEN", passive(), |peer| async move {
+            peer.known().await?;
             let mut session = peer.connect().await?;
             session.expect(kind::OPEN).await?;
             session.send(&Open { hold: 2, ..good() }.bytes()).await?;
@@ -818,6 +829,7 @@ fn collisions() -> Vec<Row> {
             "B21 passive: the peer is removed",
             passive(),
             |peer| async move {
+                peer.known().await?;
                 let mut session = peer.connect().await?;
                 session.establish(&good()).await?;
                 peer.deconfigure().await?;
@@ -843,16 +855,4 @@ fn collisions() -> Vec<Row> {
             },
         ),
     ]
-}
-
-/// Connects, again if the speaker is not ready for it yet.
-async fn connect_until(peer: &RawPeer) -> Result<Connection> {
-    let begin = Instant::now();
-    loop {
-        match peer.connect().await {
-            Ok(session) => return Ok(session),
-            Err(error) if begin.elapsed() > Duration::from_secs(5) => return Err(error),
-            Err(_) => sleep(Duration::from_millis(100)).await,
-        }
-    }
 }

@@ -143,6 +143,12 @@ fn contradictions_are_refused_with_field_and_remedy() {
             "network device",
         ),
         (
+            "a part of a second",
+            |s| s.connect_time = Some("1500ms".into()),
+            "spec.connectTime",
+            "whole seconds",
+        ),
+        (
             "restart time alone",
             |s| s.graceful_restart_time = Some("60s".into()),
             "spec.gracefulRestartTime",

@@ -29,7 +29,9 @@ pub(super) fn read(spec: &BGPPeerSpec) -> Result<Timers, Refusal> {
     let connect = span("spec.connectTime", spec.connect_time.as_deref())?;
     let connect = connect.map(|time| {
         let seconds = u16::try_from(time.as_secs()).ok().filter(|s| *s != 0);
-        seconds.ok_or_else(|| Refusal::invalid("spec.connectTime", "must be 1s to 65535s"))
+        let whole = seconds.filter(|_| time.subsec_millis() == 0);
+        let why = "must be whole seconds from 1s to 65535s";
+        whole.ok_or_else(|| Refusal::invalid("spec.connectTime", why))
     });
     let (restart, long_lived) = restart(spec)?;
     Ok(Timers {

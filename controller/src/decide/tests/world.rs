@@ -38,7 +38,7 @@ impl World {
             Event::Pool(Change::Synced),
             Event::L2(Change::Synced),
             Event::Bgp(Change::Synced),
-            Event::Peer(Change::Synced),
+            Event::Peer(Box::new(Change::Synced)),
             Event::BfdProfile(Change::Synced),
             Event::Community(Change::Synced),
             Event::ServiceCidr(Change::Synced),

@@ -240,12 +240,11 @@ impl Session {
     /// Follows another configuration. While Up the peer is asked to take note of other times before they are relied on;
     /// the session does not go down. Other keys count from the next packet on.
     pub fn set_config(&mut self, config: Config) {
-        if self.authenticator.as_ref().map(Authenticator::config) != config.authentication.as_ref()
-        {
-            let first = self.dice.roll();
-            let authentication = config.authentication.clone();
-            self.authenticator = authentication.map(|it| Authenticator::new(it, first));
-        }
+        self.authenticator = match (self.authenticator.take(), config.authentication.clone()) {
+            (Some(known), Some(keys)) => Some(known.rekeyed(keys)),
+            (None, Some(keys)) => Some(Authenticator::new(keys, self.dice.roll())),
+            (_, None) => None,
+        };
         let quiet = self.last_tx.is_none();
         self.owes_news |= !quiet && self.config.multiplier != config.multiplier;
         self.config = config;

@@ -338,7 +338,8 @@ fn little_room_makes_small_steps_to_the_same_end() {
 }
 
 proptest! {
-    /// Whatever happens in between, a peer that applies the messages ends with exactly the wanted routes.
+    /// Whatever happens in between, a peer that applies the messages ends with exactly the wanted routes, each with its
+    /// newest attributes.
     #[test]
     fn the_peer_converges_to_the_rib(
         steps in proptest::collection::vec(
@@ -346,7 +347,7 @@ proptest! {
     ) {
         let mut rib = Rib::default();
         let mut adj = mk_adj();
-        let mut held = BTreeSet::new();
+        let mut held = BTreeMap::new();
         for (wanted, action) in &steps {
             rib.replace(wanted.iter().map(|(number, community)| mk_route(*number, *community)));
             match action {
@@ -358,14 +359,19 @@ proptest! {
             }
         }
         apply(&mut adj, &rib, ROOM, &mut held);
-        let wanted: BTreeSet<u32> = steps.last().unwrap().0.keys().copied().collect();
+        let hop = mk_export().next_hop(V4).unwrap();
+        let attributes = |community: &u16| mk_export().attributes(&mk_attrs(*community), hop);
+        let wanted: BTreeMap<u32, Vec<u8>> = steps.last().unwrap().0
+            .iter()
+            .map(|(number, community)| (*number, attributes(community)))
+            .collect();
         prop_assert_eq!(&held, &wanted);
         prop_assert_eq!(adj.advertised(&rib), wanted.len());
     }
 }
 
-/// A peer that understands host routes: last octet of each prefix.
-fn apply(adj: &mut AdjOut, rib: &Rib, room: usize, held: &mut BTreeSet<u32>) {
+/// A peer that understands host routes: last octet of each prefix, and the bytes of its attributes.
+fn apply(adj: &mut AdjOut, rib: &Rib, room: usize, held: &mut BTreeMap<u32, Vec<u8>>) {
     let mut out = Vec::new();
     adj.pull(rib, room, &mut out);
     let mut bytes = &out[..];
@@ -374,9 +380,16 @@ fn apply(adj: &mut AdjOut, rib: &Rib, room: usize, held: &mut BTreeSet<u32>) {
         let seen = examine(frame.body, Relation::External, true);
         let hosts =
             |nlri: &[u8]| -> Vec<u32> { nlri.chunks(5).map(|chunk| u32::from(chunk[4])).collect() };
-        for host in hosts(&frame.body[2..2 + 5 * seen.withdrawn]) {
+        let (withdrawn, announced) = (2 + 5 * seen.withdrawn, 5 * seen.announced);
+        for host in hosts(&frame.body[2..withdrawn]) {
             held.remove(&host);
         }
-        held.extend(hosts(&frame.body[frame.body.len() - 5 * seen.announced..]));
+        let nlri = frame.body.len() - announced;
+        let attributes = &frame.body[withdrawn + 2..nlri];
+        held.extend(
+            hosts(&frame.body[nlri..])
+                .into_iter()
+                .map(|host| (host, attributes.to_vec())),
+        );
     }
 }

@@ -9,17 +9,20 @@ use std::fmt;
 
 pub use code::Code;
 
-use super::Family;
 use super::frame::{Kind, begin};
+use super::{Family, HEADER, MAX_MESSAGE};
 use crate::read::{Reader, Short};
 use crate::write::Writer;
+
+/// How much data a message holds beside header, code and subcode.
+const ROOM: usize = MAX_MESSAGE - HEADER - 2;
 
 /// One NOTIFICATION message.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Notification {
     /// What happened.
     pub code: Code,
-    /// What belongs to it; at most [`Notification::MAX_DATA`] bytes.
+    /// What belongs to it; at most [`Notification::MAX_DATA`] bytes of a received one.
     pub data: Vec<u8>,
 }
 
@@ -33,10 +36,10 @@ impl Code {
         }
     }
 
-    /// A NOTIFICATION with data, cut at [`Notification::MAX_DATA`].
+    /// A NOTIFICATION with data, as much as a message holds.
     #[must_use]
     pub fn with(self, data: &[u8]) -> Notification {
-        let kept = data.get(..Notification::MAX_DATA).unwrap_or(data);
+        let kept = data.get(..ROOM).unwrap_or(data);
         Notification {
             code: self,
             data: kept.to_vec(),
@@ -62,7 +65,7 @@ impl Code {
 }
 
 impl Notification {
-    /// How much data is kept of a received one: a shutdown communication of 255 octets and its length octet, in a
+    /// How much data is kept: a shutdown communication of 255 octets and its length octet, in a
     /// Hard Reset.
     pub const MAX_DATA: usize = 258;
 
@@ -113,7 +116,15 @@ impl Notification {
     pub fn decode(body: &[u8]) -> Result<Self, Short> {
         let mut reader = Reader::new(body);
         let code = Code(reader.u8()?, reader.u8()?);
-        Ok(code.with(reader.rest()))
+        Ok(code.with(reader.rest()).abridged())
+    }
+
+    /// As much of it as is worth keeping: at most [`Notification::MAX_DATA`] bytes of data.
+    #[must_use]
+    pub(super) fn abridged(mut self) -> Self {
+        self.data.truncate(Self::MAX_DATA);
+        self.data.shrink_to_fit();
+        self
     }
 
     /// What the other side said (RFC 9003), with control characters removed so that a peer cannot forge

@@ -7,7 +7,7 @@ use super::*;
 fn body(notification: &Notification) -> Vec<u8> {
     let mut out = Vec::new();
     notification.encode(&mut out);
-    out.split_off(super::super::HEADER)
+    out.split_off(HEADER)
 }
 
 #[test]

@@ -16,13 +16,17 @@ use std::time::{Duration, Instant};
 use super::super::{Code, write_keepalive};
 use super::peer::send;
 use super::slot::{HoldBack, Slot, State, due};
-use super::{Close, ConnId, Direction, Effect, Event, Negotiated, Out, Peer, SessionState};
+use super::{Close, Direction, Effect, Event, Negotiated, Out, Peer, SessionState};
 
 /// How long the OPEN of a connection that would win is waited for.
 const HOLD_BACK: Duration = Duration::from_secs(1);
 
-/// A connection of theirs that comes so soon after ours is Established may have been on its way before.
+/// A connection of theirs, and its OPEN, that comes so soon after ours is Established may have been on its way before.
 const CROSSING: Duration = Duration::from_millis(100);
+
+/// How long the OPEN of a peer that has restarted is waited for before we try to reach it ourselves: what ended its
+/// session may have been a stray connection from its address.
+const RETURN: Duration = Duration::from_secs(1);
 
 /// What to do with a connection that the peer opened.
 pub(super) enum Admission {
@@ -65,7 +69,8 @@ impl Peer {
         }
     }
 
-    /// Whether an attempt of theirs may have crossed ours: then its OPEN has to show that they mean it.
+    /// Whether an attempt of theirs may have crossed ours: then neither it nor an OPEN that came along shows that they
+    /// mean it.
     fn crosses(&self, now: Instant) -> bool {
         let held = self.ours.as_ref().and_then(|slot| slot.held(now));
         held.is_some_and(|held| held < CROSSING)
@@ -90,6 +95,10 @@ impl Peer {
         let loser = match &rival.state {
             State::Connect { .. } | State::OpenSent { .. } => return None,
             State::OpenConfirm(_) if self.prefers(negotiated) == direction => other,
+            // Whether it is meant shows soon: until then it is held back.
+            State::Established(_) if late && rival.may_restart() && self.crosses(now) => {
+                return None;
+            }
             State::Established(_) if late && rival.may_restart() => {
                 self.supersede(other, now, out);
                 return Some(other);
@@ -113,7 +122,8 @@ impl Peer {
         }
     }
 
-    /// Whether to keep our KEEPALIVE on `direction` back: the other connection will win if its OPEN comes.
+    /// Whether to keep our KEEPALIVE on `direction` back: the other connection will win if its OPEN comes, or is
+    /// Established and will win if this one crossed it and goes away.
     pub(super) fn hold_back(
         &self,
         direction: Direction,
@@ -121,12 +131,13 @@ impl Peer {
         now: Instant,
     ) -> Option<HoldBack> {
         let other = self.slot(direction.other())?;
-        let waits = match &other.state {
-            State::OpenSent { .. } => self.prefers(negotiated) != direction,
-            State::Connect { .. } | State::OpenConfirm(_) | State::Established(_) => false,
+        let until = match &other.state {
+            State::OpenSent { .. } if self.prefers(negotiated) != direction => now + HOLD_BACK,
+            State::Established(session) => session.since + CROSSING,
+            State::Connect { .. } | State::OpenSent { .. } | State::OpenConfirm(_) => return None,
         };
-        waits.then_some(HoldBack {
-            until: now + HOLD_BACK,
+        Some(HoldBack {
+            until,
             confirmed: false,
         })
     }
@@ -135,33 +146,53 @@ impl Peer {
     pub(super) fn release(&mut self, now: Instant, out: &mut Out) {
         for direction in [Direction::Ours, Direction::Theirs] {
             let rival = self.slot(direction.other()).map(Slot::name);
-            let (slot, jitter) = self.slot_and_jitter(direction);
-            let Some(Slot { id, state, .. }) = slot else {
-                continue;
-            };
-            let State::OpenConfirm(confirming) = state else {
-                continue;
-            };
-            let free = rival != Some(SessionState::OpenSent);
+            let free = !matches!(
+                rival,
+                Some(SessionState::OpenSent | SessionState::Established)
+            );
             let ready = |held: &mut HoldBack| free || due(Some(held.until), now);
+            let Some(State::OpenConfirm(confirming)) = self
+                .slot_mut(direction)
+                .as_mut()
+                .map(|slot| &mut slot.state)
+            else {
+                continue;
+            };
             let Some(held) = confirming.held.take_if(ready) else {
                 continue;
             };
-            let interval = confirming.negotiated.keepalive;
-            confirming
-                .clocks
-                .said(interval.map(|time| jitter.apply(time)), now);
-            confirm(*id, out);
+            if rival == Some(SessionState::Established) {
+                self.supersede(direction.other(), now, out);
+            }
+            self.confirm(direction, now, out);
             if held.confirmed {
                 self.establish(direction, now, out);
             }
         }
     }
 
+    /// Sends the KEEPALIVE that says yes to the peer's OPEN.
+    pub(super) fn confirm(&mut self, direction: Direction, now: Instant, out: &mut Out) {
+        let (slot, jitter) = self.slot_and_jitter(direction);
+        let Some(Slot { id, state, .. }) = slot else {
+            return;
+        };
+        let State::OpenConfirm(confirming) = state else {
+            return;
+        };
+        let interval = confirming.negotiated.keepalive;
+        let interval = interval.map(|time| jitter.apply(time));
+        confirming.clocks.said(interval, now);
+        let mut bytes = Vec::new();
+        write_keepalive(&mut bytes);
+        out.push(Effect::Send(*id, bytes));
+    }
+
     /// The peer has restarted and has a new connection: the old one ends without a word (RFC 4724 §5).
     fn supersede(&mut self, old: Direction, now: Instant, out: &mut Out) {
         if let Some(Slot { id, .. }) = self.slot_mut(old).take() {
             out.push(Effect::Close(id, Close::Abort));
+            self.seek(RETURN, now);
             self.note(Event::PeerRestarted, now, out);
         }
     }
@@ -173,11 +204,4 @@ impl Peer {
             out.push(Effect::Close(id, Close::Drain));
         }
     }
-}
-
-/// Sends the KEEPALIVE that says yes to the peer's OPEN.
-pub(super) fn confirm(id: ConnId, out: &mut Out) {
-    let mut bytes = Vec::new();
-    write_keepalive(&mut bytes);
-    out.push(Effect::Send(id, bytes));
 }

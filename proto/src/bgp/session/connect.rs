@@ -14,8 +14,9 @@ use super::{
     SessionState, StopReason,
 };
 
-/// How long the peer may take for its OPEN (RFC 4271 §8.2.2 suggests four minutes).
-const OPEN_TIME: Duration = Duration::from_secs(240);
+/// How long the peer may take for its OPEN (RFC 4271 §8.2.2 suggests four minutes), and for its first KEEPALIVE where
+/// no hold time bounds that.
+pub(super) const OPEN_TIME: Duration = Duration::from_secs(240);
 /// How long a second connection may live on beside an Established one.
 const SECOND_TIME: Duration = Duration::from_secs(10);
 
@@ -211,8 +212,11 @@ impl Peer {
         };
         self.end(direction, Close::Abort, &ended, now, out);
         // Routers close like this on a neighbour that they do not know.
+        let alone = self.slot(direction.other()).is_none();
         let hint = match state {
-            Some(SessionState::OpenSent) => " before its OPEN; is this node a neighbour there?",
+            Some(SessionState::OpenSent) if alone => {
+                " before its OPEN; is this node a neighbour there?"
+            }
             _ => "",
         };
         self.note(Event::Lost(format!("{words}{hint}")), now, out);

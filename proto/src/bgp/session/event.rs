@@ -241,7 +241,7 @@ impl fmt::Display for Event {
         match self {
             Self::Started => f.write_str("started"),
             Self::Stopped(StopReason::Restart(words)) => {
-                write!(f, "stopped for a restart: {words}")
+                write!(f, "stopped for a restart, saying {words:?}")
             }
             Self::Stopped(reason) => write!(f, "stopped: {}", reason.notification()),
             Self::Connected(Direction::Ours) => f.write_str("connected"),

@@ -7,6 +7,9 @@ use super::super::{
 };
 use super::Config;
 
+/// KEEPALIVEs must not come more often (RFC 4271 §4.4).
+const SHORTEST_KEEPALIVE: Duration = Duration::from_secs(1);
+
 /// What holds for a session; computed once from both OPENs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Negotiated {
@@ -87,7 +90,8 @@ pub fn validate_open(
         hold,
         keepalive: hold
             .keepalive()
-            .map(|third| config.keepalive.map_or(third, |wish| wish.min(third))),
+            .map(|third| config.keepalive.map_or(third, |wish| wish.min(third)))
+            .map(|interval| interval.max(SHORTEST_KEEPALIVE)),
         families: offered.families().common(caps.families()),
         as4: offered.four_octet_as.is_some() && caps.four_octet_as.is_some(),
         extended_next_hop: extended_next_hop(offered, caps),
@@ -112,7 +116,8 @@ fn graceful_restart(ours: &Capabilities, theirs: &Capabilities) -> Option<PeerRe
     })
 }
 
-/// The AS that an OPEN claims. The field and capability 65 must agree (RFC 6793 §4.1).
+/// The AS that an OPEN claims. The field and capability 65 must agree (RFC 6793 §4.1), and nobody's own number is
+/// `AS_TRANS` (RFC 6793 §9).
 fn peer_as(open: &Open) -> Result<Asn, Notification> {
     let bad = Code::BAD_PEER_AS;
     let asn = match open.capabilities.four_octet_as {
@@ -122,14 +127,18 @@ fn peer_as(open: &Open) -> Result<Asn, Notification> {
     };
     // AS_TRANS is also taken from those who could have written their number.
     let agrees = open.my_as == Asn::TRANS || asn.two_byte() == Some(open.my_as);
-    if agrees { Ok(asn) } else { Err(bad.bare()) }
+    if agrees && asn.two_byte() != Some(Asn::TRANS) {
+        Ok(asn)
+    } else {
+        Err(bad.bare())
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::super::Family;
-    use super::super::Offer;
     use super::super::tests::mk_config;
+    use super::super::{Offer, PeerAs};
     use super::*;
 
     fn mk_open() -> Open {
@@ -233,6 +242,38 @@ mod tests {
                 ..mk_open()
             };
             assert_eq!(judge(&open), Err(want), "{name}");
+        }
+    }
+
+    #[test]
+    fn as_trans_is_nobodys_own_number() {
+        let config = Config {
+            peer_as: PeerAs::External,
+            ..mk_config(65000, 65001, "10.0.0.1")
+        };
+        let capabilities = Capabilities {
+            four_octet_as: Some(u32::from(Asn::TRANS)),
+            ..mk_open().capabilities
+        };
+        let open = Open {
+            my_as: Asn::TRANS,
+            capabilities,
+            ..mk_open()
+        };
+        let got = validate_open(&config, &Offer::FULL.capabilities(&config), &open);
+        assert_eq!(got, Err(Code::BAD_PEER_AS.bare()));
+    }
+
+    #[test]
+    fn keepalives_are_never_meant_to_come_more_often_than_each_second() {
+        for wish in [Duration::ZERO, Duration::from_millis(10)] {
+            let config = Config {
+                keepalive: Some(wish),
+                ..mk_config(65000, 65001, "10.0.0.1")
+            };
+            let offered = Offer::FULL.capabilities(&config);
+            let got = validate_open(&config, &offered, &mk_open()).unwrap();
+            assert_eq!(got.keepalive, Some(Duration::from_secs(1)), "{wish:?}");
         }
     }
 

@@ -39,6 +39,8 @@ const CLASSES: [&[Feature]; 4] = [
 pub struct Offer {
     /// A bit for each [`Feature`] that is left out.
     without: u8,
+    /// Families that are left out, while another is still offered.
+    refused: Families,
 }
 
 impl Feature {
@@ -80,12 +82,12 @@ impl Feature {
         }
     }
 
-    /// Whether no session would be better than one without it: without capability 1 there is IPv4 unicast and
-    /// nothing else (RFC 4760 §8), and without 65 an AS number above 65535 becomes `AS_TRANS`, which is not the AS
-    /// that the router expects.
-    fn is_needed(self, config: &Config) -> bool {
+    /// Whether no session would be better than one without it, where `families` are offered: without capability 1
+    /// there is IPv4 unicast and nothing else (RFC 4760 §8), and without 65 an AS number above 65535 becomes
+    /// `AS_TRANS`, which is not the AS that the router expects.
+    fn is_needed(self, families: Families, config: &Config) -> bool {
         match self {
-            Self::Multiprotocol => !config.families.has(Family::V4Unicast),
+            Self::Multiprotocol => !families.has(Family::V4Unicast),
             Self::FourOctetAs => config.local_as.two_byte().is_none(),
             Self::RouteRefresh
             | Self::ExtendedNextHop
@@ -98,26 +100,30 @@ impl Feature {
 
 impl Offer {
     /// Everything we can.
-    pub const FULL: Self = Self { without: 0 };
+    pub const FULL: Self = Self {
+        without: 0,
+        refused: Families::NONE,
+    };
 
     /// What the OPEN says.
     #[must_use]
     pub fn capabilities(self, config: &Config) -> Capabilities {
+        let families = self.families(config);
         let restart = config
             .graceful_restart
             .filter(|_| self.has(Feature::GracefulRestart));
         Capabilities {
-            multiprotocol: self.has(Feature::Multiprotocol).then_some(config.families),
+            multiprotocol: self.has(Feature::Multiprotocol).then_some(families),
             route_refresh: self.has(Feature::RouteRefresh),
             extended_next_hop: self.has(Feature::ExtendedNextHop) && config.extended_next_hop,
-            restart: restart.map(|restart| restart.capability(config.families)),
+            restart: restart.map(|restart| restart.capability(families)),
             four_octet_as: self
                 .has(Feature::FourOctetAs)
                 .then_some(config.local_as.get()),
             enhanced_refresh: self.has(Feature::EnhancedRefresh),
             long_lived: restart
                 .filter(|_| self.has(Feature::LongLived))
-                .and_then(|restart| restart.long_lived_capability(config.families)),
+                .and_then(|restart| restart.long_lived_capability(families)),
             ..Capabilities::default()
         }
     }
@@ -125,8 +131,11 @@ impl Offer {
     /// What to offer to a peer that answered this with a 2/4 or 2/7, or with a close and no word at all.
     #[must_use]
     pub fn after(self, refusal: Option<&Notification>, config: &Config) -> Self {
-        let smaller = match refusal.and_then(|refusal| named(refusal, config)) {
-            Some(named) => self.less(&named, config),
+        let smaller = match refusal.and_then(|refusal| self.named(refusal, config)) {
+            Some((features, families)) => Self {
+                refused: self.refused.union(families),
+                ..self.less(&features, config)
+            },
             None => CLASSES
                 .into_iter()
                 .map(|class| self.less(class, config))
@@ -140,11 +149,53 @@ impl Offer {
     /// Leaves out `features`, as far as they are offered now and can be spared.
     fn less(self, features: &[Feature], config: &Config) -> Self {
         let offered: Vec<u8> = self.capabilities(config).codes().collect();
+        let families = self.families(config);
         let without = features
             .iter()
-            .filter(|feature| offered.contains(&feature.code()) && !feature.is_needed(config))
+            .filter(|feature| {
+                offered.contains(&feature.code()) && !feature.is_needed(families, config)
+            })
             .fold(self.without, |without, feature| without | feature.bit());
-        Self { without }
+        Self { without, ..self }
+    }
+
+    /// The families that are offered.
+    const fn families(self, config: &Config) -> Families {
+        config.families.without(self.refused)
+    }
+
+    /// What of ours the data of a 2/7 names: capabilities as TLVs (RFC 5492 §5), or just the code of one, as some send.
+    /// Of several families those that are named, else the whole of capability 1. `None` if it names nothing.
+    fn named(self, refusal: &Notification, config: &Config) -> Option<(Vec<Feature>, Families)> {
+        if refusal.code != Code::UNSUPPORTED_CAPABILITY || refusal.data.is_empty() {
+            return None;
+        }
+        let feature = |code| Feature::ALL.into_iter().find(|it| it.code() == code);
+        if let [code] = refusal.data[..] {
+            return Some((feature(code).into_iter().collect(), Families::NONE));
+        }
+        let offered = self.families(config);
+        let (mut features, mut families) = (Vec::new(), Families::NONE);
+        let mut reader = Reader::new(&refusal.data);
+        while !reader.is_empty() {
+            let code = reader.u8().ok()?;
+            let length = reader.u8().ok()?;
+            match (code, reader.take(usize::from(length)).ok()?) {
+                (code::MULTIPROTOCOL, &[high, low, _, safi]) => {
+                    let family = Family::from_wire(u16::from_be_bytes([high, low]), safi);
+                    // One that we never offered is one that the peer misses, not one that it refuses.
+                    families = family
+                        .filter(|family| offered.has(*family))
+                        .map_or(families, |family| families.with(family));
+                }
+                (code, _) => features.extend(feature(code)),
+            }
+        }
+        if !families.is_empty() && families == offered {
+            features.push(Feature::Multiprotocol);
+            families = Families::NONE;
+        }
+        Some((features, families))
     }
 
     const fn has(self, feature: Feature) -> bool {
@@ -184,38 +235,14 @@ impl GracefulRestart {
     }
 }
 
-/// What of ours the data of a 2/7 names: capabilities as TLVs (RFC 5492 §5), or just the code of one, as some send.
-/// `None` if it names nothing.
-fn named(refusal: &Notification, config: &Config) -> Option<Vec<Feature>> {
-    if refusal.code != Code::UNSUPPORTED_CAPABILITY || refusal.data.is_empty() {
-        return None;
-    }
-    let feature = |code| Feature::ALL.into_iter().find(|it| it.code() == code);
-    if let [code] = refusal.data[..] {
-        return Some(feature(code).into_iter().collect());
-    }
-    let mut named = Vec::new();
-    let mut reader = Reader::new(&refusal.data);
-    while !reader.is_empty() {
-        let code = reader.u8().ok()?;
-        let length = reader.u8().ok()?;
-        let value = reader.take(usize::from(length)).ok()?;
-        // A family that we never offered is one that the peer misses, not one that it refuses.
-        let missed = matches!(*value, [high, low, _, safi] if code == code::MULTIPROTOCOL
-            && !Family::from_wire(u16::from_be_bytes([high, low]), safi)
-                .is_some_and(|family| config.families.has(family)));
-        named.extend(feature(code).filter(|_| !missed));
-    }
-    Some(named)
-}
-
 impl fmt::Display for Offer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let left_out: Vec<&str> = Feature::ALL
+        let features = Feature::ALL
             .into_iter()
             .filter(|feature| !self.has(*feature))
-            .map(Feature::name)
-            .collect();
+            .map(|feature| feature.name().to_owned());
+        let families = self.refused.iter().map(|family| family.to_string());
+        let left_out: Vec<String> = features.chain(families).collect();
         f.write_str("all capabilities")?;
         match &left_out[..] {
             [] => Ok(()),

@@ -1,7 +1,7 @@
 //! The peer itself: what goes in, what comes out, what can be asked. The transitions are in `connect`, `receive`
 //! and `timer`.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::super::{AdjOut, NextHops, Notification, Pulled, Rib};
 use super::fallback::Fallback;
@@ -191,7 +191,7 @@ impl Peer {
         let answer = slot.worded(answer);
         send(slot.id, &answer, out);
         self.end(direction, Close::Drain, &Ended::Fault, now, out);
-        self.note(Event::NotificationSent(answer), now, out);
+        self.note(Event::NotificationSent(answer.abridged()), now, out);
     }
 
     /// Removes a connection; if none is left that has come further than our own OPEN, the next attempt is scheduled.
@@ -227,17 +227,23 @@ impl Peer {
             let wait = self
                 .backoff
                 .after(ended, slot.held(now), self.config.connect_retry);
-            // Connections of theirs that come and go never put off an attempt of ours.
-            let next = Some(now + self.jitter.apply(wait));
-            self.retry = match self.config.listen {
-                Listen::Passive => None,
-                Listen::Active | Listen::Both => earliest([self.retry, next]),
-            };
+            self.seek(wait, now);
         }
     }
 
+    /// Schedules an attempt of ours, if we make any. Connections of theirs that come and go never put one off.
+    pub(super) fn seek(&mut self, wait: Duration, now: Instant) {
+        let next = Some(now + self.jitter.apply(wait));
+        self.retry = match self.config.listen {
+            Listen::Passive => None,
+            Listen::Active | Listen::Both => earliest([self.retry, next]),
+        };
+    }
+
     pub(super) fn note(&mut self, event: Event, now: Instant, out: &mut Out) {
-        if event.is_error() {
+        // What happens to a second connection is no trouble while the first one works.
+        let harmless = self.live().is_some() && event != Event::NoCommonFamily;
+        if event.is_error() && !harmless {
             self.last_error = Some(event.to_string());
         }
         if self.history.push(now, self.state(), event.clone()) {

@@ -3,10 +3,10 @@
 use std::time::Instant;
 
 use super::super::{
-    Code, Frame, HEADER, Kind, NextHops, Notification, Open, Refresh, RefreshKind, Terms, Verdict,
-    examine_within,
+    Code, Family, Frame, HEADER, Kind, NextHops, Notification, Open, Refresh, RefreshKind, Terms,
+    Verdict, examine_within,
 };
-use super::collision::confirm;
+use super::connect::OPEN_TIME;
 use super::slot::{Clocks, Confirming, Slot, State, unexpected};
 use super::{Close, ConnId, Direction, Ended, Event, Negotiated, Offer, Out, Peer, validate_open};
 
@@ -98,26 +98,20 @@ impl Peer {
             State::OpenSent { .. } | State::OpenConfirm(_) => {
                 self.refuse(direction, Kind::RouteRefresh, now, out);
             }
-            State::Established(session) if odd => {
-                let answer = misshapen(frame, session.negotiated.enhanced_refresh);
-                self.fail(direction, answer, now, out);
-            }
             State::Established(session) => {
                 session.clocks.heard(&session.negotiated, now);
                 let families = session.negotiated.families;
-                match Refresh::decode(frame.body) {
-                    Ok(Refresh {
-                        family: Some(family),
-                        kind: RefreshKind::Request,
-                    }) if families.has(family) => {
+                match requested(frame, session.negotiated.enhanced_refresh) {
+                    Ok(Some(family)) if families.has(family) => {
                         if !session.adj.will_refresh(family) {
                             session.refreshes.ask(family, now);
                         }
                         self.send_again(direction, now);
                         self.note(Event::Refresh(family), now, out);
                     }
-                    // A family that was not agreed, or markers, which are about routes that we do not keep.
-                    Ok(_) | Err(_) => {}
+                    // None, or one that was not agreed.
+                    Ok(_) => {}
+                    Err(answer) => self.fail(direction, answer, now, out),
                 }
             }
         }
@@ -192,23 +186,24 @@ impl Peer {
         if self.collide(direction, &negotiated, now, out) == Some(direction) {
             return;
         }
-        let mut clocks = Clocks::default();
-        clocks.heard(&negotiated, now);
+        // A hold time of 0 gives nobody for ever to confirm: until then we would turn all others away.
+        let patience = negotiated.hold.duration().unwrap_or(OPEN_TIME);
+        let clocks = Clocks {
+            hold: Some(now + patience),
+            keepalive: None,
+        };
         let held = self.hold_back(direction, &negotiated, now);
-        if held.is_none() {
-            let interval = negotiated.keepalive;
-            clocks.said(interval.map(|time| self.jitter.apply(time)), now);
-        }
+        let confirms = held.is_none();
         if let Some(slot) = self.slot_mut(direction) {
-            if held.is_none() {
-                confirm(slot.id, out);
-            }
             slot.state = State::OpenConfirm(Box::new(Confirming {
                 local,
                 negotiated,
                 clocks,
                 held,
             }));
+        }
+        if confirms {
+            self.confirm(direction, now, out);
         }
         self.note(event, now, out);
     }
@@ -246,6 +241,22 @@ impl Peer {
             return;
         };
         self.fail(direction, unexpected(state, kind), now, out);
+    }
+}
+
+/// The family that a ROUTE-REFRESH asks for, if it asks for one of ours; the error is the answer to it.
+fn requested(frame: Frame<'_>, enhanced: bool) -> Result<Option<Family>, Notification> {
+    // The subtypes of later documents are ignored, and may have another length (RFC 7313 §5).
+    if enhanced && matches!(*frame.body, [_, _, subtype, ..] if subtype > 2) {
+        return Ok(None);
+    }
+    match Refresh::decode(frame.body) {
+        Ok(Refresh { family, kind }) if frame.body.len() == Refresh::BODY => {
+            // Markers are about routes that we do not keep. Without RFC 7313 the octet is reserved (RFC 2918 §3), yet nobody but
+            // a peer that means a marker sets it: FRR, BIRD and GoBGP ignore such a message too.
+            Ok(family.filter(|_| kind == RefreshKind::Request))
+        }
+        Ok(_) | Err(_) => Err(misshapen(frame, enhanced)),
     }
 }
 

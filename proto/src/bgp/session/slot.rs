@@ -111,6 +111,16 @@ impl Slot {
         }
     }
 
+    /// Whether both OPENs were good, and we have said so.
+    #[cfg(test)]
+    pub(super) const fn is_confirmed(&self) -> bool {
+        match &self.state {
+            State::Connect { .. } | State::OpenSent { .. } => false,
+            State::OpenConfirm(confirming) => confirming.held.is_none(),
+            State::Established(_) => true,
+        }
+    }
+
     /// Whether a new connection of the peer means that it has restarted: it is Established, and both sides know of
     /// graceful restart (RFC 4724 §5).
     pub(super) fn may_restart(&self) -> bool {

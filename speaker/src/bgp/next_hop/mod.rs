@@ -18,7 +18,7 @@ use crate::link::{Address, Link, Links};
 /// has none, and goes by the IPv6 one (RFC 8950): what IPv4 addresses the link has, if any, is not the router's business.
 pub(super) fn of(links: &Links, spec: &PeerSpec, local: IpAddr, remote: IpAddr) -> NextHops {
     let mut hops = NextHops::from(local);
-    let Some(link) = link_of(links, spec, local) else {
+    let Some(link) = link_of(links, spec, local, remote) else {
         return hops;
     };
     let both = spec.dual_stack || matches!(spec.remote, Remote::Interface(_));
@@ -43,7 +43,7 @@ pub(super) fn fault(
 ) -> Option<String> {
     // Without any link, nobody watches them.
     links.iter().next()?;
-    let Some(link) = link_of(links, spec, local) else {
+    let Some(link) = link_of(links, spec, local, remote) else {
         return Some(format!("our address {local} is gone"));
     };
     let direct = spec.is_single_hop() || is_on_link(link, remote);
@@ -51,24 +51,35 @@ pub(super) fn fault(
 }
 
 /// Whether next hops that a session began with are still what it would begin with now: none is gone, and none has come
-/// where there was none. A better one is no reason to begin again.
+/// where there was none. A better one is no reason to begin again, and neither is one that is being checked for duplicates,
+/// if there is no other.
 pub(super) fn still_hold(links: &Links, held: &NextHops, fresh: &NextHops) -> bool {
-    let here = |address: IpAddr| {
+    let holds = |held: Option<IpAddr>, fresh: Option<IpAddr>| {
+        let Some(address) = held else {
+            return fresh.is_none();
+        };
         let found = links.iter().find_map(|link| link.addresses.get(&address));
-        found.is_some_and(|address| address.ready)
-    };
-    let holds = |held: Option<IpAddr>, fresh: Option<IpAddr>| match held {
-        Some(address) => here(address) || fresh.is_none(),
-        None => fresh.is_none(),
+        found.is_some_and(|address| address.ready || fresh.is_none())
     };
     holds(held.v4.map(IpAddr::V4), fresh.v4.map(IpAddr::V4))
         && holds(held.v6.map(IpAddr::V6), fresh.v6.map(IpAddr::V6))
 }
 
-/// The link of a connection. Several may have the same link-local address, such as a device and its VLANs.
-fn link_of<'a>(links: &'a Links, spec: &PeerSpec, local: IpAddr) -> Option<&'a Link> {
+/// The link of a connection. Several may have the same link-local address, such as a device and its VLANs; and the same
+/// global one, such as the loopback interface and the uplinks of a node without subnets.
+fn link_of<'a>(
+    links: &'a Links,
+    spec: &PeerSpec,
+    local: IpAddr,
+    remote: IpAddr,
+) -> Option<&'a Link> {
     match &spec.remote {
-        Remote::Address(_) => links.holder(local),
+        Remote::Address(_) => {
+            let holders = links
+                .iter()
+                .filter(|link| link.addresses.contains_key(&local));
+            holders.min_by_key(|link| (!is_on_link(link, remote), !link.is_running()))
+        }
         Remote::Interface(name) => links
             .named(name)
             .filter(|link| link.addresses.contains_key(&local)),

@@ -221,6 +221,32 @@ fn a_session_ends_with_its_link_or_its_address() {
 }
 
 #[test]
+fn an_address_on_two_links_is_there_as_long_as_one_of_them_is() {
+    let mut links = mk_links(LinkFlags::Up, &[("10.0.0.2", 32, NONE)]);
+    let mut second = LinkMessage::default();
+    second.header.index = 3;
+    second.header.flags = UP;
+    second.attributes = vec![LinkAttribute::IfName("eth1".into())];
+    links.apply(&RouteNetlinkMessage::NewLink(second));
+    let mut message = AddressMessage::default();
+    message.header.index = 3;
+    message.header.prefix_len = 24;
+    message.attributes = vec![AddressAttribute::Address(ip("10.0.0.2"))];
+    links.apply(&RouteNetlinkMessage::NewAddress(message));
+    let spec = mk_dual_stack();
+    let fault = fault(&links, &spec, ip("10.0.0.2"), ip("10.0.0.1"));
+    assert_eq!(fault, None, "eth1 is up");
+
+    let mut message = AddressMessage::default();
+    message.header.index = 3;
+    message.header.prefix_len = 64;
+    message.attributes = vec![AddressAttribute::Address(ip("2001:db8::3"))];
+    links.apply(&RouteNetlinkMessage::NewAddress(message));
+    let hops = of(&links, &spec, ip("10.0.0.2"), ip("10.0.0.1"));
+    assert_eq!(hops.v6.map(IpAddr::V6), Some(ip("2001:db8::3")));
+}
+
+#[test]
 fn only_a_next_hop_that_is_gone_or_was_missing_is_a_reason_to_begin_anew() {
     let links = usual();
     let hops = |v4: Option<&str>, v6: Option<&str>| NextHops {
@@ -245,10 +271,19 @@ fn only_a_next_hop_that_is_gone_or_was_missing_is_a_reason_to_begin_anew() {
     ] {
         assert_eq!(still_hold(&links, &held, &fresh), holds, "{row}");
     }
-    let lost = hops(Some("10.0.0.2"), Some("2001:db8::9"));
     let none = hops(Some("10.0.0.2"), None);
+    let lost = hops(Some("10.0.0.2"), Some("2001:db8::9"));
     assert!(
-        still_hold(&links, &lost, &none),
-        "beginning anew would not help"
+        !still_hold(&links, &lost, &none),
+        "the router would go on sending to an address that nobody has"
+    );
+    let checked = [("2001:db8::9", 64, AddressFlags::Tentative)];
+    assert!(
+        still_hold(
+            &mk_links(UP, &checked),
+            &hops(None, Some("2001:db8::9")),
+            &hops(None, None)
+        ),
+        "it is about to be there again"
     );
 }

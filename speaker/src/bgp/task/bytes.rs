@@ -56,22 +56,25 @@ impl Task {
     }
 
     /// Packs more UPDATEs if the queue runs low.
-    pub(super) fn fill(&mut self) {
+    ///
+    /// Says whether there may be more as soon as there is room.
+    pub(super) fn fill(&mut self) -> bool {
         let live = self.peer.live();
         let Some(connection) = live.and_then(|id| find(&mut self.connections, id)) else {
-            return;
+            return false;
         };
         let backlog = connection.backlog();
         if backlog >= LOW_WATER {
-            return;
+            return true;
         }
         connection.compact();
         let mut rib = self.shared.rib();
         let room = HIGH_WATER - backlog;
         let Some((target, pulled)) = self.peer.pull(&rib, room, now(), &mut self.packed) else {
-            return;
+            return false;
         };
         debug_assert_eq!(live, Some(target), "one connection is live");
+        let packed = self.packed.len();
         connection.queue().append(&mut self.packed);
         if let Some(adj) = self.peer.adj_out() {
             for family in Family::ALL {
@@ -85,6 +88,15 @@ impl Task {
                 status.updates_sent += u64::try_from(pulled.messages).unwrap_or(u64::MAX);
             });
         }
+        // A pull that came to the end leaves most of the room.
+        packed >= room / 2
+    }
+
+    /// Whether the output queue runs low.
+    pub(super) fn has_room(&mut self) -> bool {
+        let live = self.peer.live();
+        let connection = live.and_then(|id| find(&mut self.connections, id));
+        connection.is_some_and(|connection| connection.backlog() < LOW_WATER)
     }
 
     pub(super) fn flush(&mut self) {

@@ -136,9 +136,15 @@ impl Task {
         self.watch_path();
         self.give(Input::Start);
         loop {
-            self.fill();
+            let more = self.fill();
             self.flush();
             self.publish();
+            // Nothing will wake us for the rest when the kernel has just taken everything.
+            if more && self.has_room() {
+                yield_now().await;
+                self.timer().await;
+                continue;
+            }
             match self.wait(&mut order).await {
                 Woken::Stop(reason) => {
                     let reason = self.fitting(reason);

@@ -116,6 +116,36 @@ async fn the_listener_is_closed_with_its_last_peer() {
 }
 
 #[tokio::test]
+async fn a_port_that_another_program_has_for_one_family_is_named_and_taken_once_it_is_free() {
+    let other = std::net::TcpListener::bind("0.0.0.0:0").unwrap();
+    let port = other.local_addr().unwrap().port();
+    let mut sessions = Sessions::new("node").listening_on(port);
+    let six = PeerSpec {
+        remote: Remote::Address("::1".parse().unwrap()),
+        source: None,
+        listen: Listen::Passive,
+        ..mk_spec("six", free_port())
+    };
+    sessions.apply(vec![six, mk_waiting("tor", [127, 0, 0, 9])]);
+    let status = wait_for(&sessions, |status| {
+        status.name == "tor" && status.last_error.is_some()
+    })
+    .await;
+    let error = status.last_error.unwrap();
+    assert!(error.contains(&format!("port {port}")), "{error}");
+    drop(other);
+    let free = async {
+        while sessions.visits().accepted == 0 {
+            let socket = TcpSocket::new_v4().unwrap();
+            socket.bind(([127, 0, 0, 9], 0).into()).unwrap();
+            let _ = socket.connect(([127, 0, 0, 1], port).into()).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(PATIENCE, free).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_source_has_four_connections_at_most() {
     let (sessions, port) = mk_sessions(vec![mk_waiting("tor", [127, 0, 0, 9])]).await;
     let mut held = Vec::new();

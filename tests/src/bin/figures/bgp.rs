@@ -127,14 +127,14 @@ impl Site<'_> {
         let times =
             times.with_context(|| format!("{} does not get through", announcer.name()))??;
         idle(process.pid()).await?;
-        let announced = {
+        let row = {
             let heard = self.bare.heard();
             let heard = heard.borrow();
             Announced {
                 times,
                 messages: heard.updates,
                 octets: heard.octets,
-                processor: processor_time(process.pid())? - before,
+                processor: processor_time(process.pid())?.saturating_sub(before),
                 resident: process.resident_memory()?,
                 peak: peak_memory(process.pid())?,
             }
@@ -149,7 +149,7 @@ impl Site<'_> {
                     .context("routes stay")??,
             );
         }
-        Ok(announced)
+        Ok(row)
     }
 }
 
@@ -204,13 +204,16 @@ async fn into(
     node.plug(Link::Lan)?;
     let sent = told.wait_for(|told| told.sent.is_some_and(|_| !told.broken));
     let sent = tokio::time::timeout(PATIENCE, sent).await;
-    let begun = sent.context("the flood does not end")??.begun;
-    let rested = idle(pid).await?;
+    let (begun, sent) = {
+        let told = sent.context("the flood does not end")??;
+        (told.begun, told.sent)
+    };
+    let rested = idle(pid).await?.max(sent.context("the flood was sent")?);
     let flooded = Flooded {
         before,
         after: process.resident_memory()?,
         peak: peak_memory(pid)?,
-        processor: processor_time(pid)? - used,
+        processor: processor_time(pid)?.saturating_sub(used),
         took: rested.saturating_duration_since(begun.context("a session")?),
         kept: !told.borrow().broken,
     };

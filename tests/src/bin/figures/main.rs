@@ -70,6 +70,10 @@ spec: {}
 /// network namespaces, and needs root.
 #[derive(Debug, Parser)]
 #[command(name = "figures")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of the command line"
+)]
 struct Flags {
     /// Few samples and few Services: shows that everything works
     #[arg(long)]

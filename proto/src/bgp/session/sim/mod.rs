@@ -172,9 +172,7 @@ impl World {
     /// What must hold for each side at any time.
     fn check(&self, side: usize) {
         let peer = &self.peers[side];
-        let far = |slot: &Option<slot::Slot>| {
-            slot.as_ref().map(slot::Slot::name) >= Some(SessionState::OpenConfirm)
-        };
+        let far = |slot: &Option<slot::Slot>| slot.as_ref().is_some_and(slot::Slot::is_confirmed);
         assert!(!(far(&peer.ours) && far(&peer.theirs)), "two winners");
         if let Some(negotiated) = peer.negotiated() {
             assert!(!matches!(negotiated.hold.seconds(), 1 | 2));

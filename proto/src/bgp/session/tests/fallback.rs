@@ -203,6 +203,55 @@ fn a_refusal_that_names_capabilities_costs_exactly_those() {
 }
 
 #[test]
+fn of_two_families_only_the_one_that_is_named_is_left_out() {
+    for (named, kept) in [
+        (Family::V4Unicast, Family::V6Unicast),
+        (Family::V6Unicast, Family::V4Unicast),
+    ] {
+        let config = Config {
+            families: Families::only(named).with(kept),
+            ..mk_rich_config(65000)
+        };
+        let mut bench = Bench::with(config);
+        bench.give(Input::Start);
+        let said = |bench: &mut Bench| {
+            let id = bench.ours();
+            bench.give(Input::Connected(id, LOCAL));
+            let Some(Effect::Send(_, open)) = bench.out.first() else {
+                panic!("no OPEN")
+            };
+            Open::decode(&open[HEADER..]).unwrap().capabilities
+        };
+        said(&mut bench);
+        let [_, afi] = named.afi().to_be_bytes();
+        let mut refusal = Vec::new();
+        Code::UNSUPPORTED_CAPABILITY
+            .with(&[1, 4, 0, afi, 0, 1])
+            .encode(&mut refusal);
+        let id = bench.ours();
+        bench.receive(id, &refusal);
+        bench.advance();
+        let next = said(&mut bench);
+        assert_eq!(next.multiprotocol, Some(Families::only(kept)), "{named}");
+        assert_eq!(next.restart.unwrap().families, Families::only(kept));
+        for _ in 0..4 {
+            let id = bench.ours();
+            bench.receive(id, &mk_notification(Code::UNSUPPORTED_CAPABILITY));
+            bench.advance();
+            let next = said(&mut bench);
+            let only_v4 = next.multiprotocol.is_none() && named == Family::V4Unicast;
+            assert!(
+                !only_v4,
+                "without capability 1 there is nothing but {named}"
+            );
+        }
+        let words = format!("the next OPEN offers all capabilities but {named}");
+        let mut told = bench.peer.history().iter();
+        assert!(told.any(|record| record.event.to_string() == words));
+    }
+}
+
+#[test]
 fn ipv6_is_never_given_up() {
     let config = Config {
         families: Families::only(Family::V6Unicast),

@@ -141,3 +141,31 @@ fn the_as_of_a_peer_that_may_have_any_is_told() {
         assert_eq!(answer, refused, "{peer_as:?} meets {claimed}");
     }
 }
+
+#[test]
+fn a_second_connection_that_goes_away_is_no_trouble_worth_showing() {
+    type End = fn(&mut Bench, ConnId);
+    let ends: [(&str, End); 2] = [
+        ("closed", |bench, id| {
+            bench.give(Input::Lost(id, "gone".into()));
+        }),
+        ("silent", |bench, id| {
+            while bench.peer.knows(id) {
+                bench.advance();
+            }
+        }),
+    ];
+    for (name, end) in ends {
+        let mut bench = mk_listener(Listen::Both);
+        let ours = bench.ours();
+        bench.give(Input::Connected(ours, LOCAL));
+        let second = bench.accept();
+        bench.receive(ours, &mk_open());
+        bench.advance();
+        bench.receive(ours, &mk_keepalive());
+        assert_eq!(bench.peer.state(), SessionState::Established, "{name}");
+        end(&mut bench, second);
+        assert_eq!(bench.peer.state(), SessionState::Established, "{name}");
+        assert_eq!(bench.peer.last_error(), None, "{name}");
+    }
+}

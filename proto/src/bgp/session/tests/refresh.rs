@@ -121,3 +121,36 @@ fn an_impossible_length_gets_the_answer_that_was_agreed() {
         assert_eq!(early.answer(), Some(plain), "{body:?} before OPEN");
     }
 }
+
+#[test]
+fn a_later_subtype_is_ignored_whatever_its_length() {
+    let rib = mk_rib();
+    for body in [
+        &[0, 1, 9, 1, 0][..],
+        &[0, 1, 9],
+        &[0, 1, 255, 1, 0, 0, 0, 0],
+    ] {
+        let length = u8::try_from(HEADER + body.len()).unwrap();
+        let message = [&[0xff; 16][..], &[0, length, 5], body].concat();
+        let (mut bench, id) = mk_session(true);
+        pull(&mut bench, &rib);
+        bench.receive(id, &message);
+        assert_eq!(bench.out, [], "{body:?}");
+        assert_eq!(pull(&mut bench, &rib), [""; 0], "{body:?}");
+    }
+}
+
+#[test]
+fn without_enhanced_refresh_only_a_plain_request_is_one() {
+    let rib = mk_rib();
+    for (subtype, again) in [(0, &["UPDATE"][..]), (1, &[]), (2, &[]), (9, &[])] {
+        let (mut bench, id) = mk_session(false);
+        pull(&mut bench, &rib);
+        let frame = Frame {
+            kind: Kind::RouteRefresh,
+            body: &[0, 1, subtype, 1],
+        };
+        bench.give(Input::Received(id, frame));
+        assert_eq!(pull(&mut bench, &rib), again, "{subtype}");
+    }
+}

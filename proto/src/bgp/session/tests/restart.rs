@@ -253,12 +253,51 @@ fn a_connection_that_may_have_crossed_ours_has_to_show_itself() {
     assert_eq!(bench.peer.state(), SessionState::Established);
 
     let new = bench.accept();
+    bench.now += SECOND;
     bench.receive(new, &mk_open_with(WITH_N));
     assert_eq!(bench.answer(), None);
     assert_eq!(bench.how_closed(old), Some(Close::Abort));
     assert_eq!(bench.sent(Kind::Keepalive), 1);
     bench.receive(new, &mk_keepalive());
     assert_eq!(bench.peer.state(), SessionState::Established);
+}
+
+/// The peer sends its OPEN with the connection, and closes that again as soon as it sees that ours goes further.
+#[test]
+fn the_open_of_a_connection_that_crossed_ours_ends_nothing() {
+    let mut bench = mk_session(mk_ours(), WITH_N);
+    let established = bench.ours();
+    bench.now += SECOND / 100;
+    let crossed = bench.accept();
+    bench.receive(crossed, &mk_open_with(WITH_N));
+    assert_eq!((bench.answer(), bench.sent(Kind::Keepalive)), (None, 0));
+    bench.receive(crossed, &mk_notification(Code::CONNECTION_COLLISION));
+    assert!(bench.peer.knows(established));
+    assert_eq!(bench.peer.state(), SessionState::Established);
+    assert!(bench.advance() > SECOND, "nothing is left of it");
+}
+
+#[test]
+fn a_peer_that_restarts_right_after_it_came_up_is_met_a_moment_later() {
+    for confirms in [true, false] {
+        let mut bench = mk_session(mk_ours(), WITH_N);
+        let old = bench.ours();
+        let new = bench.accept();
+        bench.receive(new, &mk_open_with(WITH_N));
+        if confirms {
+            bench.receive(new, &mk_keepalive());
+        }
+        assert!(bench.peer.knows(old));
+        assert_eq!(bench.advance(), SECOND / 10);
+        assert_eq!(bench.how_closed(old), Some(Close::Abort));
+        assert_eq!((bench.answer(), bench.sent(Kind::Keepalive)), (None, 1));
+        let want = if confirms {
+            SessionState::Established
+        } else {
+            SessionState::OpenConfirm
+        };
+        assert_eq!(bench.peer.state(), want);
+    }
 }
 
 #[test]
@@ -280,4 +319,29 @@ fn a_hard_reset_is_understood_by_what_it_wraps() {
         bench.advance() >= 60 * SECOND,
         "it is left alone for a while"
     );
+}
+
+#[test]
+fn a_caller_that_ends_a_session_and_then_says_nothing_does_not_keep_us_from_trying() {
+    for old_is_ours in [true, false] {
+        let mut bench = Bench::with(Config {
+            listen: Listen::Both,
+            ..mk_ours()
+        });
+        bench.give(Input::Start);
+        let old = if old_is_ours {
+            let id = bench.ours();
+            bench.give(Input::Connected(id, LOCAL));
+            id
+        } else {
+            bench.accept()
+        };
+        bench.receive(old, &mk_open_with(WITH_N));
+        bench.receive(old, &mk_keepalive());
+        bench.now += 60 * SECOND;
+        let silent = bench.accept();
+        assert!(!bench.peer.knows(old) && bench.peer.knows(silent));
+        assert!(bench.advance() <= 2 * SECOND, "ours {old_is_ours}");
+        assert!(bench.connecting(), "ours {old_is_ours}");
+    }
 }

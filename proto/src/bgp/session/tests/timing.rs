@@ -110,3 +110,23 @@ fn output_that_does_not_move_ends_the_session() {
     assert_eq!(bench.answer(), Some(Code::SEND_HOLD_TIMER_EXPIRED.bare()));
     assert_eq!(bench.now - start, 180 * SECOND);
 }
+
+#[test]
+fn who_never_confirms_is_given_up_even_with_a_hold_time_of_zero() {
+    let mut bench = Bench::reach(SessionState::OpenSent);
+    let (id, start) = (bench.ours(), bench.now);
+    let hold_time = HoldTime::new(0).unwrap();
+    bench.receive(
+        id,
+        &mk_open_of(&Config {
+            hold_time,
+            ..mk_config(65001, 65000, "10.0.0.9")
+        }),
+    );
+    assert_eq!(bench.peer.state(), SessionState::OpenConfirm);
+    while bench.peer.knows(id) {
+        bench.advance();
+    }
+    assert_eq!(bench.now - start, 240 * SECOND);
+    assert_eq!(bench.answer(), Some(Code::HOLD_TIMER_EXPIRED.bare()));
+}
