@@ -11,7 +11,6 @@
     clippy::too_many_lines,
     reason = "a table has as many lines as it has cases"
 )]
-#![expect(clippy::too_many_lines, reason = "a table is as long as what it lists")]
 
 mod advertise;
 mod flood;

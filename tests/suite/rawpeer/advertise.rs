@@ -509,16 +509,15 @@ fn refreshes() -> Vec<Row> {
             0,
             0,
         ),
-        // Other daemons ignore these; by RFC 2918 §3 the octet is reserved, and the message a request.
         asking(
             "D20 begin and end from a peer without enhanced refresh",
             basic(),
             good(),
             [refresh(1, 1, 1), refresh(1, 2, 1)].concat(),
             0,
-            1,
+            0,
         ),
-        asking("D20 subtype 3", basic(), good(), refresh(1, 3, 1), 0, 1),
+        asking("D20 subtype 3", basic(), good(), refresh(1, 3, 1), 0, 0),
         asking("D20 subtype 255", basic(), good(), refresh(1, 255, 1), 0, 0),
         refused("D19 length 22", message(kind::REFRESH, &[0, 1, 0]), 22),
         refused(
