@@ -267,6 +267,7 @@ impl World {
                 self.give(Input::Timer);
             }
             (17, _) => self.give(Input::Timer),
+            (18, _) => self.give(Input::LinkUp),
             (_, _) => {
                 self.now = self
                     .peer

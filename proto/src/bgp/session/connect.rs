@@ -253,6 +253,23 @@ impl Peer {
         }
     }
 
+    /// An attempt that began without the link has lost its SYN, and one that failed for want of it need not wait. A peer
+    /// that refused us must.
+    pub(super) fn link_up(&mut self, now: Instant, out: &mut Out) {
+        if !self.started || self.theirs.is_some() {
+            return;
+        }
+        let attempt = self
+            .ours
+            .take_if(|slot| slot.name() == SessionState::Connect);
+        if let Some(slot) = &attempt {
+            out.push(Effect::Close(slot.id, Close::Abort));
+        }
+        if self.backoff.reachable_again() || attempt.is_some() {
+            self.connect(now, out);
+        }
+    }
+
     pub(super) fn establish(&mut self, direction: Direction, now: Instant, out: &mut Out) {
         let local_as = self.config.local_as;
         let Some(slot) = self.slot_mut(direction) else {

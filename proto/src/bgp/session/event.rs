@@ -56,6 +56,9 @@ pub enum Input<'a> {
     BfdDown,
     /// The interface to a directly connected peer is down, or our address on it is gone; in words.
     LinkDown(String),
+    /// The interface to a directly connected peer is up, after it was not or had no address: what failed for want of it
+    /// is tried again at once.
+    LinkUp,
     /// The deadline of [`super::Peer::next_deadline`] may have come (events 9 to 13, 29). Early is harmless.
     Timer,
 }

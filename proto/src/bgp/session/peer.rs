@@ -65,6 +65,7 @@ impl Peer {
             Input::Output(id, output) => self.output(id, output, now),
             Input::BfdDown => self.bfd_down(now, out),
             Input::LinkDown(words) => self.link_down(&words, now, out),
+            Input::LinkUp => self.link_up(now, out),
             Input::Timer => self.timer(now, out),
         }
         self.release(now, out);

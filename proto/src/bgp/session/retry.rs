@@ -53,6 +53,11 @@ impl Backoff {
         *self = Self::default();
     }
 
+    /// Forgets attempts without a TCP connection; returns whether the last one was such.
+    pub(super) fn reachable_again(&mut self) -> bool {
+        std::mem::take(&mut self.unreachable) > 0
+    }
+
     /// How long to wait now. `held` is how long the session was Established, if it was; `fixed` replaces the
     /// growing time between attempts to connect.
     pub(super) fn after(
@@ -193,6 +198,17 @@ mod tests {
         assert_eq!([after(&refused), after(&refused)], [1, 2]);
         assert_eq!(after(&Ended::Unreachable), 1, "TCP was there in between");
         assert_eq!(after(&refused), 4, "it still refuses");
+    }
+
+    #[test]
+    fn a_link_that_is_back_forgives_what_failed_for_want_of_it_and_no_refusal() {
+        let mut backoff = Backoff::default();
+        let refused = Ended::Told(Code::BAD_PEER_AS.bare());
+        backoff.after(&refused, None, None);
+        assert!(!backoff.reachable_again(), "refused");
+        backoff.after(&Ended::Unreachable, None, None);
+        assert!(backoff.reachable_again());
+        assert_eq!(backoff.after(&refused, None, None).as_secs(), 2);
     }
 
     #[test]

@@ -50,6 +50,18 @@ pub(super) fn fault(
     (direct && !link.is_running()).then(|| format!("interface {} is down", link.name))
 }
 
+/// The interface that reaches a directly connected peer now, with the number of times that it came up; none if there is no
+/// such interface, or it is down or without an address.
+pub(super) fn way(links: &Links, spec: &PeerSpec) -> Option<(u32, u64)> {
+    let reaches = |link: &&Link| match &spec.remote {
+        Remote::Address(remote) => is_on_link(link, *remote),
+        Remote::Interface(name) => link.name == *name,
+    };
+    let usable = |link: &&Link| link.is_running() && link.addresses.values().any(|it| it.ready);
+    let link = links.iter().filter(reaches).find(usable)?;
+    Some((link.index, link.ups))
+}
+
 /// Whether next hops that a session began with are still what it would begin with now: none is gone, and none has come
 /// where there was none. A better one is no reason to begin again, and neither is one that is being checked for duplicates,
 /// if there is no other.

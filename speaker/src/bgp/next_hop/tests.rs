@@ -287,3 +287,31 @@ fn only_a_next_hop_that_is_gone_or_was_missing_is_a_reason_to_begin_anew() {
         "it is about to be there again"
     );
 }
+
+#[test]
+fn the_way_to_a_direct_peer_is_an_interface_that_is_up_and_has_an_address() {
+    let spec = PeerSpec {
+        remote: Remote::Address(ip("10.0.0.1")),
+        ..mk_spec("tor", 179)
+    };
+    let far = PeerSpec {
+        remote: Remote::Address(ip("10.9.0.1")),
+        ..mk_spec("tor", 179)
+    };
+    let unnumbered = PeerSpec {
+        remote: Remote::Interface("eth0".into()),
+        ..mk_spec("tor", 179)
+    };
+    let down = mk_links(LinkFlags::Up, &[("10.0.0.2", 24, NONE)]);
+    let bare = mk_links(UP, &[]);
+    for (row, links, spec, want) in [
+        ("up", usual(), &spec, Some(2)),
+        ("no carrier", down, &spec, None),
+        ("no address", bare.clone(), &spec, None),
+        ("behind a router", usual(), &far, None),
+        ("by name", usual(), &unnumbered, Some(2)),
+        ("by name, no address", bare, &unnumbered, None),
+    ] {
+        assert_eq!(way(&links, spec).map(|(index, _)| index), want, "{row}");
+    }
+}

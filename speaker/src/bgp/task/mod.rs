@@ -30,7 +30,7 @@ use super::socket::{self, SocketError};
 use super::spec::Past;
 use super::surroundings::Surroundings;
 use super::unnumbered::{Neighbour, Search};
-use super::{PeerSpec, Remote};
+use super::{PeerSpec, Remote, next_hop};
 
 /// Time between attempts to get a place at the listener.
 const REGISTER_RETRY: Duration = Duration::from_secs(2);
@@ -58,6 +58,8 @@ pub(super) struct Task {
     search: Option<Search>,
     /// The BFDProfile to follow.
     profile: Profile,
+    /// The interface to the peer, as it was last.
+    way: Option<(u32, u64)>,
     /// BFD's eye on the way to the peer.
     path: Option<Path>,
     chronicle: Chronicle,
@@ -110,6 +112,7 @@ impl Task {
             search,
             profile,
             path: None,
+            way: next_hop::way(&surroundings.links(), &spec),
             chronicle: Chronicle::new(shared.status().history, now()),
             register_at: spec.listens().then(now),
             spec,
@@ -155,7 +158,6 @@ impl Task {
                 Woken::Visit(visit) => self.visited(visit),
                 Woken::Sockets => {
                     self.read();
-                    // The socket of a peer that never pauses is always ready.
                     yield_now().await;
                 }
                 Woken::Links => self.look_at_links(),
@@ -182,11 +184,12 @@ impl Task {
             () = sighted(&mut self.search) => Woken::Sighted,
             () = changed(&mut self.profile) => Woken::Profile,
             (id, result) = attempted(&mut self.attempt) => Woken::Attempt(id, result),
-            () = ready(&self.connections) => Woken::Sockets,
             visit = visit(&mut self.place) => Woken::Visit(visit),
+            () = until(self.register_at) => Woken::Register,
+            // The socket of a peer that never pauses is always ready: what must not wait for it stands before.
+            () = ready(&self.connections) => Woken::Sockets,
             () = self.shared.wake.notified() => Woken::Other,
             Some(_) = self.closing.join_next() => Woken::Other,
-            () = until(self.register_at) => Woken::Register,
             () = until(deadline) => Woken::Other,
         }
     }

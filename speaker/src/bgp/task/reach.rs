@@ -114,8 +114,13 @@ impl Task {
             next_hop::fault(&links, &self.spec, connection.local(), connection.remote())
         });
         self.watch_path();
+        let way = next_hop::way(&links, &self.spec);
+        let is_up = way.is_some() && way != std::mem::replace(&mut self.way, way);
         if let Some(fault) = fault {
             return self.give(Input::LinkDown(fault));
+        }
+        if is_up {
+            self.give(Input::LinkUp);
         }
         let Some(connection) = self
             .peer

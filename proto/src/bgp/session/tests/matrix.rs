@@ -240,6 +240,11 @@ fn connections_and_paths() {
             |bench, _| bench.give(Input::LinkDown("eth0 is down".into())),
             [IDLE, IDLE, IDLE, ACTIVE, IDLE, IDLE, IDLE],
         ),
+        (
+            "link up",
+            |bench, _| bench.give(Input::LinkUp),
+            [IDLE, CONNECT, CONNECT, ACTIVE, SENT, CONFIRM, UP],
+        ),
     ]);
 }
 
