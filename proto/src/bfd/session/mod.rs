@@ -267,15 +267,6 @@ impl Session {
         self.change_from(State::AdminDown)
     }
 
-    /// The path is known to be down by other means, for example the link: no need to wait for the detection time.
-    pub fn path_down(&mut self) -> Option<Change> {
-        let before = self.state;
-        if matches!(before, State::Init | State::Up) {
-            self.enter(State::Down, Diag::PATH_DOWN);
-        }
-        self.change_from(before)
-    }
-
     /// Lets time pass: a peer that was silent for the detection time is down. To be called after every packet that
     /// arrived before `now` was given to [`Self::on_packet`].
     pub fn on_timeout(&mut self, now: Instant) -> Option<Change> {
