@@ -188,7 +188,7 @@ fn announced(stage: &Stage, place: &Place) -> Result<(Vec<String>, Vec<IpAddr>)>
     if let Some(prefix) = place.prefix {
         let next = stage.frr.next_hops(prefix)?;
         announcers.extend(next.into_iter().filter_map(|hop| stage.node_at(hop)));
-        hops = stage.router()?.kernel_route(prefix)?;
+        hops = stage.world.lab.kernel_hops(stage.router()?, prefix)?;
     }
     if place.layer2 {
         announcers.extend(stage.believed_answerer(place.address)?);

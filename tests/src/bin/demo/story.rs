@@ -243,7 +243,7 @@ async fn routes(stage: &Stage, prefixes: Vec<IpNetwork>, nodes: &[&str]) -> Resu
         let wanted = stage.hops(prefix.ip(), nodes);
         let what = format!("{prefix} by {nodes:?} in the router's kernel");
         retry_until(SOON, &what, async || {
-            let hops = stage.router()?.kernel_route(prefix)?;
+            let hops = stage.world.lab.kernel_hops(stage.router()?, prefix)?;
             let hops: BTreeSet<IpAddr> = hops.into_iter().collect();
             ensure!(hops == wanted, "it has {hops:?}");
             Ok(())
