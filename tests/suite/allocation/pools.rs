@@ -16,8 +16,12 @@ use super::{
 };
 
 /// Three Services with one address each, from a pool of its own for each scenario.
+///
+/// Pools and Services come by two watches in any order, so the pool is seen to be in force first: before that another pool
+/// would serve them.
 async fn mk_holders(world: &World, ranges: &[&str]) -> Result<()> {
     put(world, &[mk_ranges("pool", ranges)]).await?;
+    pool_says(world, "pool", "Accepted", "True", None).await?;
     for (name, address) in HOLDERS {
         put(world, &[mk_service(name, &json!({}))]).await?;
         has(world, name, &[address]).await?;
