@@ -18,6 +18,16 @@ pub const CLASS: &str = "portolan.dev/class";
 pub const HELD: &str = "portolan.dev/held";
 /// Written on Services: the layer-2 placement, nodes in order, comma separated; the first one answers.
 pub const L2_NODES: &str = "portolan.dev/l2-nodes";
+/// Written on Services: the number of the layer-2 placement. Each change of `l2-nodes` has a higher one, so that speakers
+/// that know different placements agree which of them is the newer.
+pub const L2_TERM: &str = "portolan.dev/l2-term";
+/// Read on L2Advertisements: when its value changes, the VIPs that the rule covers are spread evenly once, gently.
+pub const REBALANCE: &str = "portolan.dev/rebalance";
+
+/// Name of the Secret in our own namespace with the key that speakers authenticate each other by.
+pub const SPEAKER_SECRET: &str = "portolan-speakers";
+/// Label of Nodes: the failure domain they are in.
+pub const ZONE: &str = "topology.kubernetes.io/zone";
 
 /// Nodes with this label (any value) never announce.
 pub const EXCLUDE_NODE: &str = "node.kubernetes.io/exclude-from-external-load-balancers";

@@ -163,6 +163,7 @@ pub fn compile(sources: &Sources, last: Option<&SpeakerConfigSpec>) -> Compiled 
             bgp,
             peers,
             bfd,
+            nodes: last.nodes.clone(),
             cluster_ip_ranges,
         },
         judgements,

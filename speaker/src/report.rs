@@ -75,6 +75,7 @@ pub(crate) fn make(
         l2_vip_count: count(answered.len()),
         l2_vips: answered.into_iter().take(LISTED).collect(),
         problems: problems(plan, sessions, layer2),
+        ..NodeReportStatus::default()
     }
 }
 
@@ -100,6 +101,7 @@ pub(crate) fn answered(layer2: &L2Status) -> Vec<AnnouncedVip> {
     let vip = |(address, vip): (&std::net::IpAddr, &VipStatus)| AnnouncedVip {
         address: address.to_string(),
         interfaces: vip.interfaces.keys().cloned().collect(),
+        since: vip.interfaces.values().min().map(ToString::to_string),
     };
     on_some.map(vip).collect()
 }

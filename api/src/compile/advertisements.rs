@@ -7,8 +7,8 @@ use super::overlaps::disagreement;
 use super::rivals::{Refs, Trial};
 use super::{Judgement, Kind, Refusal, Sources, check_selectors, pools};
 use crate::crd::{
-    BGPAdvertisementSpec, BgpRule, Communities, L2AdvertisementSpec, L2Rule, PeerRule, PoolRule,
-    SpeakerConfigSpec,
+    BGPAdvertisementSpec, BgpRule, Communities, DEFAULT_REFRESH_SECONDS, DetectionRule,
+    L2AdvertisementSpec, L2Rule, PeerRule, PoolRule, SpeakerConfigSpec,
 };
 use crate::range::Family;
 use crate::selector::LabelSelector;
@@ -50,6 +50,10 @@ fn l2_rule(
             spec.gratuitous_interval.is_some(),
         ),
         ("spec.detection", spec.detection.is_some()),
+        (
+            "spec.interfaceExpressions",
+            !spec.interface_expressions.is_empty(),
+        ),
     ];
     if let Some((field, _)) = unserved.into_iter().find(|(_, set)| *set) {
         return Err(Refusal::not_implemented(field));
@@ -64,6 +68,10 @@ fn l2_rule(
         node_selectors: spec.node_selectors.clone(),
         service_selectors: spec.service_selectors.clone(),
         interfaces: spec.interfaces.clone(),
+        interface_expressions: Vec::new(),
+        preferred_nodes: Vec::new(),
+        refresh_seconds: DEFAULT_REFRESH_SECONDS,
+        detection: DetectionRule::default(),
     };
     Ok((rule, Some(refs)))
 }

@@ -67,6 +67,10 @@ pub struct L2AdvertisementSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(min = 1, max = 15)))]
     pub interfaces: Vec<String>,
+    /// Regular expressions; an interface whose whole name matches one is meant as if it were named in `interfaces`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), inner(length(min = 1, max = 64)))]
+    pub interface_expressions: Vec<String>,
     /// Nodes to prefer among those that may announce. Not implemented yet: an object that sets it is refused.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub preferred_node_selectors: Vec<PreferredNodes>,

@@ -33,11 +33,13 @@ pub use ip_address_pool::{
 };
 pub use l2_advertisement::{Detection, L2Advertisement, L2AdvertisementSpec, PreferredNodes};
 pub use node_report::{
-    AnnouncedVip, BfdReport, NodeReport, NodeReportSpec, NodeReportStatus, SessionAgreement,
-    SessionEvent, SessionReport, SessionState,
+    AnnouncedVip, BfdReport, ConflictReport, InterfaceReport, NeighbourReport, NodeReport,
+    NodeReportSpec, NodeReportStatus, SessionAgreement, SessionEvent, SessionReport, SessionState,
+    TakeoverReport,
 };
 pub use speaker_config::{
-    BfdRule, BgpRule, Communities, L2Rule, PeerRule, PoolRule, SpeakerConfig, SpeakerConfigSpec,
+    BfdRule, BgpRule, Communities, DEFAULT_REFRESH_SECONDS, DetectionRule, L2Rule, NodeInterface,
+    NodeRule, PeerRule, PoolRule, SpeakerConfig, SpeakerConfigSpec,
 };
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;

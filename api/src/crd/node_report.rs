@@ -72,6 +72,22 @@ pub struct NodeReportStatus {
     /// The addresses that the node answers for by ARP or NDP, the first hundred.
     #[serde(default)]
     pub l2_vips: Vec<AnnouncedVip>,
+    /// Interfaces on which layer 2 can be spoken, named by no exclusion.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub interfaces: Vec<InterfaceReport>,
+    /// Addresses that the node answers for although their placement names another node first: it took them over, and keeps
+    /// them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub acting: Vec<String>,
+    /// The last time that the node took addresses over from another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_takeover: Option<TakeoverReport>,
+    /// Other nodes that this one watches, or is watched by.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub neighbours: Vec<NeighbourReport>,
+    /// Stations outside the cluster that were heard to use addresses which are, or were to be, answered here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conflicts: Vec<ConflictReport>,
     /// What stands in the way, in words: for example a Secret that does not exist.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<String>,
@@ -207,4 +223,69 @@ pub struct AnnouncedVip {
     pub address: String,
     /// The interfaces on which it is answered.
     pub interfaces: Vec<String>,
+    /// Since when, on the interface where it is answered longest (RFC 3339).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+}
+
+/// An interface of a node.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct InterfaceReport {
+    /// Its name.
+    pub name: String,
+    /// Its hardware address.
+    pub mac: String,
+    /// It is up and the other end is there.
+    pub running: bool,
+    /// Its addresses with the length of their subnet, without link-local ones.
+    #[serde(default)]
+    pub addresses: Vec<String>,
+}
+
+/// Addresses that a node took over from another one.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TakeoverReport {
+    /// When (RFC 3339).
+    pub time: String,
+    /// The node that answered before.
+    pub from: String,
+    /// Why, in words.
+    pub cause: String,
+    /// How many addresses.
+    pub addresses: i64,
+    /// Milliseconds from the last sign of life of the other node to the last announcement.
+    pub milliseconds: i64,
+}
+
+/// Another node of a layer-2 placement.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NeighbourReport {
+    /// Its name.
+    pub node: String,
+    /// The interface over which it is watched.
+    pub interface: String,
+    /// The address that is watched.
+    pub address: String,
+    /// BFD with it.
+    pub bfd: BfdReport,
+}
+
+/// A station outside the cluster that uses one of our addresses.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ConflictReport {
+    /// The address.
+    pub address: String,
+    /// The station.
+    pub mac: String,
+    /// Where it was heard.
+    pub interface: String,
+    /// When it was heard last (RFC 3339).
+    pub last: String,
+    /// It was heard when the address was probed before its first use, so the address is not answered here.
+    #[serde(default)]
+    pub before_use: bool,
 }

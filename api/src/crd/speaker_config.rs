@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Bandwidth, DynamicAsn, IPAddressPoolSpec, Listen, RouteKind, SecretReference,
+    Bandwidth, DynamicAsn, IPAddressPoolSpec, Listen, PreferredNodes, RouteKind, SecretReference,
     TcpAuthenticationOption,
 };
 use crate::selector::{LabelSelector, Labels, any_or_empty};
@@ -55,6 +55,9 @@ pub struct SpeakerConfigSpec {
     /// Accepted BFDProfiles.
     #[serde(default)]
     pub bfd: Vec<BfdRule>,
+    /// Nodes that may take part in a layer-2 placement, as their speakers reported them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nodes: Vec<NodeRule>,
     /// Ranges that ClusterIPs come from.
     #[serde(default, rename = "clusterIPRanges")]
     #[schemars(with = "Vec<String>")]
@@ -87,9 +90,71 @@ pub struct L2Rule {
     /// Services that are announced; empty means all.
     #[serde(default)]
     pub service_selectors: Vec<LabelSelector>,
-    /// Interfaces; empty means all.
+    /// Interfaces by name. With neither these nor expressions, all.
     #[serde(default)]
     pub interfaces: Vec<String>,
+    /// Interfaces by regular expressions over their whole name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub interface_expressions: Vec<String>,
+    /// Nodes to prefer; read by the controller.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub preferred_nodes: Vec<PreferredNodes>,
+    /// Seconds between two announcements of an address that has not moved; 0 for never.
+    #[serde(default = "default_refresh")]
+    pub refresh_seconds: u32,
+    /// How the nodes of a placement watch each other.
+    #[serde(default)]
+    pub detection: DetectionRule,
+}
+
+/// Seconds between two announcements of an address that has not moved, unless a rule says otherwise: below the 300 s after
+/// which switches forget.
+fn default_refresh() -> u32 {
+    DEFAULT_REFRESH_SECONDS
+}
+
+/// See [`L2Rule::refresh_seconds`].
+pub const DEFAULT_REFRESH_SECONDS: u32 = 60;
+
+/// Times of the BFD sessions between speakers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DetectionRule {
+    /// Milliseconds between two packets.
+    pub interval_milliseconds: u32,
+    /// Packets that may be missed.
+    pub multiplier: u8,
+}
+
+impl Default for DetectionRule {
+    fn default() -> Self {
+        Self {
+            interval_milliseconds: 100,
+            multiplier: 3,
+        }
+    }
+}
+
+/// A node as other speakers find it on a link that they share.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeRule {
+    /// Name of the Node.
+    pub name: String,
+    /// Its interfaces that have addresses, as its speaker reported them.
+    #[serde(default)]
+    pub interfaces: Vec<NodeInterface>,
+}
+
+/// An interface of another node.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeInterface {
+    /// Its hardware address, as `02:00:00:00:00:01`.
+    pub mac: String,
+    /// Its addresses with the length of their subnet.
+    #[schemars(with = "Vec<String>")]
+    pub addresses: Vec<IpNetwork>,
 }
 
 /// An accepted BGPAdvertisement, with its references resolved.
