@@ -191,6 +191,7 @@ fn mk_report(node: &str, vips: &[&str]) -> NodeReport {
     let answered = vips.iter().map(|vip| AnnouncedVip {
         address: (*vip).to_owned(),
         interfaces: vec!["eth0".to_owned()],
+        since: None,
     });
     NodeReport {
         metadata: mk_meta(node),

@@ -79,6 +79,7 @@ impl Snapshot {
             bgp: Vec::new(),
             peers: Vec::new(),
             bfd: Vec::new(),
+            nodes: Vec::new(),
             cluster_ip_ranges: Vec::new(),
         };
         self.config.as_ref().map_or(&EMPTY, |config| &config.spec)
