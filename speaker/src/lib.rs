@@ -21,17 +21,18 @@ pub mod link;
 mod metrics;
 mod report;
 pub mod sys;
+pub mod takeover;
 mod unreachable;
 mod watches;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use kube::Client;
-use portolan_api::crd::NodeReportStatus;
+use portolan_api::crd::{DEFAULT_REFRESH_SECONDS, NodeReportStatus};
 use portolan_daemon::http::{self, Health};
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
@@ -42,7 +43,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bgp::{KernelFeatures, Sessions};
 use crate::core::{Due, Event, Model, Plan, PlannedPeer};
-use crate::l2::Layer2;
+use crate::l2::{Answer, Interfaces, Layer2};
 use crate::link::Exclude;
 use crate::metrics::Metrics;
 use crate::report::Owner;
@@ -58,6 +59,8 @@ const HANDOVER: Duration = Duration::from_secs(3);
 const LOOK: Duration = Duration::from_secs(5);
 /// From a change to the report of it: whoever waits for a route must not wait for a report first.
 const REPORT_PAUSE: Duration = Duration::from_millis(100);
+/// Between two announcements of an address that has not moved.
+const REFRESH: Duration = Duration::from_secs(DEFAULT_REFRESH_SECONDS as u64);
 /// What the shutdown communication says (RFC 9003).
 const GOODBYE: &str = "portolan-speaker is stopping";
 
@@ -261,7 +264,7 @@ impl Speaker {
             }
         }
         if difference.l2 {
-            self.layer2.apply(self.plan.l2.clone());
+            self.layer2.apply(answers(&self.plan.l2));
         }
         if difference.attracted {
             self.unreachable.set(&self.plan.attracted);
@@ -283,7 +286,7 @@ impl Speaker {
                 self.sessions.routes(peer, routes.clone());
             }
         }
-        self.layer2.apply(plan.l2.clone());
+        self.layer2.apply(answers(&plan.l2));
         self.unreachable.set(&plan.attracted);
         self.metrics.planned();
         self.plan = plan;
@@ -377,7 +380,7 @@ impl Speaker {
                 self.model.handle(event);
                 if self.model.take_due() != Due::Nothing {
                     self.plan = self.model.plan();
-                    self.layer2.apply(self.plan.l2.clone());
+                    self.layer2.apply(answers(&self.plan.l2));
                 }
             }
         };
@@ -390,6 +393,18 @@ impl Speaker {
         self.layer2.shutdown().await;
         self.tasks.abort_all();
     }
+}
+
+/// How the placed addresses are answered for.
+fn answers(placed: &BTreeMap<IpAddr, Interfaces>) -> BTreeMap<IpAddr, Answer> {
+    let answer = |(vip, interfaces): (&IpAddr, &Interfaces)| {
+        let answer = Answer {
+            interfaces: interfaces.clone(),
+            refresh: REFRESH,
+        };
+        (*vip, answer)
+    };
+    placed.iter().map(answer).collect()
 }
 
 async fn until(deadline: Option<Instant>) {

@@ -183,13 +183,12 @@ impl Plan {
     /// Adds interfaces for an address; no names means all.
     fn answer(&mut self, vip: IpAddr, named: Option<BTreeSet<String>>) {
         let wanted = named.map_or(Interfaces::All, Interfaces::Named);
-        match (self.l2.get_mut(&vip), wanted) {
-            (Some(Interfaces::Named(held)), Interfaces::Named(more)) => held.extend(more),
-            (Some(Interfaces::All), _) => {}
-            (_, wanted) => {
-                self.l2.insert(vip, wanted);
-            }
-        }
+        let held = self.l2.remove(&vip);
+        let interfaces = match held {
+            Some(held) => held.or(wanted),
+            None => wanted,
+        };
+        self.l2.insert(vip, interfaces);
     }
 }
 

@@ -17,7 +17,9 @@ use portolan_proto::ndp;
 use portolan_proto::responder::Identity;
 use tokio::sync::mpsc;
 
+use super::event::{Answer, Event};
 use super::group::Groups;
+use super::interfaces::Interfaces;
 use super::port::{Note, Port};
 use super::status::{ForeignClaim, InterfaceStatus, L2Status, VipStatus};
 use super::table::{Table, Vips};
@@ -31,6 +33,7 @@ const RETRY: Duration = Duration::from_secs(1);
 pub(super) struct Engine {
     exclude: Exclude,
     notes: mpsc::Sender<Note>,
+    events: Option<mpsc::Sender<Event>>,
     table: Table,
     links: Arc<Links>,
     served: BTreeMap<u32, Served>,
@@ -57,6 +60,7 @@ impl Engine {
         Self {
             exclude,
             notes,
+            events: None,
             table: Table::default(),
             links: Arc::default(),
             served: BTreeMap::new(),
@@ -68,10 +72,22 @@ impl Engine {
     }
 
     /// Replaces the announced addresses; what is gone is not answered any more on return.
-    pub(super) fn set_vips(&mut self, vips: Vips, now: Instant) {
-        self.table.replace(vips);
+    pub(super) fn set_vips(&mut self, vips: BTreeMap<IpAddr, Answer>, now: Instant) {
+        let vips = vips
+            .into_iter()
+            .map(|(vip, answer)| (vip, answer.interfaces));
+        self.table.replace(Vips::new(vips.collect()));
         self.reconcile(now);
         self.run_due(now);
+    }
+
+    pub(super) fn set_stand_by(&mut self, _vips: BTreeMap<IpAddr, Interfaces>, _now: Instant) {}
+    pub(super) fn check(&mut self, _vip: IpAddr, _on: Interfaces, _now: Instant) {}
+    pub(super) fn ask(&mut self, _interface: u32, _witnesses: &[IpAddr], _now: Instant) {}
+    pub(super) fn set_peers(&mut self, _peers: BTreeSet<MacAddr>) {}
+    pub(super) fn announce(&mut self, _vips: &[IpAddr], _now: Instant) {}
+    pub(super) fn set_events(&mut self, events: mpsc::Sender<Event>) {
+        self.events = Some(events);
     }
 
     pub(super) fn set_links(&mut self, links: Arc<Links>, now: Instant) {

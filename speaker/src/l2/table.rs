@@ -1,6 +1,6 @@
 //! Which addresses are answered for, and where: the table that the threads look in.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,25 +8,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::time::Instant;
 
-/// The interfaces on which an address is announced.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Interfaces {
-    /// Every usable one.
-    All,
-    /// Those with these names, as far as they are usable.
-    Named(BTreeSet<String>),
-}
-
-impl Interfaces {
-    /// Whether the interface with this name is meant.
-    #[must_use]
-    pub fn covers(&self, name: &str) -> bool {
-        match self {
-            Self::All => true,
-            Self::Named(names) => names.contains(name),
-        }
-    }
-}
+use super::interfaces::Interfaces;
 
 /// The complete set of announced addresses. Never changed, only replaced.
 #[derive(Debug, Default)]
@@ -96,6 +78,7 @@ impl Table {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
     use std::sync::atomic::{AtomicBool, Ordering};
 
     fn mk_vips(vips: &[(&str, Interfaces)]) -> Vips {
