@@ -8,8 +8,8 @@ use anyhow::{Result, ensure};
 use portolan_proto::ethernet::MacAddr;
 use portolan_tests::lab::proxy::{Backend, Proxy, ServiceRule};
 use portolan_tests::lab::{
-    Claim, Host, Lab, Layout, Link, Loss, Tap, longest_overlap, longest_silence, now, retry_until,
-    tenures,
+    Claim, Half, Host, Lab, Layout, Link, Loss, Tap, longest_overlap, longest_silence, now,
+    retry_until, tenures,
 };
 
 const VIPS: [&str; 2] = ["172.30.200.1", "fd00:30::aa01"];
@@ -29,18 +29,6 @@ fn mk_lab() -> Result<Lab> {
         nodes: 2,
         routers: 1,
     })
-}
-
-fn mac(host: &Host) -> MacAddr {
-    let text = host.mac("eth0").unwrap();
-    let octets = text.split(':').map(|octet| u8::from_str_radix(octet, 16));
-    MacAddr(
-        octets
-            .collect::<Result<Vec<_>, _>>()
-            .unwrap()
-            .try_into()
-            .unwrap(),
-    )
 }
 
 /// The kernel of a host answers for both addresses, or stops to.
@@ -79,7 +67,7 @@ async fn answerers(what: &str, claims: impl Fn() -> Vec<Claim>, wanted: &[MacAdd
 async fn answered_by(tap: &Tap, wanted: &[MacAddr]) -> Result<()> {
     for vip in mk_vips() {
         let what = format!("{wanted:?} to say {vip}");
-        answerers(&what, || tap.claims(vip), wanted).await?;
+        answerers(&what, || tap.said(vip), wanted).await?;
     }
     Ok(())
 }
@@ -87,9 +75,12 @@ async fn answered_by(tap: &Tap, wanted: &[MacAddr]) -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_tap_sees_who_answers_and_for_how_long_two_do() -> Result<()> {
     let lab = mk_lab()?;
-    let (tap, _questions) = (lab.tap()?, lab.question(&mk_vips(), EVERY)?);
+    let (tap, _questions) = (lab.tap()?, lab.question(Half::Main, &mk_vips(), EVERY)?);
     let [first, second] = [&lab.nodes[0].host, &lab.nodes[1].host];
-    let macs = [mac(first), mac(second)];
+    let macs = [
+        first.hardware_address("eth0")?,
+        second.hardware_address("eth0")?,
+    ];
     answered_by(&tap, &[]).await?;
     hold(first, "add")?;
     answered_by(&tap, &macs[..1]).await?;
@@ -105,7 +96,7 @@ async fn the_tap_sees_who_answers_and_for_how_long_two_do() -> Result<()> {
     let none = now();
     answered_by(&tap, &[]).await?;
     for vip in mk_vips() {
-        let claims = tap.claims(vip);
+        let claims = tap.said(vip);
         let overlap = longest_overlap(&tenures(&claims, PATIENCE));
         assert!(overlap >= PAUSE, "{vip}: {overlap:?}");
         assert!(overlap <= one.saturating_sub(before), "{vip}: {overlap:?}");
@@ -126,19 +117,16 @@ async fn the_tap_sees_who_answers_and_for_how_long_two_do() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cable_loses_one_direction_and_a_switch_falls_in_two() -> Result<()> {
     let lab = mk_lab()?;
-    let (tap, _questions) = (lab.tap()?, lab.question(&mk_vips(), EVERY)?);
+    let (tap, _questions) = (lab.tap()?, lab.question(Half::Main, &mk_vips(), EVERY)?);
     let [first, second] = [&lab.nodes[0].host, &lab.nodes[1].host];
-    let (vip, own) = (mk_vips()[0], mac(first));
+    let (vip, own, other) = (
+        mk_vips()[0],
+        first.hardware_address("eth0")?,
+        second.hardware_address("eth0")?,
+    );
     hold(first, "add")?;
-    let said = || tap.claims(vip);
-    let at_bridge = || {
-        let asked = tap.seen().into_iter().filter(|seen| &*seen.port == "lan");
-        let claims =
-            asked.filter_map(|seen| seen.meaning.claim().map(|(ip, mac)| (seen.at, ip, mac)));
-        let own = claims.filter(|(_, ip, _)| *ip == vip);
-        own.map(|(at, _, mac)| Claim { at, mac })
-            .collect::<Vec<_>>()
-    };
+    let said = || tap.said(vip);
+    let at_bridge = || tap.heard(Half::Main, vip);
     answerers("an answer", at_bridge, &[own]).await?;
     first.lose(Link::Lan, Loss::Sent)?;
     answerers("answers that the cable loses", said, &[own]).await?;
@@ -150,11 +138,11 @@ async fn a_cable_loses_one_direction_and_a_switch_falls_in_two() -> Result<()> {
     lab.part(&[second])?;
     hold(second, "add")?;
     answerers("the main half to hear one", at_bridge, &[own]).await?;
-    let _apart = lab.question_apart(&mk_vips(), EVERY)?;
-    answerers("two, in halves of their own", said, &[own, mac(second)]).await?;
+    let _apart = lab.question(Half::Apart, &mk_vips(), EVERY)?;
+    answerers("two, in halves of their own", said, &[own, other]).await?;
     answerers("still one", at_bridge, &[own]).await?;
     lab.join(&[second])?;
-    answerers("both", at_bridge, &[own, mac(second)]).await
+    answerers("both", at_bridge, &[own, other]).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

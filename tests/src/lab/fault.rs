@@ -20,8 +20,24 @@ pub enum Loss {
     Both,
 }
 
-/// The other half of the switch.
-pub(super) const ISLAND: &str = "island";
+/// Half of a switch that fell in two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Half {
+    /// Where everybody is who was not taken away: the whole switch, while it is one.
+    Main,
+    /// Where [`Lab::part`](super::Lab::part) moves hosts.
+    Apart,
+}
+
+impl Half {
+    /// The bridge that it is.
+    pub(super) fn bridge(self) -> &'static str {
+        match self {
+            Self::Main => "lan",
+            Self::Apart => "island",
+        }
+    }
+}
 
 impl Host {
     /// The cable loses frames from now on; what it lost before is delivered again.
@@ -70,7 +86,8 @@ impl Host {
 }
 
 /// Moves the LAN ports of hosts to the other half of the switch, or back.
-pub(super) fn move_ports(switch: &Netns, hosts: &[&Host], bridge: &str) -> Result<()> {
+pub(super) fn move_ports(switch: &Netns, hosts: &[&Host], half: Half) -> Result<()> {
+    let bridge = half.bridge();
     let lines = hosts
         .iter()
         .map(|host| format!("link set {} master {bridge}", host.port(Link::Lan)));

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use ipnetwork::IpNetwork;
+use portolan_proto::ethernet::MacAddr;
 
 use super::address::Dual;
 use super::capture::Capture;
@@ -181,6 +182,22 @@ impl Host {
     /// When there is no such link.
     pub fn mac(&self, link: &str) -> Result<String> {
         observe::mac(&self.netns, link)
+    }
+
+    /// As [`Self::mac`], as the six octets that it is.
+    ///
+    /// # Errors
+    /// When there is no such link.
+    pub fn hardware_address(&self, link: &str) -> Result<MacAddr> {
+        let text = self.mac(link)?;
+        let octets = text.split(':').map(|octet| u8::from_str_radix(octet, 16));
+        let octets = octets
+            .collect::<Result<Vec<_>, _>>()
+            .with_context(|| text.clone())?;
+        let octets = octets.try_into().ok();
+        octets
+            .map(MacAddr)
+            .with_context(|| format!("{text} is no Ethernet address"))
     }
 
     /// Records frames on a link that match a tcpdump filter; returns once tcpdump listens.

@@ -42,7 +42,7 @@ mod wiring;
 pub use address::Dual;
 pub use capture::Capture;
 pub use command::{Tool, require, run};
-pub use fault::Loss;
+pub use fault::{Half, Loss};
 pub use host::{Host, Link};
 pub use netns::Netns;
 pub use node::Node;
@@ -215,14 +215,14 @@ impl Lab {
         Tap::start(&self.switch)
     }
 
-    /// Asks everybody on the LAN who has these addresses, `every` so often, until the questioner is dropped: from the
-    /// switch itself, so that no host is told anything by it.
+    /// Asks everybody on this half of the LAN who has these addresses, `every` so often, until the questioner is dropped:
+    /// from the switch itself, so that no host is told anything by the answers.
     ///
     /// # Errors
     /// When the kernel refuses the socket.
-    pub fn question(&self, vips: &[IpAddr], every: Duration) -> Result<Questioner> {
+    pub fn question(&self, half: Half, vips: &[IpAddr], every: Duration) -> Result<Questioner> {
         let from = address::lan(address::QUESTIONER);
-        Station::open(&self.switch, "lan")?.question(from, vips.to_vec(), every)
+        Station::open(&self.switch, half.bridge())?.question(from, vips.to_vec(), every)
     }
 
     /// The switch falls in two: these hosts hear each other, and nobody else, on the LAN. No carrier goes.
@@ -230,16 +230,7 @@ impl Lab {
     /// # Errors
     /// When the kernel refuses.
     pub fn part(&self, hosts: &[&Host]) -> Result<()> {
-        fault::move_ports(&self.switch, hosts, fault::ISLAND)
-    }
-
-    /// As [`Self::question`], for the half that [`Self::part`] took away.
-    ///
-    /// # Errors
-    /// When the kernel refuses the socket.
-    pub fn question_apart(&self, vips: &[IpAddr], every: Duration) -> Result<Questioner> {
-        let from = address::lan(address::QUESTIONER);
-        Station::open(&self.switch, fault::ISLAND)?.question(from, vips.to_vec(), every)
+        fault::move_ports(&self.switch, hosts, Half::Apart)
     }
 
     /// The switch is one again.
@@ -247,7 +238,7 @@ impl Lab {
     /// # Errors
     /// When the kernel refuses.
     pub fn join(&self, hosts: &[&Host]) -> Result<()> {
-        fault::move_ports(&self.switch, hosts, "lan")
+        fault::move_ports(&self.switch, hosts, Half::Main)
     }
 
     /// The directory of this lab's files: configurations, sockets and logs, one folder per host.

@@ -19,6 +19,7 @@ use nix::sys::socket::{ControlMessageOwned, LinkAddr, MsgFlags, recvmsg, setsock
 use portolan_proto::ethernet::MacAddr;
 use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 
+use super::fault::Half;
 use super::frames::{self, Meaning};
 use super::netns::Netns;
 use super::tenure::Claim;
@@ -101,30 +102,28 @@ impl Tap {
         lock(&self.seen).clear();
     }
 
-    /// Who claimed an address, as the hosts behind all ports said it.
+    /// Who claimed an address, as the hosts behind all ports said it, heard or not.
     #[must_use]
-    pub fn claims(&self, vip: IpAddr) -> Vec<Claim> {
-        self.claims_at(vip, |frame| frame.way == Way::In)
+    pub fn said(&self, vip: IpAddr) -> Vec<Claim> {
+        self.claims(vip, |frame| {
+            frame.way == Way::In && frame.port.contains('-')
+        })
     }
 
-    /// Who claimed an address, as the host behind this port heard it.
+    /// Who claimed an address, as a [questioner](super::Lab::question) on this half of the switch heard it.
     #[must_use]
-    pub fn heard(&self, host: &str, vip: IpAddr) -> Vec<Claim> {
-        let port = super::wiring::switch_port(host, "lan");
-        self.claims_at(vip, |frame| frame.way == Way::Out && *frame.port == *port)
+    pub fn heard(&self, half: Half, vip: IpAddr) -> Vec<Claim> {
+        let bridge = half.bridge();
+        self.claims(vip, |frame| frame.way == Way::In && &*frame.port == bridge)
     }
 
-    fn claims_at(&self, vip: IpAddr, wanted: impl Fn(&Seen) -> bool) -> Vec<Claim> {
+    fn claims(&self, vip: IpAddr, wanted: impl Fn(&Seen) -> bool) -> Vec<Claim> {
         let seen = lock(&self.seen);
         let claims = seen
             .iter()
             .filter(|frame| wanted(frame))
             .filter_map(|frame| {
-                let (address, mac) = frame
-                    .meaning
-                    .claim()
-                    .filter(|(address, _)| *address == vip)?;
-                debug_assert_eq!(address, vip);
+                let (_, mac) = frame.meaning.claim().filter(|(ip, _)| *ip == vip)?;
                 Some(Claim { at: frame.at, mac })
             });
         claims.collect()
