@@ -21,6 +21,7 @@ mod heartbeat;
 pub mod l2;
 pub mod link;
 mod metrics;
+mod notices;
 mod prompt;
 mod report;
 pub mod sys;
@@ -35,7 +36,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use kube::Client;
-use portolan_api::crd::NodeReportStatus;
+use portolan_api::crd::{NodeReportStatus, TakeoverReport};
 use portolan_daemon::http::{self, Health};
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
@@ -49,8 +50,10 @@ use crate::core::{Due, Event, Model, Plan, PlannedPeer};
 use crate::l2::Layer2;
 use crate::link::{Exclude, Links};
 use crate::metrics::Metrics;
+use crate::notices::Notice;
 use crate::prompt::Prompt;
-use crate::report::Owner;
+use crate::report::{Findings, Owner};
+use crate::takeover::Cause;
 use crate::takeover::shell::{News, Shell, Surroundings};
 use crate::unreachable::Unreachable;
 
@@ -138,7 +141,10 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         listener,
         Arc::new(registry),
         health.clone(),
-        vec![report::page(sessions.board())],
+        vec![
+            report::page(sessions.board()),
+            report::layer2_page(shell.picture(), shell.layer2().clone()),
+        ],
         shutdown.clone(),
     ));
 
@@ -146,6 +152,8 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     watches::spawn(&mut tasks, &client, &namespace, &node_name, &tx);
     let (report, reports) = watch::channel((Owner::default(), NodeReportStatus::default()));
     tasks.spawn(report::write(client.clone(), reports));
+    let (notices, sending) = notices::start(client.clone());
+    tasks.spawn(sending);
 
     let speaker = Speaker {
         sessions,
@@ -160,6 +168,8 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         health,
         report,
         report_at: None,
+        last_takeover: None,
+        notices,
         client,
         events: tx,
         started: false,
@@ -189,6 +199,8 @@ struct Speaker {
     report: watch::Sender<(Owner, NodeReportStatus)>,
     /// When the next report is made, if something changed.
     report_at: Option<Instant>,
+    last_takeover: Option<TakeoverReport>,
+    notices: mpsc::Sender<Notice>,
     client: Client,
     events: mpsc::Sender<Event>,
     started: bool,
@@ -211,6 +223,7 @@ impl Speaker {
     ) -> anyhow::Result<()> {
         let mut changes = self.sessions.changes();
         let mut picture = self.shell.picture();
+        let mut links = self.links.clone();
         let mut look = tokio::time::interval(LOOK);
         let result = loop {
             tokio::select! {
@@ -234,6 +247,8 @@ impl Speaker {
                 Some(event) = rx.recv() => self.take(event, &mut rx),
                 Ok(()) = changes.changed() => self.report_soon(),
                 Ok(()) = picture.changed() => self.report_soon(),
+                // The controller waits for our interfaces.
+                Ok(()) = links.changed() => self.report_soon(),
                 () = until(self.report_at) => self.report(),
                 () = until(self.model.next_deadline().map(Instant::from_std)) => self.wake(),
             }
@@ -251,6 +266,10 @@ impl Speaker {
                 Ok(event) => self.model.handle(event),
                 Err(_) => break,
             }
+        }
+        // The controller places nothing here before it knows our interfaces.
+        if !self.started && self.model.node_uid().is_some() {
+            self.report_soon();
         }
         self.follow();
     }
@@ -369,6 +388,9 @@ impl Speaker {
 
     /// Says what the takeover machine did, after it is done.
     fn tell(&mut self, news: News) {
+        self.metrics.news(&news);
+        let takeover = report::layer2::takeover(self.last_takeover.as_ref(), &news);
+        self.last_takeover = takeover.or(self.last_takeover.take());
         match news {
             News::Took {
                 from,
@@ -379,6 +401,10 @@ impl Speaker {
             } => {
                 let milliseconds = silence.map(|it| it.as_millis());
                 tracing::warn!(from, %cause, vips = vips.len(), milliseconds, "took VIPs over");
+                // That a placement was changed is told where it was.
+                if cause != Cause::Placed {
+                    self.notice(from, cause, &vips, silence);
+                }
             }
             News::Yielded { to, vips } => {
                 tracing::info!(to, vips = vips.len(), "another node answers for VIPs now");
@@ -394,6 +420,28 @@ impl Speaker {
         self.report_soon();
     }
 
+    fn notice(&self, from: String, cause: Cause, vips: &[IpAddr], silence: Option<Duration>) {
+        let services = self.model.services_of(vips).take(Notice::SERVICES);
+        let notice = Notice {
+            node: self.owner(),
+            from,
+            cause,
+            vips: vips.len(),
+            silence,
+            services: services.collect(),
+        };
+        if self.notices.try_send(notice).is_err() {
+            tracing::debug!("no Event of a takeover: others wait");
+        }
+    }
+
+    fn owner(&self) -> Owner {
+        Owner {
+            name: self.model.node_name().to_owned(),
+            uid: self.model.node_uid().unwrap_or_default().to_owned(),
+        }
+    }
+
     fn report_soon(&mut self) {
         self.report_at
             .get_or_insert_with(|| Instant::now() + REPORT_PAUSE);
@@ -404,20 +452,24 @@ impl Speaker {
         let sessions = self.sessions.status();
         self.metrics.sessions(&self.sessions);
         let generation = self.model.config_generation();
-        let mut status = report::make(
-            &self.plan,
-            &sessions,
-            &self.shell.layer2().status(),
-            generation,
-        );
+        let layer2 = self.shell.layer2().status();
+        let picture = Arc::clone(&self.shell.picture().borrow());
+        let interfaces = report::layer2::interfaces(&self.links.borrow(), &self.exclude);
+        self.metrics.layer2(&picture, &layer2);
+        let mut status = report::make(Findings {
+            plan: &self.plan,
+            sessions: &sessions,
+            layer2: &layer2,
+            picture: &picture,
+            interfaces,
+            last_takeover: self.last_takeover.clone(),
+            config_generation: generation,
+        });
         status.problems.extend(self.model.problems());
         status.problems.extend(self.unreachable.problem());
         self.metrics.held_back(self.model.held_back());
         self.metrics.reported(&status);
-        let owner = Owner {
-            name: self.model.node_name().to_owned(),
-            uid: self.model.node_uid().unwrap_or_default().to_owned(),
-        };
+        let owner = self.owner();
         // Without a Node there is nothing to hang a report on.
         if !owner.uid.is_empty() {
             self.report.send_if_modified(|current| {

@@ -282,6 +282,17 @@ impl Model {
         &self.config.nodes
     }
 
+    /// Services that have one of these addresses, each with the first of them.
+    pub fn services_of<'a>(
+        &'a self,
+        vips: &'a [IpAddr],
+    ) -> impl Iterator<Item = (ObjectKey, IpAddr)> + 'a {
+        self.services.iter().filter_map(|(key, service)| {
+            let vip = service.vips.iter().find(|vip| vips.contains(vip))?;
+            Some((key.clone(), *vip))
+        })
+    }
+
     /// Matters only where somebody would have to be watched.
     fn speaker_key_problem(&self) -> Option<String> {
         let problem = self.speaker_key.problem(&self.namespace)?;
