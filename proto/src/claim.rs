@@ -6,7 +6,8 @@
 //! | "PTLC" | v=1  | flags| part | parts | boot   | sequence | length, sender | count | entries | HMAC |
 //! +--------+------+------+------+-------+--------+----------+----------------+-------+---------+------+
 //!
-//! entry:  kind (1: bit 0 IPv6, bit 1 given up) | term (8) | rank (2) | address (4 or 16)
+//! flags:  bit 0 ask, bit 1 all, bit 2 leaving
+//! entry:  kind (1: bit 0 IPv6, bit 1 given up) | term (8) | turn (4) | address (4 or 16)
 //! ```
 //!
 //! A [`Statement`] becomes one or more datagrams, each authentic by itself (HMAC-SHA256 over all before it, RFC 2104).
@@ -44,12 +45,13 @@ const MAGIC: [u8; 4] = *b"PTLC";
 const VERSION: u8 = 1;
 const ASK: u8 = 1;
 const ALL: u8 = 2;
+const LEAVING: u8 = 4;
 const V6: u8 = 1;
 const GIVEN_UP: u8 = 2;
 /// What stands before the sender's name, with its length.
 const HEADER: usize = 27;
-const ENTRY_V4: usize = 15;
-const ENTRY_V6: usize = 27;
+const ENTRY_V4: usize = 17;
+const ENTRY_V6: usize = 29;
 
 /// Why a datagram is not a message of a speaker of this cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -89,13 +91,14 @@ pub enum Error {
 }
 
 /// By what right a node answers for an address. The greater one wins: a newer placement over an older one, and within a
-/// placement the node that came later in it, because it can only have claimed when those before it were dead.
+/// placement whoever came last, because it can only have come when the one before it was gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Claim {
     /// Number of the placement.
     pub term: u64,
-    /// Place of the node in it, from 0.
-    pub rank: u16,
+    /// How often the address had changed hands under this placement, as far as the node knew, and its place in the
+    /// placement at least.
+    pub turn: u32,
 }
 
 /// One address in a statement.
@@ -116,6 +119,8 @@ pub struct Statement {
     pub ask: bool,
     /// These are all claims that the sender has on the segment: what is not named is not claimed.
     pub all: bool,
+    /// The sender is about to stop: its addresses are there to be taken, and it takes none.
+    pub leaving: bool,
     /// Addresses that the sender answers for, or has ceased to.
     pub entries: Vec<Entry>,
 }
@@ -183,7 +188,7 @@ impl Author {
         let mut writer = Writer::new(&mut out);
         writer.bytes(&MAGIC);
         writer.u8(VERSION);
-        writer.u8(u8::from(statement.ask) * ASK | u8::from(statement.all) * ALL);
+        writer.u8(statement.flags());
         writer.u16(part);
         writer.u16(parts);
         writer.bytes(&self.boot.to_be_bytes());
@@ -197,6 +202,13 @@ impl Author {
         let signature = key.sign(&out);
         out.extend(signature);
         out
+    }
+}
+
+impl Statement {
+    fn flags(&self) -> u8 {
+        let flag = |set: bool, flag: u8| if set { flag } else { 0 };
+        flag(self.ask, ASK) | flag(self.all, ALL) | flag(self.leaving, LEAVING)
     }
 }
 
@@ -228,9 +240,10 @@ impl Entry {
     }
 
     fn encode(&self, writer: &mut Writer<'_>) {
-        writer.u8(u8::from(self.vip.is_ipv6()) * V6 | u8::from(!self.held) * GIVEN_UP);
+        let family = if self.vip.is_ipv6() { V6 } else { 0 };
+        writer.u8(if self.held { family } else { family | GIVEN_UP });
         writer.bytes(&self.claim.term.to_be_bytes());
-        writer.u16(self.claim.rank);
+        writer.u32(self.claim.turn);
         match self.vip {
             IpAddr::V4(ip) => writer.bytes(&ip.octets()),
             IpAddr::V6(ip) => writer.bytes(&ip.octets()),
@@ -244,7 +257,7 @@ impl Entry {
         }
         let claim = Claim {
             term: u64::from_be_bytes(reader.array()?),
-            rank: reader.u16()?,
+            turn: reader.u32()?,
         };
         let vip = match kind & V6 {
             0 => IpAddr::from(reader.array::<4>()?),
@@ -282,7 +295,7 @@ impl Message {
             return Err(Error::Version(version));
         }
         let flags = reader.u8()?;
-        if flags & !(ASK | ALL) != 0 {
+        if flags & !(ASK | ALL | LEAVING) != 0 {
             return Err(Error::Flags(flags));
         }
         let (part, parts) = (reader.u16()?, reader.u16()?);
@@ -302,6 +315,7 @@ impl Message {
         let statement = Statement {
             ask: flags & ASK != 0,
             all: flags & ALL != 0,
+            leaving: flags & LEAVING != 0,
             entries,
         };
         Ok(Self {

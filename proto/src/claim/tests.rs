@@ -6,9 +6,9 @@ fn mk_key() -> Key {
     Key::new(b"sixteen bytes or more").unwrap()
 }
 
-fn mk_entry(vip: &str, term: u64, rank: u16, held: bool) -> Entry {
+fn mk_entry(vip: &str, term: u64, turn: u32, held: bool) -> Entry {
     let vip = vip.parse().unwrap();
-    let claim = Claim { term, rank };
+    let claim = Claim { term, turn };
     Entry { vip, claim, held }
 }
 
@@ -24,6 +24,7 @@ fn mk_statement(count: u8, v6: bool) -> Statement {
     Statement {
         ask: false,
         all: true,
+        leaving: false,
         entries: (0..count).map(entry).collect(),
     }
 }
@@ -37,9 +38,16 @@ fn signed(content: &[u8]) -> Vec<u8> {
     [content, &mk_key().sign(content)].concat()
 }
 
-const GOLDEN: &str = "50544c43 01 01 0000 0001 0000000000000102 0000000000000001 02 6e31 02 \
-    00 0000000000000009 0001 c0000207 \
-    03 000000000000000a 0000 fd000000000000000000000000000001";
+fn hex(octets: &[u8]) -> String {
+    let digits = octets.iter().flat_map(|octet| [octet >> 4, octet & 15]);
+    digits
+        .filter_map(|digit| char::from_digit(digit.into(), 16))
+        .collect()
+}
+
+const GOLDEN: &str = "50544c43 01 05 0000 0001 0000000000000102 0000000000000001 02 6e31 02 \
+    00 0000000000000009 00000001 c0000207 \
+    03 000000000000000a 00000000 fd000000000000000000000000000001";
 
 #[test]
 fn the_bytes_are_these() {
@@ -51,6 +59,7 @@ fn the_bytes_are_these() {
     let statement = Statement {
         ask: true,
         all: false,
+        leaving: true,
         entries,
     };
     let datagrams = author.datagrams(&statement, &mk_key());
@@ -58,8 +67,7 @@ fn the_bytes_are_these() {
         panic!("{datagrams:?}")
     };
     let (content, signature) = datagram.split_at(datagram.len() - Key::SIGNATURE);
-    let hex: String = content.iter().map(|octet| format!("{octet:02x}")).collect();
-    assert_eq!(hex, GOLDEN.replace(' ', ""));
+    assert_eq!(hex(content), GOLDEN.replace(' ', ""));
     assert_eq!(signature, mk_key().sign(content));
     let message = decode(datagram).unwrap();
     assert_eq!(
@@ -77,13 +85,8 @@ fn the_signature_is_hmac_sha256() {
     let data =
         b"This is a test using a larger than block-size key and a larger than block-size data. \
         The key needs to be hashed before being used by the HMAC algorithm.";
-    let hex: String = key
-        .sign(data)
-        .iter()
-        .map(|octet| format!("{octet:02x}"))
-        .collect();
     assert_eq!(
-        hex,
+        hex(&key.sign(data)),
         "9b09ffa71b942fcb27635fbcd5b0e944bfdc63644f0713938a7f51535c3a35e2"
     );
 }
@@ -190,7 +193,7 @@ fn a_signed_datagram_with_a_fault_says_which() {
     let rows = [
         ("magic", with(0, b'Q'), Error::Magic(*b"QTLC")),
         ("version", with(4, 2), Error::Version(2)),
-        ("flags", with(5, 4), Error::Flags(4)),
+        ("flags", with(5, 8), Error::Flags(8)),
         ("part", with(7, 1), Error::Part { part: 1, parts: 1 }),
         ("no name", with(26, 0), Error::Kind(b'1')),
         ("name not in UTF-8", with(27, 0xff), Error::Sender),
@@ -233,10 +236,10 @@ fn a_name_that_no_datagram_carries_is_refused() {
 }
 
 fn any_entry() -> impl Strategy<Value = Entry> {
-    (any::<IpAddr>(), any::<u64>(), any::<u16>(), any::<bool>()).prop_map(
-        |(vip, term, rank, held)| Entry {
+    (any::<IpAddr>(), any::<u64>(), any::<u32>(), any::<bool>()).prop_map(
+        |(vip, term, turn, held)| Entry {
             vip,
-            claim: Claim { term, rank },
+            claim: Claim { term, turn },
             held,
         },
     )
@@ -244,8 +247,8 @@ fn any_entry() -> impl Strategy<Value = Entry> {
 
 proptest! {
     #[test]
-    fn what_is_written_reads_the_same(ask: bool, all: bool, boot: u64, entries in proptest::collection::vec(any_entry(), 0..20)) {
-        let statement = Statement { ask, all, entries };
+    fn what_is_written_reads_the_same(ask: bool, all: bool, leaving: bool, boot: u64, entries in proptest::collection::vec(any_entry(), 0..20)) {
+        let statement = Statement { ask, all, leaving, entries };
         let datagrams = Author::new("n1", boot).unwrap().datagrams(&statement, &mk_key());
         prop_assert_eq!(datagrams.len(), 1);
         let message = decode(&datagrams[0]).unwrap();
