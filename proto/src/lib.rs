@@ -7,6 +7,7 @@ pub mod announcer;
 pub mod arp;
 pub mod bfd;
 pub mod bgp;
+pub mod claim;
 pub mod ethernet;
 pub mod flood;
 pub mod ndp;

@@ -21,6 +21,7 @@ pub mod link;
 mod metrics;
 mod report;
 pub mod sys;
+pub mod takeover;
 mod unreachable;
 mod watches;
 
