@@ -9,11 +9,13 @@ use prometheus_client::registry::Registry;
 use portolan_api::crd::NodeReportStatus;
 
 use crate::bgp::{KernelFeatures, Sessions};
+use crate::takeover::wire;
 
 /// All numbers.
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
     bgp: bgp::Numbers,
+    messages: wire::Numbers,
     l2_vips: Gauge,
     problems: Gauge,
     held_back: Gauge,
@@ -24,6 +26,8 @@ impl Metrics {
     pub(crate) fn register(&self, registry: &mut Registry) {
         self.bgp
             .register(registry.sub_registry_with_prefix("portolan_bgp"));
+        self.messages
+            .register(registry.sub_registry_with_prefix("portolan_l2"));
         let registry = registry.sub_registry_with_prefix("portolan_speaker");
         registry.register(
             "l2_vips",
@@ -49,6 +53,11 @@ impl Metrics {
 
     pub(crate) fn kernel(&self, features: KernelFeatures) {
         self.bgp.set_features(features);
+    }
+
+    /// Those of the messages between speakers, which are counted where they happen.
+    pub(crate) fn messages(&self) -> &wire::Numbers {
+        &self.messages
     }
 
     pub(crate) fn planned(&self) {
