@@ -117,9 +117,9 @@ impl Header {
     }
 }
 
-/// Size of the largest frame built here: Ethernet 14, IPv6 40, neighbour advertisement 24, one
-/// link-layer address option 8.
-pub const FRAME_MAX: usize = 14 + 40 + 24 + 8;
+/// Size of the largest frame built here: Ethernet 14, IPv6 40, neighbour solicitation 24, options
+/// with a link-layer address 8 and a nonce 8.
+pub const FRAME_MAX: usize = 14 + 40 + 24 + 8 + 8;
 
 /// A frame under construction, in place: answers are built without touching the allocator.
 ///

@@ -1,11 +1,11 @@
 //! Layer 2: answers ARP and NDP for virtual addresses, and announces them unasked.
 //!
 //! ```text
-//!   core ── apply(vips) ──► Engine ◄── links, timers, claims (one task)
-//!                             │ ▲
-//!            immutable table  │ │ claims of others (bounded)
-//!                             ▼ │
-//!               one thread for each interface ◄──► ARP and NDP packet sockets
+//!   core ── apply, check, ask ──► Engine ◄── links, timers (one task)
+//!        ◄──────── events ──────── │ ▲
+//!                 immutable table  │ │ what others claim and answer (bounded)
+//!                                  ▼ │
+//!                    one thread for each interface ◄──► ARP and NDP packet sockets
 //! ```
 //!
 //! An answer never waits for the core or the engine: the threads look addresses up in a table that
@@ -16,13 +16,17 @@ mod engine;
 mod event;
 mod filter;
 mod group;
+mod inquiry;
 mod interfaces;
 mod port;
+mod responder;
+mod served;
 mod socket;
 mod status;
 mod table;
 
 pub use event::{Answer, Checked, Event};
+pub use group::Error as GroupError;
 pub use interfaces::{Expressions, Interfaces};
 pub use socket::Error;
 pub use status::{ForeignClaim, InterfaceStatus, L2Status, VipStatus};
