@@ -60,6 +60,7 @@ fn mk_pods(lab: &Lab) -> Result<Vec<Pod>> {
     });
     let rule = ServiceRule {
         addresses: mk_vips().into(),
+        udp: false,
         port: 80,
         local: true,
         backends: backends.collect(),

@@ -32,6 +32,7 @@ mod bgp;
 mod bgp_routes;
 mod interop;
 mod kubernetes_smoke;
+mod lab_faults;
 mod lab_life;
 mod lab_smoke;
 mod layer2;
