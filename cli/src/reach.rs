@@ -150,9 +150,9 @@ impl<'a> Vip<'a> {
                 .iter()
                 .map(|rule| rule.name.as_str())
                 .collect();
-            let has = |interface: &InterfaceReport| match interface.running {
-                true => interface.name.clone(),
-                false => format!("{} (down)", interface.name),
+            let has = |interface: &InterfaceReport| {
+                let down = if interface.running { "" } else { " (down)" };
+                interface.name.clone() + down
             };
             let has: Vec<String> = reported.iter().map(has).collect();
             let words = format!(
