@@ -128,6 +128,7 @@ const USED: &[Use] = &[
     (SPEAKER, Reach::Cluster, OURS, "speakerconfigs", WATCH),
     (SPEAKER, Reach::Cluster, OURS, "nodereports", APPLY),
     (SPEAKER, Reach::Cluster, OURS, "nodereports/status", PATCH),
+    (SPEAKER, Reach::Cluster, "events.k8s.io", "events", CREATE),
     (
         SPEAKER,
         Reach::Namespace,
