@@ -24,7 +24,7 @@ use crate::world::{L2, Shape, World};
 /// Requests on their way at the same time while Services are made.
 const CONCURRENCY: usize = 16;
 /// All addresses are asked for this often when it is to be known who answers.
-const QUESTION: Duration = Duration::from_millis(300);
+const QUESTION: Duration = Duration::from_millis(500);
 /// How long gratuitous announcements are counted after a takeover: all rounds of a burst.
 const BURST: Duration = Duration::from_secs(7);
 
@@ -135,7 +135,7 @@ impl Crowd {
                 let vips: Vec<IpAddr> = placed.keys().copied().collect();
                 self.tap.forget();
                 let questions = self.world.lab.question(Half::Main, &vips, QUESTION)?;
-                tokio::time::sleep(QUESTION * 3).await;
+                tokio::time::sleep(QUESTION * 2).await;
                 drop(questions);
                 let answering = self.answering()?;
                 let wrong = placed
