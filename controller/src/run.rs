@@ -1,7 +1,7 @@
 //! The shell: watches, the election and the writer around one core.
 //!
 //! ```text
-//! 13 watches ──Event──┐                       ┌──Write──► writer ──► API server
+//! 14 watches ──Event──┐                       ┌──Write──► writer ──► API server
 //! writer ────Outcome──┼──► core (one task) ───┘             │
 //! election ─Leadership┤                                     └── Outcome ──► core
 //! snapshot ───────────┘   (read once per term, before its first decision)
@@ -163,6 +163,8 @@ fn watches(client: &Client, settings: &Settings, tx: &mpsc::Sender<Event>) -> Jo
     spawn!(watch, Event::Service, all.clone());
     spawn!(watch, Event::Namespace, all.clone());
     spawn!(watch, Event::Node, all.clone());
+    // Speakers of another version write them.
+    spawn!(watch_guarded, Event::Report, all.clone());
     spawn!(watch, Event::Slice, slices);
     spawn!(watch_optional, Event::ServiceCidr, all.clone());
     spawn!(watch_guarded, Event::Pool, all.clone());

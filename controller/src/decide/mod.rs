@@ -19,6 +19,7 @@ mod placement;
 mod pool;
 mod retention;
 mod service;
+mod spread;
 mod standing;
 #[cfg(test)]
 mod tests;
@@ -38,9 +39,10 @@ use portolan_api::range::Family;
 use crate::alloc::{Allocator, Holding, Request, ServiceId, Usage};
 use crate::ledger::Ledger;
 use crate::model::{Dirty, Event, Model, Service, Snapshot, Watch};
-use crate::place::{Load, Placement};
+use crate::place::{Board, Ground};
 use crate::write::{Failure, Outcome, Target, Write};
 use contest::Contests;
+use placement::Agenda;
 use retention::Retention;
 use standing::{Standings, Waiting};
 
@@ -85,8 +87,10 @@ pub struct Core {
     class: Option<String>,
     leading: bool,
     alloc: Allocator,
-    placements: HashMap<ServiceId, Placement>,
-    load: Load,
+    /// Who may answer on layer 2, and who does.
+    ground: Ground,
+    board: Board,
+    agenda: Agenda,
     /// Services of ours that have been decided.
     standings: Standings,
     contests: Contests,
@@ -134,8 +138,9 @@ impl Core {
             class,
             leading: false,
             alloc: Allocator::default(),
-            placements: HashMap::new(),
-            load: Load::default(),
+            ground: Ground::default(),
+            board: Board::default(),
+            agenda: Agenda::default(),
             standings: Standings::default(),
             contests: Contests::default(),
             retention: Retention::default(),
@@ -195,8 +200,8 @@ impl Core {
         self.mourn(now);
         self.model.speakers.grace(now);
         self.alloc = Allocator::default();
-        self.placements.clear();
-        self.load = Load::default();
+        self.board = Board::default();
+        self.agenda = Agenda::default();
         self.standings = Standings::default();
         self.contests.clear();
         self.waiting = Waiting::default();
@@ -211,6 +216,7 @@ impl Core {
             .unwrap_or_default();
         self.leading = true;
         self.compile();
+        self.note_requests();
         self.adopt_all(now);
         self.recall();
         self.model.dirty.nodes = true;
@@ -237,8 +243,14 @@ impl Core {
         if self.model.dirty.config {
             self.compile();
         }
+        self.model.expire(moment.now);
+        if self.model.dirty.all_services {
+            self.survey();
+        }
+        self.notice_requests(moment.now);
         self.keep_for_the_departed(moment);
         self.write_config(moment, &mut writes);
+        self.follow_agenda(moment);
         self.look(moment.now);
         self.settle(moment, &mut writes);
         self.count(moment.now);
@@ -254,7 +266,12 @@ impl Core {
         }
         let rest = self.ledger.next_rest().into_iter();
         let deadlines = rest.chain(self.counters.due).chain(self.soon);
-        deadlines.chain(self.retention.deadline()).min()
+        let placement = self.agenda.deadline().into_iter();
+        let placement = placement.chain(self.model.reports.deadline());
+        deadlines
+            .chain(self.retention.deadline())
+            .chain(placement)
+            .min()
     }
 
     /// Figures for metrics.
@@ -290,14 +307,10 @@ impl Core {
             self.alloc.show(id, &service.shown());
             if service.wants(self.class.as_deref()) {
                 ours.push((service.created, &entry.key, id, service));
-                let placement = placement::written(service);
-                if !placement.is_empty() {
-                    self.load.add(&placement);
-                    self.placements.insert(id, placement);
-                }
             }
         }
         ours.sort_unstable_by(|a, b| (a.0, a.1).cmp(&(b.0, b.1)));
+        let ids: Vec<ServiceId> = ours.iter().map(|(_, _, id, _)| *id).collect();
         for (_, key, id, service) in ours {
             self.alloc.describe(id, service.sharing.as_deref().cloned());
             let promised = service.annotation(HELD).map(service::parsed);
@@ -317,6 +330,7 @@ impl Core {
                     .adopt(id, &key.namespace, request.as_ref(), &shown);
             }
         }
+        self.adopt_placements(&ids, now);
     }
 
     /// Tells the allocator what every changed Service shows and says now, before anybody is decided.
@@ -329,6 +343,9 @@ impl Core {
                 .set_nodes(own.map(|(address, name)| (address, name.into())).collect());
         }
         let mut changed = std::mem::take(&mut self.model.dirty.services);
+        for address in std::mem::take(&mut self.model.dirty.acting) {
+            changed.extend(self.alloc.owners(address));
+        }
         if std::mem::take(&mut self.model.dirty.all_services) {
             changed.extend(self.model.services.iter().map(|(id, _)| id));
             changed.extend(self.standings.ids());
@@ -432,7 +449,7 @@ impl Core {
         self.alloc.forget(id);
         self.standings.remove(id);
         self.contests.forget(id);
-        self.unplace(id);
+        self.board.leave(id);
     }
 
     /// A write has happened: what differs from it from now on was written by somebody else, even if that is told before

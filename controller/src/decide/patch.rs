@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use portolan_api::ObjectKey;
-use portolan_api::annotation::{ASSIGNED, CLASS, HELD, L2_NODES, POOL};
+use portolan_api::annotation::{ASSIGNED, CLASS, HELD, L2_NODES, L2_TERM, POOL};
 use portolan_api::condition::{self, Verdict};
 use portolan_api::view;
 use serde_json::{Map, Value, json};
@@ -113,7 +113,7 @@ pub(super) fn wanted_marks(service: &Service, wanted: &Wanted) -> Marks {
 }
 
 /// The annotations that we write.
-const MARKS: [&str; 4] = [POOL, L2_NODES, CLASS, HELD];
+const MARKS: [&str; 5] = [POOL, L2_NODES, L2_TERM, CLASS, HELD];
 
 /// Half a hash: enough to notice a change, and there are many Services.
 fn fingerprint(value: &impl Hash) -> u32 {

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Instant;
 
-use portolan_api::annotation::{ASSIGNED, CLASS, HELD, L2_NODES, POOL};
+use portolan_api::annotation::{ASSIGNED, CLASS, HELD, L2_NODES, L2_TERM, POOL};
 use portolan_api::condition::Verdict;
 use portolan_api::range::Family;
 
@@ -262,12 +262,13 @@ impl Core {
         if let Some(found) = self.contests.yields(id, moment.now).map(str::to_owned) {
             return self.yields(id, addresses, &found);
         }
-        let placed = self.place_on_nodes(id);
+        let placed = self.place_on_nodes(id, moment);
         Some(Wanted {
             addresses: Some(addresses),
             annotations: Annotations(vec![
                 (POOL, pools),
-                (L2_NODES, placed),
+                (L2_NODES, placed.nodes),
+                (L2_TERM, placed.term),
                 (CLASS, self.class.clone()),
                 (HELD, self.promise(id, addresses)),
             ]),
@@ -329,7 +330,7 @@ impl Core {
     /// Says why a Service is not served, and changes nothing else about it.
     fn leave(&mut self, id: ServiceId, refusal: &Refusal) -> Wanted {
         self.alloc.release(id);
-        self.unplace(id);
+        self.board.leave(id);
         self.lack(id, Some(refusal.reason()), Help::Nobody, None);
         let words = self.words(refusal, None);
         Wanted {
@@ -337,6 +338,7 @@ impl Core {
             annotations: Annotations(vec![
                 (POOL, None),
                 (L2_NODES, None),
+                (L2_TERM, None),
                 (CLASS, self.class.clone()),
                 (HELD, None),
             ]),
@@ -353,7 +355,7 @@ impl Core {
         let served = self.standings.has(id);
         self.standings.remove(id);
         self.contests.forget(id);
-        self.unplace(id);
+        self.board.leave(id);
         let service = self.model.services.get(id)?.service.as_deref()?;
         let by = service.annotation(CLASS);
         let is_of_our_class = by == self.class.as_deref();

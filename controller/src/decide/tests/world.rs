@@ -46,6 +46,7 @@ impl World {
             Event::Namespace(Change::Synced),
             Event::Node(Change::Synced),
             Event::Slice(Change::Synced),
+            Event::Report(Change::Synced),
             Event::Lease(Change::Synced),
         ] {
             self.observe(synced);
