@@ -1,11 +1,11 @@
 //! Layer 2: answers ARP and NDP for virtual addresses, and announces them unasked.
 //!
 //! ```text
-//!   core ── apply(vips) ──► Engine ◄── links, timers, claims (one task)
-//!                             │ ▲
-//!            immutable table  │ │ claims of others (bounded)
-//!                             ▼ │
-//!               one thread for each interface ◄──► ARP and NDP packet sockets
+//!   core ── apply, check, ask ──► Engine ◄── links, timers (one task)
+//!        ◄──────── events ──────── │ ▲
+//!                 immutable table  │ │ what others claim and answer (bounded)
+//!                                  ▼ │
+//!                    one thread for each interface ◄──► ARP and NDP packet sockets
 //! ```
 //!
 //! An answer never waits for the core or the engine: the threads look addresses up in a table that
@@ -16,13 +16,17 @@ mod engine;
 mod event;
 mod filter;
 mod group;
+mod inquiry;
 mod interfaces;
 mod port;
+mod responder;
+mod served;
 mod socket;
 mod status;
 mod table;
 
 pub use event::{Answer, Checked, Event};
+pub use group::Error as GroupError;
 pub use interfaces::{Expressions, Interfaces};
 pub use socket::Error;
 pub use status::{ForeignClaim, InterfaceStatus, L2Status, VipStatus};
@@ -144,6 +148,12 @@ impl Layer2 {
         receiver
     }
 
+    /// For those who only look on.
+    #[must_use]
+    pub fn inspector(&self) -> Inspector {
+        Inspector(Arc::clone(&self.engine))
+    }
+
     /// What is answered and announced where, and what was heard.
     #[must_use]
     pub fn status(&self) -> L2Status {
@@ -157,6 +167,18 @@ impl Layer2 {
             tracing::error!(%error, "layer-2 task failed");
         }
         lock(&self.engine).close();
+    }
+}
+
+/// Shows what layer 2 does, to whoever does not own it.
+#[derive(Clone, Debug)]
+pub struct Inspector(Arc<Mutex<Engine>>);
+
+impl Inspector {
+    /// See [`Layer2::status`].
+    #[must_use]
+    pub fn status(&self) -> L2Status {
+        lock(&self.0).status()
     }
 }
 

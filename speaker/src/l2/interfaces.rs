@@ -52,12 +52,11 @@ impl Eq for Expressions {}
 impl Interfaces {
     /// What a rule says: names and expressions, with neither, all.
     pub fn chosen(names: &[String], expressions: &[String]) -> Result<Self, regex::Error> {
-        let named = names.iter().cloned().collect();
         Ok(match (names, expressions) {
             ([], []) => Self::All,
-            (_, []) => Self::Named(named),
+            (_, []) => Self::Named(names.iter().cloned().collect()),
             _ => Self::Matching {
-                names: named,
+                names: names.iter().cloned().collect(),
                 expressions: vec![Expressions::new(expressions)?],
             },
         })

@@ -1,6 +1,8 @@
 //! Which addresses this node answers for: the takeover machine. Pure: no sockets, no clock.
 
 mod api;
+pub(crate) mod shell;
+pub(crate) mod wire;
 
 pub use api::{
     Cause, Checked, Duty, Effect, PathState, Rival, SessionKey, SessionWish, Standing, State, Took,
