@@ -117,6 +117,8 @@ pub(super) struct World {
     pub(super) nodes: Vec<Node>,
     /// `cut[a][b]`: what `a` sends does not reach `b`. The last one is the router.
     pub(super) cut: Vec<Vec<bool>>,
+    /// Nodes that are alone behind a cut.
+    pub(super) cut_off: BTreeSet<usize>,
     pub(super) sides: Vec<Vec<Side>>,
     /// There is a router, which nodes can ask whether they are connected.
     pub(super) router: bool,
@@ -183,6 +185,7 @@ impl World {
             sequence: 0,
             nodes: (0..count).map(mk_node).collect(),
             cut: vec![vec![false; count + 1]; count + 1],
+            cut_off: BTreeSet::new(),
             sides: vec![vec![Side::default(); count]; count],
             router: dice.between(0, 2) > 0,
             loss: [0, 0, 5, 10][dice.between(0, 3) as usize],
@@ -694,29 +697,10 @@ impl World {
 
     /// The nodes that answer so that the rest of the world can hear it.
     pub(super) fn answering(&self, vip: IpAddr) -> Vec<usize> {
-        let holders = self.holders(vip);
-        let others = 0..self.nodes.len();
-        let reached = |node: usize| {
-            others
-                .clone()
-                .any(|other| other != node && self.both_ways(node, other))
-        };
+        let holders = self.holders(vip).into_iter();
         holders
-            .into_iter()
-            .filter(|node| {
-                self.attached(*node)
-                    && (reached(*node)
-                        || self.both_ways(*node, self.nodes.len())
-                        || self.is_alone())
-            })
+            .filter(|node| self.attached(*node) && !self.cut_off.contains(node))
             .collect()
-    }
-
-    fn is_alone(&self) -> bool {
-        (0..self.nodes.len())
-            .filter(|node| self.attached(*node))
-            .count()
-            < 2
     }
 
     fn look(&mut self) {
