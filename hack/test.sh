@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs everything that must hold: format, lints, and every test (unit, property, lab with real routers, both API
-# servers). Installs what is missing first. Needs root, because the lab makes network namespaces.
+# Runs everything that must hold: format, lints, every test (unit, property, lab with real routers, both API servers), and
+# the demo. Installs what is missing first. Needs root, because the lab makes network namespaces.
 #
 #   hack/test.sh              everything; the last line is "N passed, N failed"
 #   hack/test.sh suite md5    only tests of the suite whose name contains "md5"
@@ -74,4 +74,5 @@ check "lints" cargo clippy --workspace --all-targets -- -D warnings
 check "build" cargo build --workspace
 # Scenarios run side by side, each in namespaces of its own; they mostly wait.
 tests "tests" cargo test --workspace --no-fail-fast -- --test-threads "${TEST_THREADS:-3}"
+check "demo" hack/demo.sh --once
 finish

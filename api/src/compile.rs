@@ -13,6 +13,7 @@
 mod advertisements;
 mod bfd;
 mod communities;
+mod layer2;
 mod overlaps;
 mod peers;
 mod pools;
@@ -153,8 +154,8 @@ pub fn compile(sources: &Sources, last: Option<&SpeakerConfigSpec>) -> Compiled 
     let bfd = bfd::compile(sources, last, &mut judgements);
     let profiles: Vec<&str> = bfd.iter().map(|rule| rule.name.as_str()).collect();
     let peers = peers::compile(sources, last, &profiles, &mut judgements);
-    let l2 = advertisements::compile_l2(sources, &pools, last, &mut judgements);
-    let bgp = advertisements::compile_bgp(sources, &pools, &peers, &aliases, last, &mut judgements);
+    let l2 = layer2::compile(sources, &pools, last, &mut judgements);
+    let bgp = advertisements::compile(sources, &pools, &peers, &aliases, last, &mut judgements);
     let cluster_ip_ranges = cluster_ip_ranges(sources, last);
     Compiled {
         config: SpeakerConfigSpec {

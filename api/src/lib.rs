@@ -5,6 +5,7 @@
 //! view/      the few fields we read of Service, EndpointSlice, Node, Namespace, ServiceCIDR
 //! range      address ranges as integers; text only at the edges
 //! selector   label selectors, parsed once
+//! interfaces names and expressions of interfaces
 //! compile    user objects → SpeakerConfig, each object judged alone
 //! ```
 //!
@@ -16,6 +17,7 @@ pub mod compile;
 pub mod condition;
 pub mod crd;
 pub mod duration;
+pub mod interfaces;
 pub mod range;
 pub mod selector;
 pub mod view;

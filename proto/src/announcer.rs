@@ -2,20 +2,25 @@
 //!
 //! A burst starts when an address is taken up on a port, and again when something may have made
 //! neighbours forget or disbelieve it (link up, new MAC). Its first announcement is the one that
-//! moves traffic; the others are for lossy links.
+//! moves traffic; the others are for lossy links. Then follow refreshes for ever, more often than
+//! switches forget where a quiet address lives.
 //!
 //! ```text
-//! hold ──► now   +1.1 s   +2.2 s   +3.3 s   +4.4 s ──► silent until repeat() or defend()
+//! hold ──► now   +1.1 s   +2.2 s   +3.3 s   +4.4 s ──► refresh ──► refresh ──► …
 //! ```
 //!
-//! Announcements are paced over all addresses, so that a node that takes over thousands does not
-//! flood the switches' own processors, which read every broadcast.
+//! Announcements are paced over all addresses ([`crate::pace`]); what begins a burst goes before
+//! what repeats.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher as _};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use crate::ethernet::MacAddr;
+use crate::pace::Pace;
+
+pub use crate::pace::{PACE, PACE_BURST};
 
 /// Time between two announcements of a burst. A Linux neighbour ignores a change within its
 /// `locktime` of 1 s after the last one; a repetition that comes sooner would be lost.
@@ -28,11 +33,12 @@ pub const ROUNDS: u8 = 5;
 /// `DEFEND_INTERVAL`): two stubborn owners must not fill the link.
 pub const DEFEND_INTERVAL: Duration = Duration::from_secs(10);
 
-/// At most [`PACE_BURST`] announcements in each [`PACE`]: 6400 a second, so that 400 addresses of a
-/// dead node are all announced in 65 ms, and 5000 within one [`REPEAT`].
-pub const PACE: Duration = Duration::from_millis(5);
-/// See [`PACE`].
-pub const PACE_BURST: u32 = 32;
+/// After the claim of another node of ours: time for the nodes to agree who answers. Whoever still
+/// does then announces again, once more after [`REPEAT`] for those who had just believed the other.
+pub const AGREE: Duration = Duration::from_millis(100);
+
+/// Claims of other nodes start the wait of [`AGREE`] at most once in this time.
+pub const AGREE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Claimants remembered for one address; beyond that the one heard longest ago is forgotten.
 pub const CLAIMANTS_MAX: usize = 8;
@@ -42,16 +48,30 @@ pub const CLAIMANTS_MAX: usize = 8;
 #[derive(Debug)]
 pub struct Announcer<P> {
     held: BTreeMap<(P, IpAddr), Held>,
-    due: BTreeSet<(Instant, P, IpAddr)>,
-    pace: Option<Pace>,
+    /// What begins a burst.
+    first: BTreeSet<(Instant, P, IpAddr)>,
+    /// What repeats.
+    later: BTreeSet<(Instant, P, IpAddr)>,
+    pace: Pace,
 }
 
 #[derive(Debug, Default)]
 struct Held {
-    next: Option<Instant>,
+    next: Option<(Urgency, Instant)>,
     rounds_left: u8,
+    /// Zero for never.
+    refresh: Duration,
+    /// Announcements so far.
+    said: u64,
     defended: Option<Instant>,
+    agreed: Option<Instant>,
     claimants: Vec<Claimant>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Urgency {
+    First,
+    Later,
 }
 
 /// Another station that says it has an address of ours.
@@ -65,6 +85,15 @@ pub struct Claimant {
     pub last: Instant,
 }
 
+/// Whom another's claim comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Another node of the cluster: the nodes agree among themselves, then one of them yields.
+    Node,
+    /// Anybody else.
+    Stranger,
+}
+
 /// What came of hearing another's claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -74,99 +103,139 @@ pub enum Verdict {
     Counted,
     /// Counted, and an announcement is due now.
     Defend,
-}
-
-#[derive(Debug)]
-struct Pace {
-    since: Instant,
-    sent: u32,
+    /// Counted, and announcements are due when the nodes had time to agree.
+    Agree,
 }
 
 impl<P: Copy + Ord> Default for Announcer<P> {
     fn default() -> Self {
         Self {
             held: BTreeMap::new(),
-            due: BTreeSet::new(),
-            pace: None,
+            first: BTreeSet::new(),
+            later: BTreeSet::new(),
+            pace: Pace::default(),
         }
     }
 }
 
-impl<P: Copy + Ord> Announcer<P> {
-    /// Takes up an address on a port and starts a burst; `false` and no change when already held.
-    pub fn hold(&mut self, port: P, vip: IpAddr, now: Instant) -> bool {
-        if self.held.contains_key(&(port, vip)) {
+impl<P: Copy + Ord + Hash> Announcer<P> {
+    /// Takes up an address on a port and starts a burst; `false` when already held. `refresh` is
+    /// the longest time between two announcements after that, zero for none; a new value counts
+    /// from the next announcement on.
+    pub fn hold(&mut self, port: P, vip: IpAddr, refresh: Duration, now: Instant) -> bool {
+        if let Some(held) = self.held.get_mut(&(port, vip)) {
+            let begin = held.refresh.is_zero() && held.next.is_none();
+            held.refresh = refresh;
+            if begin {
+                self.schedule_refresh(port, vip, now);
+            }
             return false;
         }
-        self.held.insert((port, vip), Held::default());
-        self.schedule(port, vip, now, ROUNDS);
+        let held = Held {
+            refresh,
+            ..Held::default()
+        };
+        self.held.insert((port, vip), held);
+        self.schedule(port, vip, Urgency::First, now, ROUNDS);
         true
     }
 
-    /// Lets go of all addresses that `keep` does not want. Nothing is sent: there is no frame that
-    /// takes an announcement back.
+    /// Lets go of one address on a port. Nothing is sent: there is no frame that takes an
+    /// announcement back.
+    pub fn release(&mut self, port: P, vip: IpAddr) {
+        self.unschedule(port, vip);
+        self.held.remove(&(port, vip));
+    }
+
+    /// Lets go of all addresses that `keep` does not want.
     pub fn retain(&mut self, mut keep: impl FnMut(P, IpAddr) -> bool) {
         self.held.retain(|(port, vip), _| keep(*port, *vip));
         let held = &self.held;
-        self.due
+        self.first
+            .retain(|(_, port, vip)| held.contains_key(&(*port, *vip)));
+        self.later
             .retain(|(_, port, vip)| held.contains_key(&(*port, *vip)));
     }
 
     /// Starts a new burst for all addresses of a port.
     pub fn repeat(&mut self, port: P, now: Instant) {
-        let vips: Vec<_> = self
-            .held
-            .keys()
-            .filter(|key| key.0 == port)
-            .copied()
-            .collect();
-        for (port, vip) in vips {
-            self.schedule(port, vip, now, ROUNDS);
+        self.again(now, |on, _| on == port);
+    }
+
+    /// Starts a new burst for an address wherever it is held.
+    pub fn announce(&mut self, vip: IpAddr, now: Instant) {
+        self.again(now, |_, other| other == vip);
+    }
+
+    fn again(&mut self, now: Instant, which: impl Fn(P, IpAddr) -> bool) {
+        let keys = self.held.keys().filter(|(port, vip)| which(*port, *vip));
+        for (port, vip) in keys.copied().collect::<Vec<_>>() {
+            self.schedule(port, vip, Urgency::First, now, ROUNDS);
         }
     }
 
     /// Another station claims an address that we hold.
-    pub fn claimed(&mut self, port: P, vip: IpAddr, mac: MacAddr, now: Instant) -> Verdict {
+    pub fn claimed(
+        &mut self,
+        port: P,
+        vip: IpAddr,
+        mac: MacAddr,
+        origin: Origin,
+        now: Instant,
+    ) -> Verdict {
         let Some(held) = self.held.get_mut(&(port, vip)) else {
             return Verdict::NotHeld;
         };
         held.count(mac, now);
-        if held
-            .defended
-            .is_some_and(|last| now.saturating_duration_since(last) < DEFEND_INTERVAL)
-        {
+        let (last, interval) = match origin {
+            Origin::Stranger => (&mut held.defended, DEFEND_INTERVAL),
+            Origin::Node => (&mut held.agreed, AGREE_INTERVAL),
+        };
+        if last.is_some_and(|last| now.saturating_duration_since(last) < interval) {
             return Verdict::Counted;
         }
-        held.defended = Some(now);
-        let rounds = held.rounds_left.max(1);
-        self.schedule(port, vip, now, rounds);
-        Verdict::Defend
+        *last = Some(now);
+        let rounds = held.rounds_left;
+        match origin {
+            Origin::Stranger => {
+                self.schedule(port, vip, Urgency::First, now, rounds.max(1));
+                Verdict::Defend
+            }
+            Origin::Node => {
+                self.schedule(port, vip, Urgency::First, now + AGREE, rounds.max(2));
+                Verdict::Agree
+            }
+        }
     }
 
     /// The next announcement that is due, to be sent by the caller at once. Call until `None`.
     pub fn next(&mut self, now: Instant) -> Option<(P, IpAddr)> {
-        let &(at, port, vip) = self.due.first()?;
-        if at > now || !self.admit(now) {
+        let due = |set: &BTreeSet<(Instant, P, IpAddr)>| {
+            set.first().copied().filter(|(at, ..)| *at <= now)
+        };
+        let (_, port, vip) = due(&self.first).or_else(|| due(&self.later))?;
+        if !self.pace.admit(now) {
             return None;
         }
-        let rounds = self
-            .held
-            .get(&(port, vip))
-            .map_or(0, |held| held.rounds_left);
-        self.schedule(port, vip, now + REPEAT, rounds.saturating_sub(1));
+        let held = self.held.get_mut(&(port, vip));
+        let rounds = held.map_or(0, |held| {
+            held.said += 1;
+            held.rounds_left.saturating_sub(1)
+        });
+        if rounds > 0 {
+            self.schedule(port, vip, Urgency::Later, now + REPEAT, rounds);
+        } else {
+            self.schedule_refresh(port, vip, now);
+        }
         Some((port, vip))
     }
 
     /// When [`Self::next`] will have something; `None` when nothing is scheduled.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        let &(due, ..) = self.due.first()?;
-        let resume = self
-            .pace
-            .as_ref()
-            .filter(|pace| pace.sent >= PACE_BURST)
-            .map(|pace| pace.since + PACE);
-        Some(resume.map_or(due, |resume| resume.max(due)))
+        let ends = [self.first.first(), self.later.first()];
+        let due = ends.into_iter().flatten().map(|(at, ..)| *at).min()?;
+        Some(self.pace.not_before(due))
     }
 
     /// Everything held, with those who claim it too.
@@ -176,37 +245,52 @@ impl<P: Copy + Ord> Announcer<P> {
             .map(|((port, vip), held)| (*port, *vip, held.claimants.as_slice()))
     }
 
-    /// (Re)places the next announcement; none when no rounds are left.
-    fn schedule(&mut self, port: P, vip: IpAddr, at: Instant, rounds: u8) {
-        let Some(held) = self.held.get_mut(&(port, vip)) else {
-            return;
-        };
-        if let Some(old) = held.next.take() {
-            self.due.remove(&(old, port, vip));
-        }
-        held.rounds_left = rounds;
-        if rounds > 0 {
-            held.next = Some(at);
-            self.due.insert((at, port, vip));
+    /// (Re)places the next announcement of a burst.
+    fn schedule(&mut self, port: P, vip: IpAddr, urgency: Urgency, at: Instant, rounds: u8) {
+        self.unschedule(port, vip);
+        if let Some(held) = self.held.get_mut(&(port, vip)) {
+            held.rounds_left = rounds;
+            held.next = Some((urgency, at));
+            self.due(urgency).insert((at, port, vip));
         }
     }
 
-    fn admit(&mut self, now: Instant) -> bool {
-        match &mut self.pace {
-            Some(pace) if now.saturating_duration_since(pace.since) < PACE => {
-                let admitted = pace.sent < PACE_BURST;
-                pace.sent += u32::from(admitted);
-                admitted
-            }
-            _ => {
-                self.pace = Some(Pace {
-                    since: now,
-                    sent: 1,
-                });
-                true
+    /// After a burst: the next refresh, if there is one.
+    fn schedule_refresh(&mut self, port: P, vip: IpAddr, now: Instant) {
+        self.unschedule(port, vip);
+        if let Some(held) = self.held.get_mut(&(port, vip)) {
+            held.rounds_left = 0;
+            if !held.refresh.is_zero() {
+                let share = jitter(&(port, vip, held.said));
+                let at = now + held.refresh.max(REPEAT) * share / 1024;
+                held.next = Some((Urgency::Later, at));
+                self.later.insert((at, port, vip));
             }
         }
     }
+
+    fn unschedule(&mut self, port: P, vip: IpAddr) {
+        let held = self.held.get_mut(&(port, vip));
+        if let Some((urgency, at)) = held.and_then(|held| held.next.take()) {
+            self.due(urgency).remove(&(at, port, vip));
+        }
+    }
+
+    fn due(&mut self, urgency: Urgency) -> &mut BTreeSet<(Instant, P, IpAddr)> {
+        match urgency {
+            Urgency::First => &mut self.first,
+            Urgency::Later => &mut self.later,
+        }
+    }
+}
+
+/// Three quarters to the whole, in 1024ths: thousands of addresses that were taken up in one moment drift apart. Nobody
+/// gains by foreseeing it, so it is made from what is announced and not drawn.
+fn jitter(what: &impl Hash) -> u32 {
+    let mut hasher = DefaultHasher::new();
+    what.hash(&mut hasher);
+    let [low, high, ..] = hasher.finish().to_le_bytes();
+    768 + u32::from(u16::from_le_bytes([low, high])) % 257
 }
 
 impl Held {

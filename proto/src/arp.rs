@@ -113,6 +113,19 @@ impl Packet {
         }
     }
 
+    /// The question who has `target`, asked by `mac` with the address `sender`; unspecified in a
+    /// probe, which no cache learns from (RFC 5227 §1.1).
+    #[must_use]
+    pub fn request(sender: Ipv4Addr, target: Ipv4Addr, mac: MacAddr) -> Self {
+        Self {
+            operation: Operation::Request,
+            sender_mac: mac,
+            sender_ip: sender,
+            target_mac: MacAddr::ZERO,
+            target_ip: target,
+        }
+    }
+
     /// Gratuitous ARP: `mac` tells everyone that it has `vip`.
     ///
     /// The request form is RFC 5227's announcement; some old devices believe only the reply form,
@@ -205,6 +218,14 @@ mod tests {
                 CLIENT,
                 b"\x02\0\0\0\0\x99\x02\0\0\0\0\x01\x08\x06\0\x01\x08\0\x06\x04\0\x02\
                   \x02\0\0\0\0\x01\xc0\0\x02\x0a\x02\0\0\0\0\x99\0\0\0\0"
+                    .to_vec(),
+            ),
+            (
+                "probe",
+                Packet::request(Ipv4Addr::UNSPECIFIED, VIP, US),
+                MacAddr::BROADCAST,
+                b"\xff\xff\xff\xff\xff\xff\x02\0\0\0\0\x01\x08\x06\0\x01\x08\0\x06\x04\0\x01\
+                  \x02\0\0\0\0\x01\0\0\0\0\0\0\0\0\0\0\xc0\0\x02\x0a"
                     .to_vec(),
             ),
             (

@@ -37,9 +37,14 @@ const FIXED: usize = 24;
 const OPTION: usize = 8;
 const SOURCE_LINK_LAYER: u8 = 1;
 const TARGET_LINK_LAYER: u8 = 2;
+const NONCE: u8 = 14;
 const FLAG_ROUTER: u8 = 0x80;
 const FLAG_SOLICITED: u8 = 0x40;
 const FLAG_OVERRIDE: u8 = 0x20;
+
+/// What tells one's own duplicate address probe from that of another node, should the link return
+/// it (RFC 7527 §4.1); of the shortest length (RFC 3971 §5.3.2).
+pub type Nonce = [u8; 6];
 
 /// The group in which the owner of `address` listens for solicitations (RFC 4291 §2.7.1).
 #[must_use]
@@ -97,6 +102,8 @@ pub enum Body {
     Solicitation {
         /// Link-layer address of the one who asks, if it told.
         source_mac: Option<MacAddr>,
+        /// Its nonce, if there is one of our length.
+        nonce: Option<Nonce>,
     },
     /// The sender has `target`.
     Advertisement {
@@ -169,6 +176,7 @@ impl Message {
                 }
                 Body::Solicitation {
                     source_mac: options.source,
+                    nonce: options.nonce,
                 }
             }
             ADVERTISEMENT => {
@@ -216,6 +224,34 @@ impl Message {
         }
     }
 
+    /// A duplicate address probe: does anybody have `target` (RFC 4862 §5.4.2, RFC 7527 §4.2)?
+    #[must_use]
+    pub fn probe(target: Ipv6Addr, nonce: Nonce) -> Self {
+        Self {
+            source: Ipv6Addr::UNSPECIFIED,
+            destination: solicited_node(target),
+            target,
+            body: Body::Solicitation {
+                source_mac: None,
+                nonce: Some(nonce),
+            },
+        }
+    }
+
+    /// The question who has `target`, asked by `mac` with the address `source` (RFC 4861 §7.2.2).
+    #[must_use]
+    pub fn solicitation(source: Ipv6Addr, target: Ipv6Addr, mac: MacAddr) -> Self {
+        Self {
+            source,
+            destination: solicited_node(target),
+            target,
+            body: Body::Solicitation {
+                source_mac: Some(mac),
+                nonce: None,
+            },
+        }
+    }
+
     /// Unsolicited advertisement (RFC 4861 §7.2.6): `mac` tells all nodes that it has `vip`.
     #[must_use]
     pub fn unsolicited(vip: Ipv6Addr, mac: MacAddr) -> Self {
@@ -232,21 +268,28 @@ impl Message {
         }
     }
 
+    /// The hardware address that it gives for its sender, or for the target it advertises.
+    #[must_use]
+    pub fn mac(&self) -> Option<MacAddr> {
+        match self.body {
+            Body::Solicitation { source_mac, .. } => source_mac,
+            Body::Advertisement { target_mac, .. } => target_mac,
+        }
+    }
+
     /// The frame that carries this message from `source` to `destination`.
     #[must_use]
     pub fn frame(&self, source: MacAddr, destination: MacAddr) -> Frame {
-        let (kind, flags, option) = self.body.fields();
+        let (kind, flags) = self.body.head();
+        let (link_layer, nonce) = self.body.options();
+        let options = [link_layer.is_some(), nonce.is_some()].map(|it| usize::from(it) * OPTION);
+        let length = FIXED + options.iter().sum::<usize>();
         let mut frame = Frame::new(Header {
             destination,
             source,
             ethertype: ethernet::IPV6,
         });
         frame.push(&[0x60, 0, 0, 0]);
-        let length = if option.is_some() {
-            FIXED + OPTION
-        } else {
-            FIXED
-        };
         frame.push(&u16::try_from(length).unwrap_or_default().to_be_bytes());
         frame.push(&[IpNextHeaderProtocols::Icmpv6.0, HOP_LIMIT]);
         frame.push(&self.source.octets());
@@ -254,9 +297,13 @@ impl Message {
         let icmp_at = frame.as_bytes().len();
         frame.push(&[kind, 0, 0, 0, flags, 0, 0, 0]);
         frame.push(&self.target.octets());
-        if let Some((kind, mac)) = option {
+        if let Some((kind, mac)) = link_layer {
             frame.push(&[kind, 1]);
             frame.push(&mac.0);
+        }
+        if let Some(nonce) = nonce {
+            frame.push(&[NONCE, 1]);
+            frame.push(&nonce);
         }
         let icmp = frame.as_bytes().get(icmp_at..).and_then(Icmpv6Packet::new);
         if let Some(view) = icmp {
@@ -268,29 +315,33 @@ impl Message {
 }
 
 impl Body {
-    /// ICMP type, flags, link-layer option.
-    fn fields(self) -> (u8, u8, Option<(u8, MacAddr)>) {
+    /// ICMP type and flags.
+    fn head(self) -> (u8, u8) {
         match self {
-            Self::Solicitation { source_mac } => (
-                SOLICITATION,
-                0,
-                source_mac.map(|mac| (SOURCE_LINK_LAYER, mac)),
-            ),
+            Self::Solicitation { .. } => (SOLICITATION, 0),
             Self::Advertisement {
                 router,
                 solicited,
                 overrides,
-                target_mac,
+                ..
             } => {
                 let flag = |set, bit| if set { bit } else { 0 };
                 let flags = flag(router, FLAG_ROUTER)
                     | flag(solicited, FLAG_SOLICITED)
                     | flag(overrides, FLAG_OVERRIDE);
-                (
-                    ADVERTISEMENT,
-                    flags,
-                    target_mac.map(|mac| (TARGET_LINK_LAYER, mac)),
-                )
+                (ADVERTISEMENT, flags)
+            }
+        }
+    }
+
+    /// Link-layer address and nonce.
+    fn options(self) -> (Option<(u8, MacAddr)>, Option<Nonce>) {
+        match self {
+            Self::Solicitation { source_mac, nonce } => {
+                (source_mac.map(|mac| (SOURCE_LINK_LAYER, mac)), nonce)
+            }
+            Self::Advertisement { target_mac, .. } => {
+                (target_mac.map(|mac| (TARGET_LINK_LAYER, mac)), None)
             }
         }
     }
@@ -303,11 +354,12 @@ fn fixed_part(icmp: &[u8]) -> Option<(u8, Ipv6Addr)> {
     Some((flags, target.into()))
 }
 
-/// The link-layer addresses among the options; others are skipped, as RFC 4861 §4.6 demands.
+/// The link-layer addresses and the nonce among the options; others are skipped, as RFC 4861 §4.6 demands.
 #[derive(Clone, Copy, Default)]
 struct Options {
     source: Option<MacAddr>,
     target: Option<MacAddr>,
+    nonce: Option<Nonce>,
 }
 
 impl Options {
@@ -320,10 +372,11 @@ impl Options {
                 _ => return Err(Error::Option(kind, units)),
             };
             if let [_, _, a, b, c, d, e, f] = *option {
-                let mac = MacAddr([a, b, c, d, e, f]);
+                let value = [a, b, c, d, e, f];
                 match kind {
-                    SOURCE_LINK_LAYER => options.source = Some(mac),
-                    TARGET_LINK_LAYER => options.target = Some(mac),
+                    SOURCE_LINK_LAYER => options.source = Some(MacAddr(value)),
+                    TARGET_LINK_LAYER => options.target = Some(MacAddr(value)),
+                    NONCE => options.nonce = Some(value),
                     _ => {}
                 }
             }

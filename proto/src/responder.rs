@@ -1,14 +1,14 @@
 //! What one interface says about virtual addresses: answers to ARP and NDP frames, the claims of
-//! others that it overhears, and the announcements it makes unasked.
+//! others that it overhears, the announcements it makes unasked, and its own questions.
 //!
 //! Nothing is remembered here: the kernel's neighbour tables are not ours, and an answer depends
-//! only on the frame, on who we are on this link, and on the addresses we hold.
+//! only on the frame, on who we are on this link, and on what its addresses are to us.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::arp::{self, Operation};
 use crate::ethernet::{self, Frame, Header, MacAddr};
-use crate::ndp::{self, Body, Message};
+use crate::ndp::{self, Body, Message, Nonce};
 
 /// Who we are on one link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +18,19 @@ pub struct Identity {
     /// Whether the interface speaks IPv6. Where it does not, the kernel would drop what comes for
     /// an IPv6 address, so nothing is said about those.
     pub ipv6: bool,
+}
+
+/// What an address is to us on one link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Nothing.
+    None,
+    /// We answer for it.
+    Held,
+    /// We are asking whether anybody has it ([`crate::vacancy`]), by probes with this nonce.
+    Checked(Nonce),
+    /// We asked it whether it is there.
+    Asked,
 }
 
 /// What a frame means to us.
@@ -32,6 +45,8 @@ pub enum Heard {
     Question {
         /// The address in question.
         vip: IpAddr,
+        /// Who asks.
+        requester: MacAddr,
         /// The frame to send.
         answer: Option<Frame>,
     },
@@ -42,11 +57,25 @@ pub enum Heard {
         /// By whom.
         mac: MacAddr,
     },
+    /// Somebody has `vip`, which we check, or wants it in the same moment.
+    Rival {
+        /// The address.
+        vip: IpAddr,
+        /// Who.
+        mac: MacAddr,
+    },
+    /// An address that was asked answers us.
+    Witness {
+        /// The address.
+        ip: IpAddr,
+        /// Whose it is.
+        mac: MacAddr,
+    },
 }
 
 impl Identity {
-    /// Judges one received frame; `holds` tells whether an address is ours to answer for here.
-    pub fn hear(self, frame: &[u8], holds: impl Fn(IpAddr) -> bool) -> Heard {
+    /// Judges one received frame; `role` tells what an address is to us here.
+    pub fn hear(self, frame: &[u8], role: impl Fn(IpAddr) -> Role) -> Heard {
         let Some((header, payload)) = Header::split(frame) else {
             return Heard::Malformed;
         };
@@ -55,39 +84,44 @@ impl Identity {
             return Heard::Nothing;
         }
         match header.ethertype {
-            ethernet::ARP => self.hear_arp(payload, holds),
-            ethernet::IPV6 => self.hear_ndp(header.source, payload, holds),
+            ethernet::ARP => self.hear_arp(payload, role),
+            ethernet::IPV6 => self.hear_ndp(header.source, payload, role),
             _ => Heard::Nothing,
         }
     }
 
-    fn hear_arp(self, payload: &[u8], holds: impl Fn(IpAddr) -> bool) -> Heard {
+    fn hear_arp(self, payload: &[u8], role: impl Fn(IpAddr) -> Role) -> Heard {
         let Ok(packet) = arp::Packet::parse(payload) else {
             return Heard::Malformed;
         };
-        if packet.sender_mac == self.mac {
+        let mac = packet.sender_mac;
+        if mac == self.mac {
             return Heard::Nothing;
         }
+        let (sender, vip) = (IpAddr::V4(packet.sender_ip), IpAddr::V4(packet.target_ip));
+        let is_reply = packet.operation == Operation::Reply;
         // Any ARP packet tells that its sender uses the sender address (RFC 5227 §2.4).
-        let sender = IpAddr::V4(packet.sender_ip);
-        if holds(sender) {
-            return Heard::Claim {
-                vip: sender,
-                mac: packet.sender_mac,
-            };
+        match role(sender) {
+            Role::Held => return Heard::Claim { vip: sender, mac },
+            Role::Checked(_) => return Heard::Rival { vip: sender, mac },
+            Role::Asked if is_reply && packet.target_mac == self.mac => {
+                return Heard::Witness { ip: sender, mac };
+            }
+            Role::Asked | Role::None => {}
         }
-        let vip = IpAddr::V4(packet.target_ip);
-        if packet.operation == Operation::Reply || !holds(vip) {
-            return Heard::Nothing;
-        }
-        let answer = packet.reply(self.mac).frame(packet.sender_mac);
-        Heard::Question {
-            vip,
-            answer: Some(answer),
+        match role(vip) {
+            Role::Held if !is_reply => Heard::Question {
+                vip,
+                requester: mac,
+                answer: Some(packet.reply(self.mac).frame(mac)),
+            },
+            // Another's probe: both want it (RFC 5227 §2.1.1).
+            Role::Checked(_) if !is_reply && sender.is_unspecified() => Heard::Rival { vip, mac },
+            _ => Heard::Nothing,
         }
     }
 
-    fn hear_ndp(self, sender: MacAddr, payload: &[u8], holds: impl Fn(IpAddr) -> bool) -> Heard {
+    fn hear_ndp(self, sender: MacAddr, payload: &[u8], role: impl Fn(IpAddr) -> Role) -> Heard {
         let message = match Message::parse(payload) {
             Ok(message) => message,
             // The link is full of ICMP that is sound and no business of ours.
@@ -95,38 +129,85 @@ impl Identity {
             Err(_) => return Heard::Malformed,
         };
         let vip = IpAddr::V6(message.target);
+        // What the message says of its sender counts, and else the frame: a probe that checks
+        // whether we are still there may lack the option (RFC 4861 §7.2.2).
+        let mac = message.mac().filter(|mac| mac.is_station());
+        let mac = mac.unwrap_or(sender);
+        if mac == self.mac {
+            return Heard::Nothing;
+        }
         match message.body {
-            Body::Advertisement { target_mac, .. } => {
-                let mac = target_mac.unwrap_or(sender);
-                if mac == self.mac || !holds(vip) {
-                    return Heard::Nothing;
-                }
-                Heard::Claim { vip, mac }
-            }
-            Body::Solicitation { source_mac } => {
-                // A probe that checks whether we are still there may lack the option; the frame
-                // itself tells who asks (RFC 4861 §7.2.2).
-                let mac = source_mac.filter(|mac| mac.is_station()).unwrap_or(sender);
+            Body::Advertisement { solicited, .. } => match role(vip) {
+                Role::Held => Heard::Claim { vip, mac },
+                Role::Checked(_) => Heard::Rival { vip, mac },
+                Role::Asked if solicited => Heard::Witness { ip: vip, mac },
+                Role::Asked | Role::None => Heard::Nothing,
+            },
+            Body::Solicitation { nonce, .. } => {
                 let source = IpAddr::V6(message.source);
-                if mac != self.mac && holds(source) {
-                    return Heard::Claim { vip: source, mac };
+                match role(source) {
+                    Role::Held => return Heard::Claim { vip: source, mac },
+                    Role::Checked(_) => return Heard::Rival { vip: source, mac },
+                    Role::Asked | Role::None => {}
                 }
-                if mac == self.mac || !holds(vip) {
-                    return Heard::Nothing;
+                match role(vip) {
+                    Role::Held => self.answer(message, mac),
+                    // Another's probe: both want it (RFC 4862 §5.4.3), unless it is ours come back.
+                    Role::Checked(own) if source.is_unspecified() && nonce != Some(own) => {
+                        Heard::Rival { vip, mac }
+                    }
+                    _ => Heard::Nothing,
                 }
-                let answer = self.ipv6.then(|| {
-                    let answer = message.answer(self.mac);
-                    let all = answer.destination.is_multicast();
-                    let to = if all {
-                        MacAddr::of_group(answer.destination)
-                    } else {
-                        mac
-                    };
-                    answer.frame(self.mac, to)
-                });
-                Heard::Question { vip, answer }
             }
         }
+    }
+
+    fn answer(self, solicitation: Message, requester: MacAddr) -> Heard {
+        let answer = self.ipv6.then(|| {
+            let answer = solicitation.answer(self.mac);
+            let all = answer.destination.is_multicast();
+            let to = if all {
+                MacAddr::of_group(answer.destination)
+            } else {
+                requester
+            };
+            answer.frame(self.mac, to)
+        });
+        Heard::Question {
+            vip: IpAddr::V6(solicitation.target),
+            requester,
+            answer,
+        }
+    }
+
+    /// The question whether anybody uses `vip`; none for IPv6 where it is not spoken.
+    #[must_use]
+    pub fn probe(self, vip: IpAddr, nonce: Nonce) -> Option<Frame> {
+        match vip {
+            IpAddr::V4(vip) => {
+                let probe = arp::Packet::request(Ipv4Addr::UNSPECIFIED, vip, self.mac);
+                Some(probe.frame(MacAddr::BROADCAST))
+            }
+            IpAddr::V6(vip) => self
+                .ipv6
+                .then(|| self.multicast(Message::probe(vip, nonce))),
+        }
+    }
+
+    /// The question to `target` whether it is there, from our IPv4 address on this link, which may be unspecified.
+    #[must_use]
+    pub fn ask4(self, source: Ipv4Addr, target: Ipv4Addr) -> Frame {
+        arp::Packet::request(source, target, self.mac).frame(MacAddr::BROADCAST)
+    }
+
+    /// The question to `target` whether it is there, from our IPv6 address on this link.
+    #[must_use]
+    pub fn ask6(self, source: Ipv6Addr, target: Ipv6Addr) -> Frame {
+        self.multicast(Message::solicitation(source, target, self.mac))
+    }
+
+    fn multicast(self, message: Message) -> Frame {
+        message.frame(self.mac, MacAddr::of_group(message.destination))
     }
 
     /// The frames that tell everyone on the link, unasked, that `vip` is here: ARP in both forms
@@ -137,11 +218,8 @@ impl Identity {
                 Some(arp::Packet::gratuitous(form, vip, self.mac).frame(MacAddr::BROADCAST))
             }),
             IpAddr::V6(vip) => {
-                let frame = self.ipv6.then(|| {
-                    Message::unsolicited(vip, self.mac)
-                        .frame(self.mac, MacAddr::of_group(ndp::ALL_NODES))
-                });
-                [frame, None]
+                let message = Message::unsolicited(vip, self.mac);
+                [self.ipv6.then(|| self.multicast(message)), None]
             }
         };
         frames.into_iter().flatten()

@@ -130,6 +130,7 @@ fn parse(word: &str) -> anyhow::Result<SessionSpec> {
         },
         passive: false,
         minimum_ttl: 254,
+        authentication: None,
     };
     for option in words {
         match option.split_once('=') {

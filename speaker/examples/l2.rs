@@ -6,9 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use anyhow::Context as _;
-use portolan_speaker::l2::{Interfaces, Layer2};
+use portolan_speaker::l2::{Answer, Interfaces, Layer2};
 use portolan_speaker::link::{self, Exclude};
 use tokio_util::sync::CancellationToken;
 
@@ -37,15 +38,20 @@ async fn main() -> anyhow::Result<()> {
 }
 
 /// `address` on all interfaces, or `address@interface` on one; `-` alone is no address.
-fn parse(words: impl Iterator<Item = String>) -> anyhow::Result<BTreeMap<IpAddr, Interfaces>> {
+fn parse(words: impl Iterator<Item = String>) -> anyhow::Result<BTreeMap<IpAddr, Answer>> {
     words
         .filter(|word| word != "-")
         .map(|word| {
-            let (ip, on) = match word.split_once('@') {
+            let (ip, interfaces) = match word.split_once('@') {
                 None => (word.as_str(), Interfaces::All),
                 Some((ip, name)) => (ip, Interfaces::Named(BTreeSet::from([name.to_owned()]))),
             };
-            Ok((ip.parse().with_context(|| format!("address {ip}"))?, on))
+            let refresh = Duration::from_secs(60);
+            let answer = Answer {
+                interfaces,
+                refresh,
+            };
+            Ok((ip.parse().with_context(|| format!("address {ip}"))?, answer))
         })
         .collect()
 }

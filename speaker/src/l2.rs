@@ -1,11 +1,11 @@
 //! Layer 2: answers ARP and NDP for virtual addresses, and announces them unasked.
 //!
 //! ```text
-//!   core ── apply(vips) ──► Engine ◄── links, timers, claims (one task)
-//!                             │ ▲
-//!            immutable table  │ │ claims of others (bounded)
-//!                             ▼ │
-//!               one thread for each interface ◄──► ARP and NDP packet sockets
+//!   core ── apply, check, ask ──► Engine ◄── links, timers (one task)
+//!        ◄──────── events ──────── │ ▲
+//!                 immutable table  │ │ what others claim and answer (bounded)
+//!                                  ▼ │
+//!                    one thread for each interface ◄──► ARP and NDP packet sockets
 //! ```
 //!
 //! An answer never waits for the core or the engine: the threads look addresses up in a table that
@@ -13,21 +13,29 @@
 //! multicast groups of IPv6, joined so that switches which snoop MLD deliver the questions.
 
 mod engine;
+mod event;
 mod filter;
 mod group;
+mod inquiry;
+mod interfaces;
 mod port;
+mod responder;
+mod served;
 mod socket;
 mod status;
 mod table;
 
+pub use event::{Answer, Checked, Event};
+pub use group::Error as GroupError;
+pub use interfaces::{Expressions, Interfaces};
 pub use socket::Error;
 pub use status::{ForeignClaim, InterfaceStatus, L2Status, VipStatus};
-pub use table::Interfaces;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use portolan_proto::ethernet::MacAddr;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
@@ -36,11 +44,12 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::link::{Exclude, Links};
 use engine::Engine;
 use port::Note;
-use table::Vips;
 
 /// Notes from the threads that wait to be read. Beyond it claims are only counted as missed: the
 /// same claimant will be heard again.
-const NOTES_MAX: usize = 256;
+const NOTES_MAX: usize = 1024;
+/// Events that wait to be read.
+const EVENTS_MAX: usize = 1024;
 
 /// The layer-2 announcer of this node. Dropping it stops everything; [`Self::shutdown`] also waits.
 #[derive(Debug)]
@@ -88,9 +97,61 @@ impl Layer2 {
     ///
     /// An address that is new, or new on an interface, is answered and announced at once. One that
     /// is gone is not answered any more when this returns, not even a question already received.
-    pub fn apply(&mut self, vips: BTreeMap<IpAddr, Interfaces>) {
-        lock(&self.engine).set_vips(Vips::new(vips), Instant::now().into_std());
+    pub fn apply(&mut self, vips: BTreeMap<IpAddr, Answer>) {
+        lock(&self.engine).set_vips(vips, Instant::now().into_std());
         self.changed.notify_one();
+    }
+
+    /// Addresses that may have to be answered soon, and where: sockets are opened and multicast groups joined, so that
+    /// nothing but the answer itself is left to do. Replaces what was said before; addresses that are answered need
+    /// not be told again.
+    pub fn stand_by(&mut self, vips: BTreeMap<IpAddr, Interfaces>) {
+        lock(&self.engine).set_stand_by(vips, Instant::now().into_std());
+        self.changed.notify_one();
+    }
+
+    /// Asks the links whether anybody uses the address: three probes in 300 ms on each interface (RFC 5227 §2.1.1, RFC
+    /// 4862 §5.4), then [`Event::Checked`]; at once when somebody objects. A check that runs goes on when it is asked
+    /// for again on the same interfaces, and begins anew on others. Many checks at once are spread over time.
+    pub fn check(&mut self, vip: IpAddr, interfaces: Interfaces) {
+        lock(&self.engine).check(vip, interfaces, Instant::now().into_std());
+        self.changed.notify_one();
+    }
+
+    /// Asks each of these addresses once whether it is there; those that answer within a second become
+    /// [`Event::Witness`].
+    pub fn ask(&mut self, interface: u32, witnesses: &[IpAddr]) {
+        lock(&self.engine).ask(interface, witnesses, Instant::now().into_std());
+        self.changed.notify_one();
+    }
+
+    /// The hardware addresses of the other nodes. When one of them claims an address that is answered here, the nodes
+    /// have to agree first; a stranger is contradicted at once (RFC 5227 §2.4).
+    pub fn set_peers(&mut self, peers: BTreeSet<MacAddr>) {
+        lock(&self.engine).set_peers(peers);
+    }
+
+    /// Announces addresses that are answered here once more from the beginning: somebody else did until now, and may
+    /// be believed still.
+    pub fn announce(&mut self, vips: &[IpAddr]) {
+        lock(&self.engine).announce(vips, Instant::now().into_std());
+        self.changed.notify_one();
+    }
+
+    /// What is heard from now on. A receiver that was taken before ends.
+    ///
+    /// Ends of checks are never lost; claims and witnesses are, when more of them wait than fit, and will be heard
+    /// again.
+    pub fn events(&mut self) -> mpsc::Receiver<Event> {
+        let (events, receiver) = mpsc::channel(EVENTS_MAX);
+        lock(&self.engine).set_events(events);
+        receiver
+    }
+
+    /// For those who only look on.
+    #[must_use]
+    pub fn inspector(&self) -> Inspector {
+        Inspector(Arc::clone(&self.engine))
     }
 
     /// What is answered and announced where, and what was heard.
@@ -106,6 +167,18 @@ impl Layer2 {
             tracing::error!(%error, "layer-2 task failed");
         }
         lock(&self.engine).close();
+    }
+}
+
+/// Shows what layer 2 does, to whoever does not own it.
+#[derive(Clone, Debug)]
+pub struct Inspector(Arc<Mutex<Engine>>);
+
+impl Inspector {
+    /// See [`Layer2::status`].
+    #[must_use]
+    pub fn status(&self) -> L2Status {
+        lock(&self.0).status()
     }
 }
 

@@ -17,6 +17,7 @@ pub use watch::{Error, watch};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
 
+use ipnetwork::IpNetwork;
 use portolan_proto::ethernet::MacAddr;
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::RouteNetlinkMessage;
@@ -99,6 +100,16 @@ impl Link {
             && !self
                 .flags
                 .intersects(LinkFlags::Noarp | LinkFlags::Loopback)
+    }
+
+    /// An address of ours in a subnet of this link that contains `other`.
+    #[must_use]
+    pub fn neighbour_of(&self, other: IpAddr) -> Option<IpAddr> {
+        let near = |(own, address): &(&IpAddr, &Address)| {
+            let subnet = IpNetwork::new(**own, address.prefix_len);
+            address.ready && subnet.is_ok_and(|subnet| subnet.contains(other))
+        };
+        self.addresses.iter().find(near).map(|(own, _)| *own)
     }
 
     /// The link-local IPv6 address that messages can be sent from.

@@ -7,13 +7,15 @@
 mod hops;
 mod icmp;
 mod md5;
+mod packet;
 mod scheduling;
 mod tcp_ao;
 
 pub use hops::{save_syn, saved_syn_ttl, set_min_ttl};
 pub use icmp::{set_icmp6_filter, watched};
 pub use md5::{KEY_MAX, has_md5, remove_md5_key, set_md5_key};
-pub use scheduling::{lock_memory, set_real_time};
+pub use packet::packet_drops;
+pub use scheduling::{lock_memory, set_real_time, thread_cpu_time};
 pub use tcp_ao::{AoAlgorithm, AoKey, has_tcp_ao, is_ao_signed, remove_ao_key, set_ao_key};
 
 use std::io;

@@ -1,4 +1,4 @@
-//! Advertisements: names resolved, numbers checked.
+//! Advertisements by BGP: names resolved, numbers checked; and what any advertisement covers.
 
 use std::collections::BTreeMap;
 
@@ -7,76 +7,12 @@ use super::overlaps::disagreement;
 use super::rivals::{Refs, Trial};
 use super::{Judgement, Kind, Refusal, Sources, check_selectors, pools};
 use crate::crd::{
-    BGPAdvertisementSpec, BgpRule, Communities, DEFAULT_REFRESH_SECONDS, DetectionRule,
-    L2AdvertisementSpec, L2Rule, PeerRule, PoolRule, SpeakerConfigSpec,
+    BGPAdvertisementSpec, BgpRule, Communities, PeerRule, PoolRule, SpeakerConfigSpec,
 };
 use crate::range::Family;
 use crate::selector::LabelSelector;
 
-pub(super) fn compile_l2(
-    sources: &Sources,
-    pools: &[PoolRule],
-    last: &SpeakerConfigSpec,
-    judgements: &mut Vec<Judgement>,
-) -> Vec<L2Rule> {
-    let mut trial = Trial::new(Kind::L2, &last.l2, |rule| &rule.name);
-    trial.keep_unread(sources);
-    for (name, object) in &sources.l2 {
-        let held = trial.last(name).map_or(&[][..], |rule| &rule.pools);
-        let scope = Scope {
-            sources,
-            pools,
-            held,
-        };
-        let created = object.metadata.creation_timestamp.as_ref();
-        let result = l2_rule(name, &object.spec, &scope);
-        trial.hear(name, created, result, judgements);
-    }
-    trial.settle(|_, _| None, judgements)
-}
-
-fn l2_rule(
-    name: &str,
-    spec: &L2AdvertisementSpec,
-    scope: &Scope<'_>,
-) -> Result<(L2Rule, Refs), Refusal> {
-    let unserved = [
-        (
-            "spec.preferredNodeSelectors",
-            !spec.preferred_node_selectors.is_empty(),
-        ),
-        (
-            "spec.gratuitousInterval",
-            spec.gratuitous_interval.is_some(),
-        ),
-        ("spec.detection", spec.detection.is_some()),
-        (
-            "spec.interfaceExpressions",
-            !spec.interface_expressions.is_empty(),
-        ),
-    ];
-    if let Some((field, _)) = unserved.into_iter().find(|(_, set)| *set) {
-        return Err(Refusal::not_implemented(field));
-    }
-    check_selectors("spec.nodeSelectors", &spec.node_selectors)?;
-    check_selectors("spec.serviceSelectors", &spec.service_selectors)?;
-    let covered = scope.covered(&spec.ip_address_pools, &spec.ip_address_pool_selectors)?;
-    let refs = scope.missing_pools(&spec.ip_address_pools);
-    let rule = L2Rule {
-        name: name.to_owned(),
-        pools: covered,
-        node_selectors: spec.node_selectors.clone(),
-        service_selectors: spec.service_selectors.clone(),
-        interfaces: spec.interfaces.clone(),
-        interface_expressions: Vec::new(),
-        preferred_nodes: Vec::new(),
-        refresh_seconds: DEFAULT_REFRESH_SECONDS,
-        detection: DetectionRule::default(),
-    };
-    Ok((rule, Some(refs)))
-}
-
-pub(super) fn compile_bgp(
+pub(super) fn compile(
     sources: &Sources,
     pools: &[PoolRule],
     peers: &[PeerRule],
@@ -94,13 +30,13 @@ pub(super) fn compile_bgp(
             held,
         };
         let created = object.metadata.creation_timestamp.as_ref();
-        let result = bgp_rule(name, &object.spec, &scope, peers, aliases);
+        let result = rule(name, &object.spec, &scope, peers, aliases);
         trial.hear(name, created, result, judgements);
     }
     trial.settle(|rule, other| disagreement(rule, other, pools), judgements)
 }
 
-fn bgp_rule(
+fn rule(
     name: &str,
     spec: &BGPAdvertisementSpec,
     scope: &Scope<'_>,
@@ -207,17 +143,17 @@ fn aggregation(
 }
 
 /// What an advertisement can cover.
-struct Scope<'a> {
-    sources: &'a Sources,
+pub(super) struct Scope<'a> {
+    pub(super) sources: &'a Sources,
     /// Pools in force.
-    pools: &'a [PoolRule],
+    pub(super) pools: &'a [PoolRule],
     /// Pools that the last good version of the advertisement covered.
-    held: &'a [String],
+    pub(super) held: &'a [String],
 }
 
 impl Scope<'_> {
     /// Names of the pools in force that an advertisement covers: listed or selected; all when it says neither.
-    fn covered(
+    pub(super) fn covered(
         &self,
         names: &[String],
         selectors: &[LabelSelector],
@@ -240,7 +176,7 @@ impl Scope<'_> {
         selectors.iter().any(|selector| selector.matches(labels))
     }
 
-    fn missing_pools(&self, names: &[String]) -> Result<(), String> {
+    pub(super) fn missing_pools(&self, names: &[String]) -> Result<(), String> {
         let exists = |pool: &str| self.sources.has_pool(pool);
         missing("spec.ipAddressPools", "IPAddressPool", names, exists)
     }

@@ -71,14 +71,19 @@ pub struct L2AdvertisementSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), inner(length(min = 1, max = 64)))]
     pub interface_expressions: Vec<String>,
-    /// Nodes to prefer among those that may announce. Not implemented yet: an object that sets it is refused.
+    /// Nodes to prefer among those that may announce. A preference decides where an address is placed first and who stands
+    /// by for it; an address that is answered is not moved for it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
     pub preferred_node_selectors: Vec<PreferredNodes>,
-    /// Time between two gratuitous announcements of an address that has not moved, for example `60s`. Not implemented
-    /// yet: an object that sets it is refused.
+    /// Time between two gratuitous announcements of an address that has not moved, from `1s` to `1h`, or `0s` for never.
+    /// Default `60s`: switches and routers forget what they have not heard for some minutes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16))]
+    #[x_kube(validation = Rule::new("self.matches('^([0-9]+(h|m|s|ms))+$') && (duration(self) == duration('0s') || (duration(self) >= duration('1s') && duration(self) <= duration('1h')))")
+        .message("must be a duration from 1s to 1h, or 0s for never"))]
     pub gratuitous_interval: Option<String>,
-    /// How fast the death of a node is noticed. Not implemented yet: an object that sets it is refused.
+    /// How fast the death of a node is noticed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detection: Option<Detection>,
 }
@@ -87,21 +92,25 @@ pub struct L2AdvertisementSpec {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PreferredNodes {
-    /// Added to the score of each node that matches.
+    /// Added to the score of each node that matches, 1 to 100. Nodes with the highest sum are preferred.
     #[schemars(range(min = 1, max = 100))]
     pub weight: i32,
     /// The nodes to prefer.
     pub preference: LabelSelector,
 }
 
-/// How fast the death of a node is noticed by the nodes that stand by.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// How fast the death of a node is noticed by the nodes that stand by: after `interval` times `multiplier` without a
+/// packet from it (BFD, RFC 5880). Where several rules cover an address that two nodes share, the shortest time counts.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Detection {
-    /// Time between two heartbeats, for example `100ms`.
+    /// Time between two packets, from `10ms` to `10s`. Default `100ms`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16))]
+    #[x_kube(validation = Rule::new("self.matches('^([0-9]+(h|m|s|ms))+$') && duration(self) >= duration('10ms') && duration(self) <= duration('10s')")
+        .message("must be a duration from 10ms to 10s"))]
     pub interval: Option<String>,
-    /// Heartbeats that may be missed.
+    /// Packets in a row that may be missed, 2 to 255. Default 3.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 2, max = 255))]
     pub multiplier: Option<i32>,

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use portolan_proto::arp::{Operation, Packet};
 use portolan_proto::ethernet::{self, FRAME_MAX, Frame, Header, MacAddr};
 use portolan_proto::ndp::{Body, Message};
-use portolan_proto::responder::{Heard, Identity};
+use portolan_proto::responder::{Heard, Identity, Role};
 
 const OURS: Identity = Identity {
     mac: MacAddr([2, 0, 0, 0, 0, 1]),
@@ -30,7 +30,14 @@ fn hear(ethertype: u16, bytes: &[u8]) -> Heard {
     frame.extend(OTHER.0);
     frame.extend(ethertype.to_be_bytes());
     frame.extend(bytes);
-    let heard = OURS.hear(&frame, |_| true);
+    for role in [Role::None, Role::Asked, Role::Checked([7; 6])] {
+        let heard = OURS.hear(&frame, |_| role);
+        assert!(
+            !matches!(heard, Heard::Question { .. } | Heard::Claim { .. }),
+            "{heard:?} about an address that is not held"
+        );
+    }
+    let heard = OURS.hear(&frame, |_| Role::Held);
     if let Heard::Question {
         answer: Some(answer),
         ..
@@ -97,7 +104,7 @@ pub fn ndp(data: &[u8]) {
         Ok(&message),
         "written and read"
     );
-    if let Heard::Question { vip, answer } = heard {
+    if let Heard::Question { vip, answer, .. } = heard {
         assert_eq!(vip, IpAddr::V6(message.target), "a question");
         let answer = Message::parse(&payload(
             &answer.expect("the interface speaks IPv6"),

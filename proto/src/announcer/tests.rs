@@ -2,6 +2,7 @@ use super::*;
 use std::net::Ipv4Addr;
 
 const OTHER: MacAddr = MacAddr([2, 0, 0, 0, 0, 0x99]);
+const NEVER: Duration = Duration::ZERO;
 const VIP: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 10));
 
 #[expect(
@@ -45,7 +46,7 @@ fn times(sent: &[(Duration, IpAddr)]) -> Vec<u128> {
 #[test]
 fn a_burst_is_five_announcements_more_than_a_locktime_apart() {
     let (start, mut announcer) = (mk_start(), Announcer::default());
-    assert!(announcer.hold(1, VIP, start));
+    assert!(announcer.hold(1, VIP, NEVER, start));
     let sent = run(&mut announcer, start, Duration::from_secs(60));
     assert_eq!(times(&sent), [0, 1100, 2200, 3300, 4400]);
     assert_eq!(announcer.deadline(), None);
@@ -54,9 +55,9 @@ fn a_burst_is_five_announcements_more_than_a_locktime_apart() {
 #[test]
 fn holding_again_changes_nothing_and_repeating_starts_over() {
     let (start, mut announcer) = (mk_start(), Announcer::default());
-    announcer.hold(1, VIP, start);
+    announcer.hold(1, VIP, NEVER, start);
     assert_eq!(announcer.next(start), Some((1, VIP)));
-    assert!(!announcer.hold(1, VIP, start));
+    assert!(!announcer.hold(1, VIP, NEVER, start));
     assert_eq!(announcer.next(start), None);
     let later = start + Duration::from_millis(500);
     announcer.repeat(1, later);
@@ -68,8 +69,8 @@ fn holding_again_changes_nothing_and_repeating_starts_over() {
 #[test]
 fn what_is_let_go_is_not_announced_any_more() {
     let (start, mut announcer) = (mk_start(), Announcer::default());
-    announcer.hold(1, VIP, start);
-    announcer.hold(2, VIP, start);
+    announcer.hold(1, VIP, NEVER, start);
+    announcer.hold(2, VIP, NEVER, start);
     announcer.retain(|port, _| port == 2);
     assert_eq!(announcer.next(start), Some((2, VIP)));
     assert_eq!(announcer.next(start), None);
@@ -81,7 +82,7 @@ fn what_is_let_go_is_not_announced_any_more() {
 #[test]
 fn a_claim_is_answered_once_in_ten_seconds_and_always_counted() {
     let (start, mut announcer) = (mk_start(), Announcer::default());
-    announcer.hold(1, VIP, start);
+    announcer.hold(1, VIP, NEVER, start);
     run(&mut announcer, start, Duration::from_secs(60));
     let at = |seconds| start + Duration::from_secs(seconds);
     let table = [
@@ -92,7 +93,7 @@ fn a_claim_is_answered_once_in_ten_seconds_and_always_counted() {
     ];
     for (second, verdict, announcements) in table {
         assert_eq!(
-            announcer.claimed(1, VIP, OTHER, at(second)),
+            announcer.claimed(1, VIP, OTHER, Origin::Stranger, at(second)),
             verdict,
             "second {second}"
         );
@@ -113,10 +114,13 @@ fn a_claim_is_answered_once_in_ten_seconds_and_always_counted() {
 #[test]
 fn a_claim_during_a_burst_does_not_shorten_it() {
     let (start, mut announcer) = (mk_start(), Announcer::default());
-    announcer.hold(1, VIP, start);
+    announcer.hold(1, VIP, NEVER, start);
     announcer.next(start);
     let later = start + Duration::from_millis(200);
-    assert_eq!(announcer.claimed(1, VIP, OTHER, later), Verdict::Defend);
+    assert_eq!(
+        announcer.claimed(1, VIP, OTHER, Origin::Stranger, later),
+        Verdict::Defend
+    );
     let sent = run(&mut announcer, later, Duration::from_secs(60));
     assert_eq!(times(&sent), [0, 1100, 2200, 3300]);
 }
@@ -124,10 +128,13 @@ fn a_claim_during_a_burst_does_not_shorten_it() {
 #[test]
 fn a_claim_on_what_is_not_held_is_dropped() {
     let (start, mut announcer) = (mk_start(), Announcer::default());
-    announcer.hold(1, VIP, start);
-    assert_eq!(announcer.claimed(2, VIP, OTHER, start), Verdict::NotHeld);
+    announcer.hold(1, VIP, NEVER, start);
     assert_eq!(
-        announcer.claimed(1, mk_vip(1), OTHER, start),
+        announcer.claimed(2, VIP, OTHER, Origin::Stranger, start),
+        Verdict::NotHeld
+    );
+    assert_eq!(
+        announcer.claimed(1, mk_vip(1), OTHER, Origin::Stranger, start),
         Verdict::NotHeld
     );
 }
@@ -135,10 +142,16 @@ fn a_claim_on_what_is_not_held_is_dropped() {
 #[test]
 fn claimants_are_bounded_and_the_oldest_makes_room() {
     let (start, mut announcer) = (mk_start(), Announcer::default());
-    announcer.hold(1, VIP, start);
+    announcer.hold(1, VIP, NEVER, start);
     for number in 0..200u8 {
         let now = start + Duration::from_secs(u64::from(number));
-        announcer.claimed(1, VIP, MacAddr([2, 0, 0, 0, 0, number]), now);
+        announcer.claimed(
+            1,
+            VIP,
+            MacAddr([2, 0, 0, 0, 0, number]),
+            Origin::Stranger,
+            now,
+        );
     }
     let (_, _, claimants) = announcer.held().next().unwrap();
     let last: Vec<u8> = claimants.iter().map(|claimant| claimant.mac.0[5]).collect();
@@ -149,7 +162,7 @@ fn claimants_are_bounded_and_the_oldest_makes_room() {
 fn four_hundred_addresses_are_announced_in_65_ms_without_a_flood() {
     let (start, mut announcer) = (mk_start(), Announcer::default());
     for number in 0..400 {
-        announcer.hold(1, mk_vip(number), start);
+        announcer.hold(1, mk_vip(number), NEVER, start);
     }
     let sent = run(&mut announcer, start, Duration::from_secs(1));
     assert_eq!(sent.len(), 400);
@@ -171,7 +184,7 @@ fn four_hundred_addresses_are_announced_in_65_ms_without_a_flood() {
 fn five_thousand_addresses_all_get_their_rounds() {
     let (start, mut announcer) = (mk_start(), Announcer::default());
     for number in 0..5000 {
-        announcer.hold(1, mk_vip(number), start);
+        announcer.hold(1, mk_vip(number), NEVER, start);
     }
     let sent = run(&mut announcer, start, Duration::from_secs(60));
     assert_eq!(sent.len(), 5000 * usize::from(ROUNDS));
@@ -180,4 +193,94 @@ fn five_thousand_addresses_all_get_their_rounds() {
         "{:?}",
         sent.last()
     );
+}
+
+#[test]
+fn a_quiet_address_is_refreshed_for_ever_and_never_later_than_asked() {
+    let (start, mut announcer) = (mk_start(), Announcer::default());
+    let refresh = Duration::from_secs(60);
+    announcer.hold(1, VIP, refresh, start);
+    let sent = times(&run(&mut announcer, start, Duration::from_secs(3600)));
+    assert_eq!(sent[..5], [0, 1100, 2200, 3300, 4400]);
+    assert!((60..=80).contains(&(sent.len() - 5)), "{}", sent.len());
+    for pair in sent[4..].windows(2) {
+        let gap = pair[1] - pair[0];
+        assert!((45_000..=60_000).contains(&gap), "{gap} ms");
+    }
+}
+
+#[test]
+fn five_thousand_refreshes_do_not_go_in_step() {
+    let (start, mut announcer) = (mk_start(), Announcer::default());
+    for number in 0..5000 {
+        announcer.hold(1, mk_vip(number), Duration::from_secs(60), start);
+    }
+    let sent = run(&mut announcer, start, Duration::from_secs(600));
+    let mut seconds = BTreeMap::<u64, usize>::new();
+    for (at, _) in sent.iter().filter(|(at, _)| at.as_secs() > 10) {
+        *seconds.entry(at.as_secs()).or_default() += 1;
+    }
+    let most = seconds.values().max().unwrap();
+    assert!(*most < 500, "{most} in one second");
+}
+
+#[test]
+fn a_refresh_is_taken_up_and_dropped_while_the_address_is_held() {
+    let (start, mut announcer) = (mk_start(), Announcer::default());
+    announcer.hold(1, VIP, NEVER, start);
+    run(&mut announcer, start, Duration::from_secs(60));
+    let at = |seconds| start + Duration::from_secs(seconds);
+    assert!(!announcer.hold(1, VIP, Duration::from_secs(10), at(60)));
+    let sent = run(&mut announcer, at(60), Duration::from_secs(30));
+    assert!((3..=4).contains(&sent.len()), "{sent:?}");
+    announcer.hold(1, VIP, NEVER, at(90));
+    let sent = run(&mut announcer, at(90), Duration::from_secs(60));
+    assert!(sent.len() <= 1, "only what was due already: {sent:?}");
+    assert_eq!(announcer.deadline(), None);
+}
+
+#[test]
+fn a_takeover_goes_before_the_repetitions_of_thousands() {
+    let (start, mut announcer) = (mk_start(), Announcer::default());
+    for number in 0..5000 {
+        announcer.hold(1, mk_vip(number), NEVER, start);
+    }
+    run(&mut announcer, start, REPEAT);
+    let now = start + REPEAT + Duration::from_millis(20);
+    announcer.hold(1, VIP, NEVER, now);
+    let sent = run(&mut announcer, now, Duration::from_millis(10));
+    let own = sent.iter().position(|(_, vip)| *vip == VIP);
+    assert_eq!(own, Some(0), "{} went before", own.unwrap_or(sent.len()));
+}
+
+#[test]
+fn after_the_claim_of_another_node_the_one_who_stays_announces_twice() {
+    let (start, mut announcer) = (mk_start(), Announcer::default());
+    announcer.hold(1, VIP, NEVER, start);
+    run(&mut announcer, start, Duration::from_secs(60));
+    let now = start + Duration::from_secs(60);
+    let mut claimed = |at| announcer.claimed(1, VIP, OTHER, Origin::Node, now + at);
+    assert_eq!(claimed(Duration::ZERO), Verdict::Agree);
+    assert_eq!(claimed(Duration::from_millis(999)), Verdict::Counted);
+    let sent = run(&mut announcer, now, Duration::from_secs(60));
+    assert_eq!(times(&sent), [100, 1200]);
+    assert_eq!(
+        announcer.claimed(1, VIP, OTHER, Origin::Node, now + AGREE_INTERVAL),
+        Verdict::Agree
+    );
+}
+
+#[test]
+fn what_is_announced_anew_begins_a_burst_wherever_it_is_held() {
+    let (start, mut announcer) = (mk_start(), Announcer::default());
+    for (port, vip) in [(1, VIP), (2, VIP), (1, mk_vip(1))] {
+        announcer.hold(port, vip, NEVER, start);
+    }
+    run(&mut announcer, start, Duration::from_secs(60));
+    let now = start + Duration::from_secs(60);
+    announcer.announce(VIP, now);
+    announcer.release(2, VIP);
+    let sent = run(&mut announcer, now, Duration::from_secs(60));
+    assert_eq!(times(&sent), [0, 1100, 2200, 3300, 4400]);
+    assert!(sent.iter().all(|(_, vip)| *vip == VIP));
 }

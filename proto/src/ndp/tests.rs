@@ -14,7 +14,10 @@ fn mk_solicitation(source: &str, destination: &str, source_mac: Option<MacAddr>)
         source: ip(source),
         destination: ip(destination),
         target: ip("2001:db8::10"),
-        body: Body::Solicitation { source_mac },
+        body: Body::Solicitation {
+            source_mac,
+            nonce: None,
+        },
     }
 }
 
@@ -285,7 +288,7 @@ fn options_are_walked_and_bad_lengths_discard_the_message() {
     ];
     for (name, options, expected) in table {
         let parsed = Message::parse(&with_options(&options)).map(|message| match message.body {
-            Body::Solicitation { source_mac } => source_mac,
+            Body::Solicitation { source_mac, .. } => source_mac,
             Body::Advertisement { .. } => panic!("{name}: not a solicitation"),
         });
         assert_eq!(parsed, expected, "{name}");
@@ -314,7 +317,7 @@ prop_compose! {
         flags in proptest::option::of(any::<[bool; 3]>()),
     ) -> Message {
         let body = match flags {
-            None => Body::Solicitation { source_mac: mac },
+            None => Body::Solicitation { source_mac: mac, nonce: None },
             Some([router, solicited, overrides]) => {
                 Body::Advertisement { router, solicited, overrides, target_mac: mac }
             }
@@ -348,4 +351,44 @@ proptest! {
     fn hostile_options_never_panic(options in proptest::collection::vec(any::<u8>(), 0..300)) {
         let _ = Message::parse(&with_options(&options));
     }
+}
+
+#[test]
+fn a_nonce_is_read_beside_other_options_and_only_in_our_length() {
+    let long = [&[14, 2][..], &[9; 14]].concat();
+    let table: [(&str, Vec<u8>, Option<Nonce>); 4] = [
+        (
+            "alone",
+            vec![14, 1, 1, 2, 3, 4, 5, 6],
+            Some([1, 2, 3, 4, 5, 6]),
+        ),
+        (
+            "behind another option",
+            vec![1, 1, 2, 0, 0, 0, 0, 0x99, 14, 1, 1, 2, 3, 4, 5, 6],
+            Some([1, 2, 3, 4, 5, 6]),
+        ),
+        ("longer", long, None),
+        ("none", vec![], None),
+    ];
+    for (name, options, expected) in table {
+        let message = Message::parse(&with_options(&options)).unwrap();
+        let Body::Solicitation { nonce, .. } = message.body else {
+            panic!("{message:?}");
+        };
+        assert_eq!(nonce, expected, "{name}");
+    }
+}
+
+const GOLDEN_PROBE: &str = "6000000000203aff\
+    00000000000000000000000000000000\
+    ff0200000000000000000001ff000010\
+    870035ba0000000020010db80000000000000000000000100e01010203040506";
+
+/// As Linux sends it with enhanced duplicate address detection, the checksum computed apart from this code.
+#[test]
+fn a_probe_with_a_nonce_has_these_bytes() {
+    let probe = Message::probe(ip("2001:db8::10"), [1, 2, 3, 4, 5, 6]);
+    let bytes = payload(&probe);
+    assert_eq!(bytes, hex(GOLDEN_PROBE));
+    assert_eq!(Message::parse(&bytes), Ok(probe));
 }

@@ -38,7 +38,7 @@ pub(super) enum Event {
 }
 
 impl Event {
-    fn log(self) {
+    fn write(self) {
         match self {
             Self::Changed {
                 peer,
@@ -80,7 +80,10 @@ pub(super) struct Told {
 
 /// All users. Locked on the async side only.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Entries(Arc<Mutex<BTreeMap<UserId, Entry>>>);
+pub(super) struct Entries {
+    users: Arc<Mutex<BTreeMap<UserId, Entry>>>,
+    changes: watch::Sender<()>,
+}
 
 #[derive(Debug)]
 struct Entry {
@@ -90,7 +93,11 @@ struct Entry {
 
 impl Entries {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<UserId, Entry>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.users.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn changes(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
     }
 
     pub(super) fn add(&self, user: UserId, spec: &SessionSpec) {
@@ -158,7 +165,11 @@ impl Entries {
             flaps: told.live.failures,
             problem: told.problem,
         };
-        watch.send_if_modified(|live| std::mem::replace(live, told.live) != told.live);
+        let differs =
+            watch.send_if_modified(|live| std::mem::replace(live, told.live) != told.live);
+        if differs {
+            self.changes.send_replace(());
+        }
     }
 
     /// Without the thread nothing is known of any path; that is no failure of theirs.
@@ -168,6 +179,7 @@ impl Entries {
             status.problem = Some(why.to_owned());
             watch.send_modify(|live| *live = gone(live.failures));
         }
+        self.changes.send_replace(());
     }
 }
 
@@ -179,13 +191,24 @@ fn gone(failures: u64) -> Liveness {
     }
 }
 
-/// Reads notes until the thread has ended.
-pub(super) async fn run(mut news: mpsc::Receiver<Note>, entries: Entries) {
+/// Reads notes until the thread has ended. Of a log that nobody reads, what does not fit is lost.
+pub(super) async fn run(
+    mut news: mpsc::Receiver<Note>,
+    entries: Entries,
+    log: mpsc::Sender<Event>,
+) {
     while let Some(note) = news.recv().await {
         match note {
             Note::Told(user, told) => entries.take(user, told),
-            Note::Event(event) => event.log(),
+            Note::Event(event) => drop(log.try_send(event)),
         }
     }
     entries.end(ENDED);
+}
+
+/// Logs what happened, until there is nobody who could say more.
+pub(super) async fn log(mut events: mpsc::Receiver<Event>) {
+    while let Some(event) = events.recv().await {
+        event.write();
+    }
 }

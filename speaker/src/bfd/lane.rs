@@ -51,6 +51,11 @@ pub(super) struct Lane {
     problem: Option<String>,
     /// The TTL of the last packet, if it was too small.
     too_far: Option<u8>,
+    /// Why the last packet was not believed.
+    doubt: Option<&'static str>,
+    /// When the peer was heard last, and when it had been when the session last went down.
+    heard: Option<Instant>,
+    last_heard: Option<Instant>,
     /// When it ends although the peer has not acknowledged AdminDown.
     leaving: Option<Instant>,
     /// What happened since it was last asked for; there is one at most for each packet.
@@ -59,7 +64,8 @@ pub(super) struct Lane {
     buffer: Vec<u8>,
 }
 
-/// What the wishes of all users come to: the smallest times, and passive only if all are.
+/// What the wishes of all users come to: the smallest times, passive only if all are, and the authentication of the user
+/// who came first of those who want one.
 pub(super) fn config<'a>(wishes: impl Iterator<Item = &'a SessionSpec>) -> Config {
     let mut least = Timers {
         transmit: Duration::MAX,
@@ -67,10 +73,15 @@ pub(super) fn config<'a>(wishes: impl Iterator<Item = &'a SessionSpec>) -> Confi
         multiplier: u8::MAX,
     };
     let mut passive = true;
+    let mut authentication = None;
     for SessionSpec {
-        timers, passive: p, ..
+        timers,
+        passive: p,
+        authentication: a,
+        ..
     } in wishes
     {
+        authentication = authentication.or(a.as_ref());
         least.transmit = least.transmit.min(timers.transmit);
         least.receive = least.receive.min(timers.receive);
         least.multiplier = least.multiplier.min(timers.multiplier);
@@ -87,7 +98,19 @@ pub(super) fn config<'a>(wishes: impl Iterator<Item = &'a SessionSpec>) -> Confi
         passive,
         // This thread ends with the speaker.
         control_plane_independent: false,
-        authentication: None,
+        authentication: authentication.cloned(),
+    }
+}
+
+/// In words that are the same for every packet.
+fn words(error: AuthError) -> &'static str {
+    match error {
+        AuthError::Unexpected => "they are authenticated, and no key is configured",
+        AuthError::Missing => "they are not authenticated",
+        AuthError::Method(_) => "they are authenticated by another method",
+        AuthError::Key(_) => "they are authenticated with a key that is not known here",
+        AuthError::Proof => "they are authenticated with another key",
+        AuthError::Sequence { .. } => "they are repeated, or too many were lost",
     }
 }
 
@@ -104,6 +127,9 @@ impl Lane {
             tally: Tally::default(),
             problem: None,
             too_far: None,
+            doubt: None,
+            heard: None,
+            last_heard: None,
             leaving: None,
             changes: Vec::new(),
             numbers,
@@ -172,7 +198,10 @@ impl Lane {
     }
 
     pub(super) fn on_packet(&mut self, packet: &Packet, now: Instant) -> Result<(), AuthError> {
-        let change = self.session.on_packet(packet, now)?;
+        let verdict = self.session.on_packet(packet, now);
+        self.doubt = verdict.err().map(words);
+        let change = verdict?;
+        self.heard = Some(now);
         self.numbers.received.inc();
         self.changed(change);
         Ok(())
@@ -211,6 +240,9 @@ impl Lane {
         };
         self.numbers.in_state(change.from).dec();
         self.numbers.in_state(change.to).inc();
+        if change.from == State::Up {
+            self.last_heard = self.heard;
+        }
         self.tally.ups += u64::from(change.to == State::Up);
         if change.is_failure() {
             self.tally.failures += 1;
@@ -219,12 +251,31 @@ impl Lane {
         self.changes.push(change);
     }
 
-    /// All that a user is told, who has counted this much. `trouble` is what keeps packets from reaching us at all.
-    pub(super) fn tell(&self, tally: Tally, trouble: Option<&String>) -> Told {
+    /// What keeps the session from coming up, or a user from getting what it wants.
+    fn problem(&self, user: UserId) -> Option<String> {
         let far = self.too_far.map(|ttl| {
             let least = self.minimum_ttl;
             format!("packets arrive with TTL {ttl} and are dropped: minimumTtl is {least}")
         });
+        // Once the session is up, a packet that is not believed is somebody else's.
+        let doubt = self
+            .doubt
+            .filter(|_| self.session.state() != State::Up)
+            .map(|doubt| format!("packets of the peer are not believed: {doubt}"));
+        let others = || {
+            let wanted = self.wishes.get(&user)?.authentication.as_ref();
+            let differs = wanted
+                != self
+                    .wishes
+                    .values()
+                    .find_map(|it| it.authentication.as_ref());
+            differs.then(|| "the session is authenticated as another user of it wants".to_owned())
+        };
+        self.problem.clone().or(far).or(doubt).or_else(others)
+    }
+
+    /// All that a user is told, who has counted this much. `trouble` is what keeps packets from reaching us at all.
+    pub(super) fn tell(&self, user: UserId, tally: Tally, trouble: Option<&String>) -> Told {
         Told {
             peer: self.path.peer,
             local: Some(self.path.local),
@@ -234,11 +285,12 @@ impl Lane {
                 failures: tally.failures,
                 diag: self.session.diag(),
                 remote_state: self.session.remote_state(),
+                last_heard: self.last_heard,
             },
             remote_diag: self.session.remote_diag(),
             negotiated: self.session.negotiated(),
             ups: tally.ups,
-            problem: trouble.or(self.problem.as_ref()).cloned().or(far),
+            problem: trouble.cloned().or_else(|| self.problem(user)),
         }
     }
 }

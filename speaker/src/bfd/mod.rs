@@ -12,10 +12,12 @@
 //!
 //! No packet waits for a lock that an ordinary thread may hold: such a lock would hand real-time work that thread's place in
 //! the queue. So the thread does not log either. What users see is kept on the async side, by the *herald*, a task that reads
-//! the notes.
+//! the notes, and logged by another one: a log that nobody reads must not keep users waiting.
 //!
-//! Users that watch the same peer by the same path share one session, with the smallest times of all. A session ends with
-//! its last user, and says AdminDown, which routers take as "no information" rather than as a failure.
+//! Users that watch the same peer by the same path share one session, with the smallest times of all, because the first
+//! packets of a peer can only be told apart by their path. So it has one authentication, too: that of the user who came
+//! first of those who want one; who wants another is told so. A session ends with its last user, and says AdminDown, which
+//! routers take as "no information" rather than as a failure.
 
 mod herald;
 mod lane;
@@ -38,8 +40,10 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
 
 use portolan_api::crd::BfdRule;
+use portolan_proto::bfd::auth::Authentication;
 use prometheus_client::registry::Registry;
 use thiserror::Error;
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use herald::Entries;
@@ -92,6 +96,8 @@ pub struct SessionSpec {
     pub passive: bool,
     /// Smallest TTL of multihop packets that are accepted; single-hop packets must have 255.
     pub minimum_ttl: u8,
+    /// How packets are authenticated; None means not at all.
+    pub authentication: Option<Authentication>,
 }
 
 impl SessionSpec {
@@ -110,6 +116,7 @@ impl SessionSpec {
             },
             passive: rule.passive,
             minimum_ttl: rule.minimum_ttl,
+            authentication: None,
         }
     }
 }
@@ -145,10 +152,16 @@ impl Shared {
 impl Engine {
     /// Starts without sessions. Must be called inside a tokio runtime, which carries the notes to the users.
     pub fn start() -> Result<Self, Error> {
-        Self::start_on(None)
+        Self::start_with(&Handle::current(), None)
     }
 
-    fn start_on(address: Option<IpAddr>) -> Result<Self, Error> {
+    /// As [`Self::start`], but notes are carried by `prompt`, a runtime that nothing keeps busy; only the log is left to
+    /// the one around.
+    pub fn start_on(prompt: &Handle) -> Result<Self, Error> {
+        Self::start_with(prompt, None)
+    }
+
+    fn start_with(prompt: &Handle, address: Option<IpAddr>) -> Result<Self, Error> {
         let (commands, orders) = sync_channel(COMMANDS);
         let (woken, wake) = io::pipe().map_err(Error::Pipe)?;
         let (notes, news) = mpsc::channel(NOTES);
@@ -159,7 +172,9 @@ impl Engine {
             .name("bfd".into())
             .spawn(move || worker.run())
             .map_err(Error::Thread)?;
-        tokio::spawn(herald::run(news, entries.clone()));
+        let (log, to_log) = mpsc::channel(NOTES);
+        tokio::spawn(herald::log(to_log));
+        prompt.spawn(herald::run(news, entries.clone(), log));
         Ok(Self(Arc::new(Shared {
             commands,
             wake,
@@ -185,6 +200,12 @@ impl Engine {
     #[must_use]
     pub fn status(&self) -> Vec<BfdStatus> {
         self.0.entries.status()
+    }
+
+    /// Wakes whenever some session is different; which one is for the users to see.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.0.entries.changes()
     }
 
     /// Whether the thread runs with real-time priority. Without it, times below 100 ms are a risk on a busy node.

@@ -359,7 +359,7 @@ impl Roster {
                     Some(lane) => {
                         let trouble = troubles.get(&Kind::of(&lane.path));
                         let trouble = trouble.or(entry.problem.as_ref());
-                        lane.tell(tally(entry, &self.lanes), trouble)
+                        lane.tell(user, tally(entry, &self.lanes), trouble)
                     }
                     None => absent(entry),
                 };
@@ -437,6 +437,7 @@ mod tests {
             },
             passive: true,
             minimum_ttl: 254,
+            authentication: None,
         }
     }
 

@@ -1,7 +1,7 @@
 //! What BFD tells about itself: to users, to the report, to the metrics.
 
 use std::net::IpAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use portolan_proto::bfd::{Diag, State};
@@ -25,6 +25,8 @@ pub struct Liveness {
     pub diag: Diag,
     /// What the peer says of itself.
     pub remote_state: State,
+    /// The last packet of the peer before the session last went down.
+    pub last_heard: Option<Instant>,
 }
 
 /// A session, for the report.
@@ -132,6 +134,12 @@ impl Numbers {
             Refused::Authentication => &self.authentication,
         };
         counter.inc();
+    }
+
+    /// Packets that were not authenticated as they should be.
+    #[cfg(test)]
+    pub(super) fn refusals(&self) -> u64 {
+        self.authentication.get()
     }
 
     /// The number of sessions in a state.

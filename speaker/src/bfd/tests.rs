@@ -1,11 +1,12 @@
 //! The engine on the loopback interface, against a peer made of the same state machine and a socket.
 //!
-//! All of it in one test, on two addresses that only this test uses the ports of.
+//! Each test has two addresses of its own, of which nobody else uses the ports.
 
 use std::net::Ipv4Addr;
 use std::num::NonZeroU8;
 use std::time::Instant;
 
+use portolan_proto::bfd::auth::{Bytes, Key, Method};
 use portolan_proto::bfd::{Config, Discriminator, Micros, Packet, SINGLE_HOP_PORT, Session, State};
 use portolan_proto::bfd::{Diag, Timing};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -32,7 +33,13 @@ fn mk_spec(peer: impl Into<IpAddr>, timers: Timers) -> SessionSpec {
         timers,
         passive: false,
         minimum_ttl: 254,
+        authentication: None,
     }
+}
+
+fn mk_key(secret: &str) -> Authentication {
+    let secret = Bytes::new(secret.as_bytes()).unwrap();
+    Authentication::new(Method::MeticulousSha1, Key { id: 1, secret }, []).unwrap()
 }
 
 fn now() -> Instant {
@@ -84,13 +91,22 @@ fn a_path_that_can_not_be_is_refused_in_words() {
 struct Peer {
     socket: tokio::net::UdpSocket,
     session: Session,
+    to: Ipv4Addr,
 }
 
 impl Peer {
     fn start() -> io::Result<Self> {
+        Self::start_at(PEER, Ipv4Addr::LOCALHOST, None)
+    }
+
+    fn start_at(
+        at: Ipv4Addr,
+        to: Ipv4Addr,
+        authentication: Option<Authentication>,
+    ) -> io::Result<Self> {
         let socket = Socket::new(Domain::IPV4, Type::DGRAM.nonblocking(), Some(Protocol::UDP))?;
         socket.set_ttl_v4(255)?;
-        socket.bind(&std::net::SocketAddr::from((PEER, SINGLE_HOP_PORT)).into())?;
+        socket.bind(&std::net::SocketAddr::from((at, SINGLE_HOP_PORT)).into())?;
         let config = Config {
             timing: Timing {
                 transmit: Micros::from_millis(50),
@@ -99,12 +115,13 @@ impl Peer {
             multiplier: NonZeroU8::new(3).unwrap(),
             passive: false,
             control_plane_independent: false,
-            authentication: None,
+            authentication,
         };
         let name = Discriminator::new(77).unwrap();
         Ok(Self {
             socket: tokio::net::UdpSocket::from_std(socket.into())?,
             session: Session::new(name, config, 1, now()),
+            to,
         })
     }
 
@@ -112,7 +129,7 @@ impl Peer {
         while let Some(packet) = self.session.poll_tx(now()) {
             let mut bytes = Vec::new();
             packet.encode(&mut bytes);
-            let to = (Ipv4Addr::LOCALHOST, SINGLE_HOP_PORT);
+            let to = (self.to, SINGLE_HOP_PORT);
             self.socket.send_to(&bytes, to).await.unwrap();
         }
     }
@@ -128,7 +145,7 @@ impl Peer {
             if let Ok(Ok((length, from))) = wait.await {
                 assert!(from.port() >= 49152, "{from}");
                 let packet = Packet::decode(&bytes[..length]).unwrap();
-                self.session.on_packet(&packet, now()).unwrap();
+                let _refused = self.session.on_packet(&packet, now());
             }
             self.session.on_timeout(now());
             self.flush().await;
@@ -138,7 +155,7 @@ impl Peer {
 
 #[tokio::test]
 async fn the_life_of_sessions_on_one_engine() {
-    let engine = Engine::start_on(Some(Ipv4Addr::LOCALHOST.into())).unwrap();
+    let engine = Engine::start_with(&Handle::current(), Some(Ipv4Addr::LOCALHOST.into())).unwrap();
     let nowhere = engine.session(SessionSpec {
         interface: Some("nosuch0".into()),
         ..mk_spec(PEER, mk_timers(50, 3))
@@ -191,6 +208,8 @@ async fn the_life_of_sessions_on_one_engine() {
         .expect("a silent peer is down")
         .unwrap();
     assert_eq!(live.borrow().diag, Diag::DETECTION_TIME_EXPIRED);
+    let silent = live.borrow().last_heard.unwrap().elapsed();
+    assert!(silent >= Duration::from_millis(150), "{silent:?}");
     peer.run("up again", |_| first.status().unwrap().state == State::Up)
         .await;
 
@@ -231,4 +250,50 @@ async fn the_life_of_sessions_on_one_engine() {
     assert_eq!(live.borrow().failures, 1);
     let late = engine.session(mk_spec(PEER, mk_timers(50, 3)));
     assert_eq!(late.watch().borrow().state, State::AdminDown);
+}
+
+#[tokio::test]
+async fn a_session_needs_the_key_that_its_first_user_asks_for() {
+    let [ours, theirs] = [3, 4].map(|last| Ipv4Addr::new(127, 0, 0, last));
+    let engine = Engine::start_with(&Handle::current(), Some(ours.into())).unwrap();
+    let keyed = |authentication| SessionSpec {
+        local: Some(ours.into()),
+        authentication,
+        ..mk_spec(theirs, mk_timers(50, 3))
+    };
+    let session = engine.session(keyed(Some(mk_key("right"))));
+    let refused = |words: &'static str| {
+        let session = &session;
+        move |_: &Session| {
+            let status = session.status().unwrap();
+            status.ups == 0
+                && status
+                    .problem
+                    .is_some_and(|problem| problem.contains(words))
+        }
+    };
+    for (authentication, words) in [
+        (None, "not authenticated"),
+        (Some(mk_key("wrong")), "another key"),
+    ] {
+        let mut peer =
+            Peer::start_at(theirs, ours, authentication).expect("port 3784 of 127.0.0.4");
+        peer.run(words, refused(words)).await;
+    }
+    assert!(engine.0.numbers.refusals() >= 2);
+    let mut peer = Peer::start_at(theirs, ours, Some(mk_key("right"))).unwrap();
+    peer.run("the right key", |_| {
+        session.status().unwrap().state == State::Up
+    })
+    .await;
+    assert_eq!(session.status().unwrap().problem, None);
+
+    // Whoever wants the same path otherwise shares it as it is, and is told.
+    let other = engine.session(keyed(Some(mk_key("other"))));
+    peer.run("a user with another key", |_| {
+        other.status().unwrap().state == State::Up
+    })
+    .await;
+    let problem = other.status().unwrap().problem.unwrap();
+    assert!(problem.contains("another user"), "{problem}");
 }

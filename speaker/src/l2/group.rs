@@ -14,11 +14,14 @@ const GROUPS_PER_SOCKET: usize = 256;
 
 /// Why a group is not joined.
 #[derive(Debug, Error)]
-pub(super) enum Error {
+pub enum Error {
+    /// No socket.
     #[error("open socket for multicast groups: {0}")]
     Open(#[source] io::Error),
+    /// The kernel did not join.
     #[error("join {0}: {1}")]
     Join(Ipv6Addr, #[source] io::Error),
+    /// The kernel did not leave.
     #[error("leave {0}: {1}")]
     Leave(Ipv6Addr, #[source] io::Error),
 }

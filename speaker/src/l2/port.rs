@@ -1,27 +1,21 @@
-//! One interface: its sockets, the thread that answers, and what it counted.
+//! One interface: its sockets, what is sent on it, and what was counted. The thread that answers is in
+//! [`super::responder`].
 
-use std::io::{self, PipeReader, PipeWriter};
-use std::net::IpAddr;
-use std::os::fd::AsFd as _;
+use std::io::{self, PipeWriter};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 
 use arc_swap::ArcSwap;
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use portolan_proto::ethernet::MacAddr;
-use portolan_proto::responder::{Heard, Identity};
+use portolan_proto::ethernet::{Frame, MacAddr};
+use portolan_proto::ndp::Nonce;
+use portolan_proto::responder::Identity;
 use tokio::sync::mpsc;
 
-use super::socket::{Error, PacketSocket, Sockets};
+use super::responder::Responder;
+use super::socket::{Error, Sockets};
 use super::table::Table;
-
-/// The largest frame without jumbo frames. Questions are 42 to some hundred bytes (secure
-/// neighbour discovery signs them, RFC 3971); longer ones are cut off and thereby refused.
-const FRAME_MAX: usize = 1514;
-/// Frames taken from one socket before the other one is looked at.
-const BATCH: usize = 64;
 
 /// What a thread has to say.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +26,14 @@ pub(super) enum Note {
         vip: IpAddr,
         mac: MacAddr,
     },
+    /// Another station has, or wants, an address that is under check.
+    Rival {
+        port: u32,
+        vip: IpAddr,
+        mac: MacAddr,
+    },
+    /// An address that was asked has answered.
+    Witness { port: u32, ip: IpAddr },
     /// A thread has ended, orderly or not: look which.
     Ended,
 }
@@ -41,14 +43,19 @@ pub(super) enum Note {
 pub(super) struct Counters {
     pub(super) requests: AtomicU64,
     pub(super) replies: AtomicU64,
+    pub(super) rate_limited: AtomicU64,
     pub(super) announcements: AtomicU64,
+    pub(super) probes: AtomicU64,
     pub(super) malformed: AtomicU64,
     pub(super) send_failures: AtomicU64,
+    pub(super) dropped: AtomicU64,
+    pub(super) pauses: AtomicU64,
     pub(super) claims_missed: AtomicU64,
-    ended: AtomicBool,
+    pub(super) real_time: AtomicBool,
+    pub(super) ended: AtomicBool,
 }
 
-fn count(counter: &AtomicU64) {
+pub(super) fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
 
@@ -57,6 +64,7 @@ fn count(counter: &AtomicU64) {
 pub(super) struct Port {
     pub(super) name: String,
     pub(super) counters: Arc<Counters>,
+    pub(super) table: Table,
     sockets: Arc<Sockets>,
     identity: Arc<ArcSwap<Identity>>,
     /// Closing the pipe is what stops the thread.
@@ -65,17 +73,17 @@ pub(super) struct Port {
 }
 
 impl Port {
-    /// Opens the sockets and starts answering what `table` holds.
+    /// Opens the sockets and starts a thread that answers what the table will hold.
     pub(super) fn open(
         name: &str,
         index: u32,
         identity: Identity,
-        table: Table,
         notes: mpsc::Sender<Note>,
     ) -> Result<Self, Error> {
         let sockets = Arc::new(Sockets::open(name, index)?);
         let counters = Arc::new(Counters::default());
         let identity = Arc::new(ArcSwap::from_pointee(identity));
+        let table = Table::default();
         let (stopped, stop) = io::pipe().map_err(Error::Pipe)?;
         let responder = Responder {
             index,
@@ -83,7 +91,7 @@ impl Port {
             identity: identity.clone(),
             sockets: sockets.clone(),
             counters: counters.clone(),
-            table,
+            table: table.clone(),
             notes,
         };
         let thread = thread::Builder::new()
@@ -93,6 +101,7 @@ impl Port {
         Ok(Self {
             name: name.to_owned(),
             counters,
+            table,
             sockets,
             identity,
             stop: Some(stop),
@@ -114,21 +123,55 @@ impl Port {
         self.counters.ended.load(Ordering::Acquire)
     }
 
+    /// Frames that the kernel dropped because they came faster than they were read.
+    pub(super) fn dropped(&self) -> u64 {
+        self.sockets.take_drops(&self.counters.dropped);
+        self.counters.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Something that was heard could not be told.
+    pub(super) fn count_missed(&self) {
+        count(&self.counters.claims_missed);
+    }
+
     /// Tells everyone on the link that the address is here.
     pub(super) fn announce(&self, vip: IpAddr) {
-        let socket = if vip.is_ipv4() {
+        for frame in self.identity().announcement(vip) {
+            self.send(vip, &frame, &self.counters.announcements);
+        }
+    }
+
+    /// Asks everyone on the link whether they use the address.
+    pub(super) fn probe(&self, vip: IpAddr, nonce: Nonce) {
+        if let Some(frame) = self.identity().probe(vip, nonce) {
+            self.send(vip, &frame, &self.counters.probes);
+        }
+    }
+
+    /// Asks an address whether it is there, from an address of ours on this link.
+    pub(super) fn ask4(&self, source: Ipv4Addr, target: Ipv4Addr) {
+        let frame = self.identity().ask4(source, target);
+        self.send(target.into(), &frame, &self.counters.probes);
+    }
+
+    /// See [`Self::ask4`].
+    pub(super) fn ask6(&self, source: Ipv6Addr, target: Ipv6Addr) {
+        let frame = self.identity().ask6(source, target);
+        self.send(target.into(), &frame, &self.counters.probes);
+    }
+
+    fn send(&self, about: IpAddr, frame: &Frame, counter: &AtomicU64) {
+        let socket = if about.is_ipv4() {
             &self.sockets.arp
         } else {
             &self.sockets.ndp
         };
-        for frame in self.identity().announcement(vip) {
-            match socket.send(frame.as_bytes()) {
-                Ok(()) => count(&self.counters.announcements),
-                // A full queue or a link that just went down; the burst repeats it.
-                Err(error) => {
-                    count(&self.counters.send_failures);
-                    tracing::debug!(interface = %self.name, %vip, %error, "not announced");
-                }
+        match socket.send(frame.as_bytes()) {
+            Ok(()) => count(counter),
+            // A full queue or a link that just went down; everything sent here is sent again.
+            Err(error) => {
+                count(&self.counters.send_failures);
+                tracing::debug!(interface = %self.name, %about, %error, "not sent");
             }
         }
     }
@@ -145,100 +188,5 @@ impl Drop for Port {
         {
             tracing::error!(interface = %self.name, "responder thread panicked");
         }
-    }
-}
-
-/// The thread's side.
-struct Responder {
-    index: u32,
-    name: String,
-    identity: Arc<ArcSwap<Identity>>,
-    sockets: Arc<Sockets>,
-    counters: Arc<Counters>,
-    table: Table,
-    notes: mpsc::Sender<Note>,
-}
-
-impl Responder {
-    fn run(self, stopped: &PipeReader) {
-        if let Err(error) = self.serve(stopped) {
-            tracing::warn!(interface = %self.name, %error, "responder stopped");
-        }
-    }
-
-    fn serve(&self, stopped: &PipeReader) -> io::Result<()> {
-        let Sockets { arp, ndp } = &*self.sockets;
-        loop {
-            let mut ready = [
-                PollFd::new(stopped.as_fd(), PollFlags::POLLIN),
-                PollFd::new(arp.as_fd(), PollFlags::POLLIN),
-                PollFd::new(ndp.as_fd(), PollFlags::POLLIN),
-            ];
-            match poll(&mut ready, PollTimeout::NONE) {
-                Err(Errno::EINTR) => continue,
-                result => result?,
-            };
-            let [stop, arp_ready, ndp_ready] = ready.map(|it| it.any().unwrap_or(true));
-            if stop {
-                return Ok(());
-            }
-            if arp_ready {
-                self.answer_waiting(arp)?;
-            }
-            if ndp_ready {
-                self.answer_waiting(ndp)?;
-            }
-        }
-    }
-
-    fn answer_waiting(&self, socket: &PacketSocket) -> io::Result<()> {
-        let mut buffer = [0; FRAME_MAX];
-        for _ in 0..BATCH {
-            match socket.receive(&mut buffer) {
-                Ok(length) => self.hear(socket, buffer.get(..length).unwrap_or_default()),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // Said once when the link goes down; the socket works again when it is up.
-                Err(error) if error.kind() == io::ErrorKind::NetworkDown => return Ok(()),
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
-    }
-
-    fn hear(&self, socket: &PacketSocket, frame: &[u8]) {
-        // Held until the answer is out: whoever replaces the table waits for that.
-        let vips = self.table.load();
-        let identity = self.identity.load();
-        match identity.hear(frame, |vip| vips.holds(vip, &self.name)) {
-            Heard::Nothing => {}
-            Heard::Malformed => count(&self.counters.malformed),
-            Heard::Question { answer, .. } => {
-                count(&self.counters.requests);
-                match answer.map(|answer| socket.send(answer.as_bytes())) {
-                    Some(Ok(())) => count(&self.counters.replies),
-                    Some(Err(_)) => count(&self.counters.send_failures),
-                    None => {}
-                }
-            }
-            Heard::Claim { vip, mac } => {
-                let note = Note::Claim {
-                    port: self.index,
-                    vip,
-                    mac,
-                };
-                if self.notes.try_send(note).is_err() {
-                    count(&self.counters.claims_missed);
-                }
-            }
-        }
-    }
-}
-
-impl Drop for Responder {
-    /// Wakes the engine, which looks which thread is gone. When the queue is full it is awake.
-    fn drop(&mut self) {
-        self.counters.ended.store(true, Ordering::Release);
-        let _full_or_closed = self.notes.try_send(Note::Ended);
     }
 }

@@ -2,18 +2,24 @@
 
 use std::io::{self, Read as _};
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::ifaddrs::getifaddrs;
-use nix::sys::socket::{LinkAddr, bind};
+use nix::sys::socket::{LinkAddr, bind, setsockopt, sockopt};
 use portolan_proto::ethernet;
 use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 use thiserror::Error;
 
-use super::filter;
+use super::{filter, group};
+use crate::sys;
 
 /// As the kernel does for its own ARP: the band of the queue that is sent first. 6 is the highest
 /// that needs no privilege, and in the same band as 7 (`TC_PRIO_CONTROL`).
 const PRIORITY: u32 = 6;
+
+/// Room for what comes in while the thread is not running: 5000 questions of a router that looks for all its
+/// neighbours at once take some 4 MiB, as the kernel counts them.
+const RECEIVE_BUFFER: usize = 8 << 20;
 
 /// Why an interface cannot be served.
 #[derive(Debug, Error)]
@@ -42,6 +48,9 @@ pub enum Error {
     /// The thread could not be started.
     #[error("start responder thread: {0}")]
     Thread(#[source] io::Error),
+    /// A multicast group could not be joined or left.
+    #[error(transparent)]
+    Group(#[from] group::Error),
     /// The thread ended by itself; the log tells why.
     #[error("responder thread ended")]
     Ended,
@@ -74,6 +83,17 @@ impl Sockets {
     }
 }
 
+impl Sockets {
+    /// Adds the frames that the kernel dropped since it was last asked.
+    pub(super) fn take_drops(&self, total: &AtomicU64) {
+        for socket in [&self.arp, &self.ndp] {
+            // A socket of an interface that is gone has nothing to tell.
+            let drops = sys::packet_drops(&socket.0).unwrap_or_default();
+            total.fetch_add(drops.into(), Ordering::Relaxed);
+        }
+    }
+}
+
 /// The address of an interface that `bind` wants. It is taken from the kernel's own list, because
 /// no safe interface builds one from an index.
 fn link_address(name: &str, index: u32) -> Result<LinkAddr, Error> {
@@ -102,6 +122,12 @@ impl PacketSocket {
         socket.attach_filter(filter).map_err(Error::Filter)?;
         bind(socket.as_raw_fd(), address).map_err(Error::Bind)?;
         socket.set_priority(PRIORITY).map_err(Error::Option)?;
+        // Beyond the node's limit with CAP_NET_ADMIN; without it, up to the limit.
+        if setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER).is_err() {
+            socket
+                .set_recv_buffer_size(RECEIVE_BUFFER)
+                .map_err(Error::Option)?;
+        }
         let socket = Self(socket);
         socket.drain();
         Ok(socket)

@@ -36,13 +36,25 @@ pub struct InterfaceStatus {
     pub requests: u64,
     /// Answers sent.
     pub replies: u64,
+    /// Questions not answered because there were too many: of one station, or of all together.
+    pub rate_limited: u64,
+    /// Frames that the kernel dropped because they came faster than they were read.
+    pub dropped: u64,
+    /// Pauses made so that a flood does not take more than its share of a processor.
+    pub pauses: u64,
+    /// Own questions sent: probes of addresses under check, and questions to witnesses.
+    pub probes: u64,
+    /// Claims of strangers, on addresses that are answered here or under check.
+    pub conflicts: u64,
+    /// Whether the thread that answers runs before ordinary ones.
+    pub real_time: bool,
     /// Unasked frames sent: gratuitous ARP (two for each announcement) and advertisements.
     pub announcements: u64,
     /// Frames that were ARP or NDP by type but not by content.
     pub malformed: u64,
     /// Frames that the kernel did not take.
     pub send_failures: u64,
-    /// Claims of others that came faster than they could be looked at.
+    /// Claims of others, and answers to own questions, that came faster than they could be looked at.
     pub claims_missed: u64,
     /// Others who say that they have an address which is held here.
     pub foreign_claims: Vec<ForeignClaim>,

@@ -1,87 +1,88 @@
-//! Which addresses are answered for, and where: the table that the threads look in.
+//! What the addresses of one interface are to us: the table that its thread looks in.
+//!
+//! Each part is never changed, only replaced, so that an answer waits for nobody.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
+use portolan_proto::ndp::Nonce;
+use portolan_proto::responder::Role;
 use tokio::time::Instant;
 
-/// The interfaces on which an address is announced.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Interfaces {
-    /// Every usable one.
-    All,
-    /// Those with these names, as far as they are usable.
-    Named(BTreeSet<String>),
+/// The table as the engine and the thread share it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Table(Arc<Parts>);
+
+#[derive(Debug, Default)]
+struct Parts {
+    held: ArcSwap<HashSet<IpAddr>>,
+    checked: ArcSwap<HashMap<IpAddr, Nonce>>,
+    asked: ArcSwap<HashSet<IpAddr>>,
 }
 
-impl Interfaces {
-    /// Whether the interface with this name is meant.
-    #[must_use]
-    pub fn covers(&self, name: &str) -> bool {
-        match self {
-            Self::All => true,
-            Self::Named(names) => names.contains(name),
+/// The table at one moment, held by a thread while it answers one frame.
+pub(super) struct View {
+    held: Guard<Arc<HashSet<IpAddr>>>,
+    checked: Guard<Arc<HashMap<IpAddr, Nonce>>>,
+    asked: Guard<Arc<HashSet<IpAddr>>>,
+}
+
+impl View {
+    pub(super) fn role(&self, ip: IpAddr) -> Role {
+        if self.held.contains(&ip) {
+            return Role::Held;
+        }
+        match self.checked.get(&ip) {
+            Some(nonce) => Role::Checked(*nonce),
+            None if self.asked.contains(&ip) => Role::Asked,
+            None => Role::None,
         }
     }
 }
-
-/// The complete set of announced addresses. Never changed, only replaced.
-#[derive(Debug, Default)]
-pub(super) struct Vips(HashMap<IpAddr, Interfaces>);
-
-impl Vips {
-    pub(super) fn new(vips: BTreeMap<IpAddr, Interfaces>) -> Self {
-        Self(vips.into_iter().collect())
-    }
-
-    /// Whether the address is answered for on the interface.
-    pub(super) fn holds(&self, vip: IpAddr, interface: &str) -> bool {
-        self.0
-            .get(&vip)
-            .is_some_and(|interfaces| interfaces.covers(interface))
-    }
-
-    /// The addresses that are answered for on the interface.
-    pub(super) fn on(&self, interface: &str) -> impl Iterator<Item = IpAddr> {
-        self.0
-            .iter()
-            .filter(move |(_, on)| on.covers(interface))
-            .map(|(vip, _)| *vip)
-    }
-
-    pub(super) fn iter(&self) -> impl Iterator<Item = IpAddr> {
-        self.0.keys().copied()
-    }
-}
-
-/// The table as the threads share it.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Table(Arc<ArcSwap<Vips>>);
 
 /// A thread holds the table while it answers one frame: microseconds, unless the machine is busy.
 const LAST_READER: Duration = Duration::from_millis(50);
 
 impl Table {
-    pub(super) fn load(&self) -> arc_swap::Guard<Arc<Vips>> {
-        self.0.load()
+    pub(super) fn load(&self) -> View {
+        View {
+            held: self.0.held.load(),
+            checked: self.0.checked.load(),
+            asked: self.0.asked.load(),
+        }
     }
 
-    /// Replaces the table and waits until nobody answers from the old one any more.
+    /// Whether these are the addresses that are answered for.
+    pub(super) fn holds_just(&self, vips: &HashSet<IpAddr>) -> bool {
+        **self.0.held.load() == *vips
+    }
+
+    /// The addresses under check.
+    pub(super) fn check(&self, checked: HashMap<IpAddr, Nonce>) {
+        self.0.checked.store(Arc::new(checked));
+    }
+
+    /// The addresses that were asked whether they are there.
+    pub(super) fn ask(&self, asked: HashSet<IpAddr>) {
+        self.0.asked.store(Arc::new(asked));
+    }
+
+    /// Replaces the addresses that are answered for, and waits until nobody answers for others any more.
     ///
     /// `swap` turns the readers' borrows into counted references, so the count tells when the last
     /// one is done. A lock would tell too, but then an answer might wait for us.
-    pub(super) fn replace(&self, vips: Vips) {
-        if !self.replace_within(vips, LAST_READER) {
+    pub(super) fn hold(&self, vips: HashSet<IpAddr>) {
+        if !self.hold_within(vips, LAST_READER) {
             tracing::warn!("a responder has been answering one frame for {LAST_READER:?}");
         }
     }
 
-    /// Replaces the table. Returns whether the last reader of the old one was done in time.
-    fn replace_within(&self, vips: Vips, patience: Duration) -> bool {
-        let old = self.0.swap(Arc::new(vips));
+    /// Replaces the addresses. Returns whether the last reader of the old ones was done in time.
+    fn hold_within(&self, vips: HashSet<IpAddr>, patience: Duration) -> bool {
+        let old = self.0.held.swap(Arc::new(vips));
         let deadline = Instant::now() + patience;
         while Arc::strong_count(&old) > 1 {
             if Instant::now() > deadline {
@@ -98,66 +99,54 @@ mod tests {
     use super::*;
     use std::sync::atomic::{AtomicBool, Ordering};
 
-    fn mk_vips(vips: &[(&str, Interfaces)]) -> Vips {
-        Vips::new(
-            vips.iter()
-                .map(|(ip, on)| (ip.parse().unwrap(), on.clone()))
-                .collect(),
-        )
+    const NONCE: Nonce = [1, 2, 3, 4, 5, 6];
+
+    fn mk_vip(number: u8) -> IpAddr {
+        [192, 0, 2, number].into()
     }
 
     #[test]
-    fn an_address_is_held_only_where_it_is_to_be_announced() {
-        let vips = mk_vips(&[
-            ("192.0.2.1", Interfaces::All),
-            ("192.0.2.2", Interfaces::Named(["eth0".to_owned()].into())),
-            ("192.0.2.3", Interfaces::Named(BTreeSet::new())),
-        ]);
-        let table = [
-            ("192.0.2.1", "eth0", true),
-            ("192.0.2.1", "lan0", true),
-            ("192.0.2.2", "eth0", true),
-            ("192.0.2.2", "eth01", false),
-            ("192.0.2.3", "eth0", false),
-            ("192.0.2.4", "eth0", false),
+    fn an_address_that_is_held_is_nothing_else() {
+        let table = Table::default();
+        table.hold([mk_vip(1)].into());
+        table.check([1, 2].map(|number| (mk_vip(number), NONCE)).into());
+        table.ask([1, 2, 3].map(mk_vip).into());
+        let rows = [
+            (1, Role::Held),
+            (2, Role::Checked(NONCE)),
+            (3, Role::Asked),
+            (4, Role::None),
         ];
-        for (ip, interface, expected) in table {
-            let ip = ip.parse().unwrap();
-            assert_eq!(vips.holds(ip, interface), expected, "{ip} on {interface}");
-            assert_eq!(
-                vips.on(interface).any(|vip| vip == ip),
-                expected,
-                "{ip} on {interface}"
-            );
+        for (number, role) in rows {
+            assert_eq!(table.load().role(mk_vip(number)), role, "{number}");
         }
     }
 
     #[test]
-    fn replacing_waits_for_a_reader_of_the_old_table() {
+    fn replacing_waits_for_a_reader_of_the_old_addresses() {
         let table = Table::default();
-        let vip = "192.0.2.1".parse().unwrap();
-        table.replace(mk_vips(&[("192.0.2.1", Interfaces::All)]));
+        table.hold([mk_vip(1)].into());
         let (reading, done) = (AtomicBool::new(false), AtomicBool::new(false));
         std::thread::scope(|scope| {
             scope.spawn(|| {
-                let guard = table.load();
+                let view = table.load();
                 reading.store(true, Ordering::SeqCst);
                 for _ in 0..1000 {
                     std::thread::yield_now();
                 }
-                assert!(guard.holds(vip, "eth0"));
+                assert_eq!(view.role(mk_vip(1)), Role::Held);
                 done.store(true, Ordering::SeqCst);
             });
             while !reading.load(Ordering::SeqCst) {
                 std::thread::yield_now();
             }
             // More patience than in life: the machine may be busy, and that is not what is tested.
-            assert!(table.replace_within(Vips::default(), Duration::from_secs(30)));
+            assert!(table.hold_within(HashSet::new(), Duration::from_secs(30)));
             assert!(
                 done.load(Ordering::SeqCst),
-                "the old table was still in use"
+                "the old addresses were still in use"
             );
         });
-        assert!(!table.load().holds(vip, "eth0"));
+        assert_eq!(table.load().role(mk_vip(1)), Role::None);
     }
 }

@@ -1,8 +1,28 @@
 //! What keeps a thread punctual on a busy node.
 
 use std::io;
+use std::time::Duration;
 
 use nix::libc;
+
+/// Processor time that the calling thread has used.
+///
+/// # Errors
+/// If the kernel has no such clock.
+pub fn thread_cpu_time() -> io::Result<Duration> {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: the pointer is to `time`, which the kernel fills; any content of it is valid.
+    let result = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
+    let nanos = u32::try_from(time.tv_nsec).unwrap_or_default();
+    Ok(Duration::new(seconds, nanos))
+}
 
 /// Gives the calling thread a real-time priority (`SCHED_FIFO`), which threads that it starts do not inherit.
 ///

@@ -40,12 +40,14 @@ mod neighbourhood;
 mod peer;
 mod rules;
 mod segment;
+pub(crate) mod shell;
 #[cfg(test)]
 mod sim;
 mod speech;
 #[cfg(test)]
 mod tests;
 mod vip;
+pub(crate) mod wire;
 
 pub use api::{
     Cause, Checked, Duty, Effect, PathState, Rival, SessionKey, SessionWish, Standing, State, Took,

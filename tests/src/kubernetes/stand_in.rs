@@ -141,15 +141,17 @@ fn rules_of(service: &Service, slices: &[Arc<EndpointSlice>]) -> Vec<ServiceRule
     let own: Vec<&EndpointSlice> = slices.filter(|slice| belongs(slice, service)).collect();
     let mut rules = Vec::new();
     for port in spec.ports.iter().flatten() {
-        let is_tcp = port
-            .protocol
-            .as_deref()
-            .is_none_or(|protocol| protocol == "TCP");
-        let Some(number) = u16::try_from(port.port).ok().filter(|_| is_tcp) else {
+        let udp = match port.protocol.as_deref() {
+            None | Some("TCP") => false,
+            Some("UDP") => true,
+            Some(_) => continue,
+        };
+        let Ok(number) = u16::try_from(port.port) else {
             continue;
         };
         rules.extend(sides.iter().map(|(addresses, local)| ServiceRule {
             addresses: addresses.clone(),
+            udp,
             port: number,
             local: *local,
             backends: backends(port, &own, *local),

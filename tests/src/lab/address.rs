@@ -38,6 +38,8 @@ impl fmt::Display for Dual {
 
 /// Place of the layer-2 client on the LAN; routers have 1 to 8, nodes 11 and up.
 pub(super) const LAN_CLIENT: u8 = 9;
+/// Place of the station that asks who has which address.
+pub(super) const QUESTIONER: u8 = 250;
 /// Prefix length of the LAN, IPv4 and IPv6.
 pub(super) const LAN_LENGTH: (u8, u8) = (16, 64);
 /// Prefix length of the network between a router and its client.

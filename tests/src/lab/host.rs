@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use ipnetwork::IpNetwork;
+use portolan_proto::ethernet::MacAddr;
 
 use super::address::Dual;
 use super::capture::Capture;
@@ -16,6 +17,7 @@ use super::netns::Netns;
 use super::observe::{self, Neighbour};
 use super::probe::{self, Answer, Prober};
 use super::process::{Process, Program};
+use super::pulse::Pulse;
 use super::wiring::switch_port;
 use super::{Site, slot};
 
@@ -142,6 +144,14 @@ impl Host {
         Prober::start(&self.netns, to, interval, limit)
     }
 
+    /// Sends a datagram to a pod's server at `to` every so often, until told to stop.
+    ///
+    /// # Errors
+    /// When the namespace is gone.
+    pub fn pulse(&self, to: SocketAddr, every: Duration) -> Result<Pulse> {
+        Pulse::start(&self.netns, to, every)
+    }
+
     /// Next hops of the kernel's route for exactly this prefix, sorted; empty without a route.
     ///
     /// # Errors
@@ -174,6 +184,22 @@ impl Host {
         observe::mac(&self.netns, link)
     }
 
+    /// As [`Self::mac`], as the six octets that it is.
+    ///
+    /// # Errors
+    /// When there is no such link.
+    pub fn hardware_address(&self, link: &str) -> Result<MacAddr> {
+        let text = self.mac(link)?;
+        let octets = text.split(':').map(|octet| u8::from_str_radix(octet, 16));
+        let octets = octets
+            .collect::<Result<Vec<_>, _>>()
+            .with_context(|| text.clone())?;
+        let octets = octets.try_into().ok();
+        octets
+            .map(MacAddr)
+            .with_context(|| format!("{text} is no Ethernet address"))
+    }
+
     /// Records frames on a link that match a tcpdump filter; returns once tcpdump listens.
     ///
     /// # Errors
@@ -198,6 +224,16 @@ impl Host {
         self.set_port(link, "up")
     }
 
+    /// Pulls all cables of a node at once.
+    ///
+    /// # Errors
+    /// When the host has no cable to the management network.
+    pub(super) fn unplug_all(&self) -> Result<()> {
+        let ports = [Link::Lan, Link::Management].map(|link| self.port(link));
+        self.switch
+            .ip(&ports.map(|port| format!("link set {port} down")))
+    }
+
     /// SIGKILL for everything that runs here, in-process servers of pods aside.
     ///
     /// # Errors
@@ -206,8 +242,17 @@ impl Host {
         self.netns.name().map_or(Ok(()), slot::kill_all_in)
     }
 
+    /// The switch's end of a cable.
+    pub(super) fn port(&self, link: Link) -> String {
+        switch_port(&self.name, link.bridge())
+    }
+
+    pub(super) fn switch(&self) -> &Netns {
+        &self.switch
+    }
+
     fn set_port(&self, link: Link, state: &str) -> Result<()> {
-        let port = switch_port(&self.name, link.bridge());
+        let port = self.port(link);
         self.switch.ip(&[format!("link set {port} {state}")])
     }
 }

@@ -20,6 +20,8 @@
 mod address;
 mod capture;
 mod command;
+mod fault;
+pub mod frames;
 mod host;
 mod netns;
 mod node;
@@ -28,14 +30,19 @@ mod pod;
 mod probe;
 mod process;
 pub mod proxy;
+mod pulse;
 mod retry;
 pub mod router;
 mod slot;
+mod station;
+mod tap;
+mod tenure;
 mod wiring;
 
 pub use address::Dual;
 pub use capture::Capture;
 pub use command::{Tool, require, run};
+pub use fault::{Half, Loss};
 pub use host::{Host, Link};
 pub use netns::Netns;
 pub use node::Node;
@@ -43,11 +50,16 @@ pub use observe::Neighbour;
 pub use pod::Pod;
 pub use probe::{Answer, Attempt, Prober, Report, get};
 pub use process::{Ended, Process, Program};
+pub use pulse::{Beat, Pulse, Rhythm};
 pub use retry::retry_until;
+pub use station::{Questioner, Station};
+pub use tap::{Seen, Tap, Way, now};
+pub use tenure::{Claim, Tenure, last_claimant, longest_overlap, longest_silence, tenures};
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use ipnetwork::IpNetwork;
@@ -84,6 +96,7 @@ pub struct Lab {
     pub lan_client: Host,
     /// The root namespace, where API servers and controllers run.
     pub outside: Host,
+    switch: Netns,
     site: Arc<Site>,
 }
 
@@ -155,6 +168,12 @@ impl Lab {
         address::management(self.site.slot.number(), 1)
     }
 
+    /// The link of the root namespace on the management network.
+    #[must_use]
+    pub fn uplink(&self) -> String {
+        self.site.slot.uplink()
+    }
+
     /// Next hops of the kernel's route of a router for exactly this prefix, sorted. A router that was told both addresses of
     /// an IPv6 next hop may use the link-local one (RFC 2545 §3): here stands the address that its node has on the LAN.
     ///
@@ -192,6 +211,40 @@ impl Lab {
             }
         }
         Ok(hop)
+    }
+
+    /// Records every ARP and NDP frame at every port of the switch.
+    ///
+    /// # Errors
+    /// When the kernel refuses the socket.
+    pub fn tap(&self) -> Result<Tap> {
+        Tap::start(&self.switch)
+    }
+
+    /// Asks everybody on this half of the LAN who has these addresses, `every` so often, until the questioner is dropped:
+    /// from the switch itself, so that no host is told anything by the answers.
+    ///
+    /// # Errors
+    /// When the kernel refuses the socket.
+    pub fn question(&self, half: Half, vips: &[IpAddr], every: Duration) -> Result<Questioner> {
+        let from = address::lan(address::QUESTIONER);
+        Station::open(&self.switch, half.bridge())?.question(from, vips.to_vec(), every)
+    }
+
+    /// The switch falls in two: these hosts hear each other, and nobody else, on the LAN. No carrier goes.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn part(&self, hosts: &[&Host]) -> Result<()> {
+        fault::move_ports(&self.switch, hosts, Half::Apart)
+    }
+
+    /// The switch is one again.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn join(&self, hosts: &[&Host]) -> Result<()> {
+        fault::move_ports(&self.switch, hosts, Half::Main)
     }
 
     /// The directory of this lab's files: configurations, sockets and logs, one folder per host.

@@ -57,8 +57,7 @@ impl Node {
     /// # Errors
     /// When the kernel refuses.
     pub fn cut(&self) -> Result<()> {
-        self.host.unplug(Link::Lan)?;
-        self.host.unplug(Link::Management)?;
+        self.host.unplug_all()?;
         self.host.kill_all()
     }
 

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use anyhow::{Context, Result};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -24,7 +24,7 @@ pub struct Pod {
 }
 
 impl Pod {
-    /// Where its server listens, in both families.
+    /// Where its server listens, in both families: TCP for questions, UDP for [pulses](super::Pulse).
     pub const PORT: u16 = 8080;
 
     pub(super) fn start(node: &Node, name: &str, place: u8) -> Result<Self> {
@@ -37,7 +37,16 @@ impl Pod {
         listener
             .set_nonblocking(true)
             .context("handing the listener to tokio")?;
+        let echo = netns
+            .enter(|| std::net::UdpSocket::bind(any))?
+            .context("listening for datagrams in the pod")?;
+        echo.set_nonblocking(true)
+            .context("handing the socket to tokio")?;
         let stop = CancellationToken::new();
+        let until = stop.clone();
+        site.spawn(async move {
+            until.run_until_cancelled(send_back(echo)).await;
+        });
         let (until, who) = (stop.clone(), (name.to_owned(), node.name().to_owned()));
         site.spawn(async move {
             until.run_until_cancelled(serve(listener, who)).await;
@@ -80,6 +89,21 @@ impl Pod {
     #[must_use]
     pub fn socket(&self, like: IpAddr) -> SocketAddr {
         SocketAddr::new(self.address.of_family(like), Self::PORT)
+    }
+}
+
+/// Datagrams go back as they came.
+async fn send_back(socket: std::net::UdpSocket) {
+    let Ok(socket) = UdpSocket::from_std(socket) else {
+        return eprintln!("a pod cannot listen for datagrams");
+    };
+    let mut buffer = [0; 64];
+    loop {
+        // An error is that of one sender, who is gone.
+        if let Ok((length, from)) = socket.recv_from(&mut buffer).await {
+            let datagram = buffer.get(..length).unwrap_or_default();
+            let _gone = socket.send_to(datagram, from).await;
+        }
     }
 }
 

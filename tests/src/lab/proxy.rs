@@ -22,11 +22,13 @@ pub struct Backend {
     pub node: String,
 }
 
-/// One port of one Service, TCP.
+/// One port of one Service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceRule {
     /// Its addresses, VIPs and cluster-internal ones, either family.
     pub addresses: Vec<IpAddr>,
+    /// Datagrams instead of connections.
+    pub udp: bool,
     /// The Service's port.
     pub port: u16,
     /// Whether only endpoints of the node itself are used.
@@ -99,7 +101,8 @@ fn write_rule(text: &mut String, node: &str, rule: &ServiceRule, address: IpAddr
         .collect();
     let _infallible = writeln!(
         text,
-        "{family} daddr {address} tcp dport {} {mark}dnat {family} to numgen random mod {} map {{ {} }}",
+        "{family} daddr {address} {} dport {} {mark}dnat {family} to numgen random mod {} map {{ {} }}",
+        protocol(rule),
         rule.port,
         backends.len(),
         elements.join(", ")
@@ -118,12 +121,17 @@ fn drops(node: &str, rules: &[ServiceRule]) -> String {
             let family = family(*address);
             let _infallible = write!(
                 text,
-                "{family} daddr {address} tcp dport {} drop; ",
+                "{family} daddr {address} {} dport {} drop; ",
+                protocol(rule),
                 rule.port
             );
         }
     }
     text
+}
+
+fn protocol(rule: &ServiceRule) -> &'static str {
+    if rule.udp { "udp" } else { "tcp" }
 }
 
 fn usable(node: &str, rule: &ServiceRule, address: IpAddr) -> Vec<SocketAddr> {
@@ -152,6 +160,7 @@ mod tests {
         };
         ServiceRule {
             addresses: vec![[192, 0, 2, 1].into()],
+            udp: false,
             port: 80,
             local,
             backends: vec![

@@ -48,6 +48,7 @@ pub(super) fn build(site: Arc<Site>, layout: Layout) -> Result<Lab> {
         clients,
         lan_client,
         outside,
+        switch,
         site,
     })
 }
@@ -60,6 +61,8 @@ fn mk_switch(site: &Site) -> Result<Netns> {
     switch.ip(&[
         "link add lan type bridge mcast_snooping 0",
         "link set lan up",
+        "link add island type bridge mcast_snooping 0",
+        "link set island up",
         "link add mgmt type bridge mcast_snooping 0",
         "link set mgmt up",
     ])?;

@@ -1,0 +1,181 @@
+//! An interface in service: its port, its multicast groups, and what is announced there.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use portolan_proto::announcer::Announcer;
+use portolan_proto::ndp;
+use portolan_proto::responder::Identity;
+use tokio::sync::mpsc;
+
+use super::event::Answer;
+use super::group::{self, Groups};
+use super::inquiry::Inquiries;
+use super::port::{Note, Port};
+use super::socket::Error;
+use super::status::InterfaceStatus;
+use crate::link::Link;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Served {
+    pub(super) port: Port,
+    groups: Groups,
+    /// [`Link::ups`] when it was last looked at.
+    ups: u64,
+    /// What is announced, how often, and since when.
+    announced: BTreeMap<IpAddr, (Duration, Timestamp)>,
+    pub(super) conflicts: u64,
+    /// Since when nothing needs it.
+    pub(super) idle: Option<Instant>,
+}
+
+/// Who we are on a link; nobody where there is no hardware address.
+pub(super) fn identity(link: &Link) -> Option<Identity> {
+    link.mac.map(|mac| Identity {
+        mac,
+        ipv6: link.ipv6,
+    })
+}
+
+impl Served {
+    pub(super) fn open(
+        link: &Link,
+        identity: Identity,
+        notes: mpsc::Sender<Note>,
+    ) -> Result<Self, Error> {
+        Ok(Self {
+            port: Port::open(&link.name, link.index, identity, notes)?,
+            groups: Groups::new(link.index),
+            ups: link.ups,
+            announced: BTreeMap::new(),
+            conflicts: 0,
+            idle: None,
+        })
+    }
+
+    /// Whatever may have made neighbours forget us or look elsewhere starts a new burst.
+    pub(super) fn follow_link(
+        &mut self,
+        link: &Link,
+        identity: Identity,
+        announcer: &mut Announcer<u32>,
+        now: Instant,
+    ) {
+        let before = self.port.identity();
+        if before != identity {
+            self.port.set_identity(identity);
+        }
+        if before.mac != identity.mac || self.ups != link.ups {
+            self.ups = link.ups;
+            announcer.repeat(link.index, now);
+        }
+    }
+
+    /// Answers for these addresses, and announces those that can be.
+    pub(super) fn follow_vips(
+        &mut self,
+        link: &Link,
+        vips: &BTreeMap<IpAddr, Answer>,
+        announcer: &mut Announcer<u32>,
+        now: Instant,
+    ) {
+        let here: BTreeMap<IpAddr, Duration> = vips
+            .iter()
+            .filter(|(_, answer)| answer.interfaces.covers(&link.name))
+            .map(|(vip, answer)| (*vip, answer.refresh))
+            .collect();
+        let held: HashSet<IpAddr> = here.keys().copied().collect();
+        if !self.port.table.holds_just(&held) {
+            self.port.table.hold(held);
+        }
+        let identity = self.port.identity();
+        let able = |vip: &IpAddr| link.is_running() && identity.speaks_for(*vip);
+        self.announced.retain(|vip, _| {
+            let stays = here.contains_key(vip) && able(vip);
+            if !stays {
+                announcer.release(link.index, *vip);
+            }
+            stays
+        });
+        let began = Timestamp::now();
+        for (vip, refresh) in here.into_iter().filter(|(vip, _)| able(vip)) {
+            let known = self.announced.get(&vip).map(|(refresh, _)| *refresh);
+            if known != Some(refresh) {
+                announcer.hold(link.index, vip, refresh, now);
+                self.announced.entry(vip).or_insert((refresh, began)).0 = refresh;
+            }
+        }
+    }
+
+    /// Joins the groups in which these addresses are looked for, and leaves all others.
+    pub(super) fn join(&mut self, vips: impl Iterator<Item = IpAddr>) -> Result<(), group::Error> {
+        let speaks = self.port.identity().ipv6;
+        let groups: BTreeSet<Ipv6Addr> = vips
+            .filter_map(|vip| match vip {
+                IpAddr::V6(vip) if speaks => Some(ndp::solicited_node(vip)),
+                _ => None,
+            })
+            .collect();
+        self.groups.set(&groups)
+    }
+
+    /// Lets the thread know what is asked.
+    pub(super) fn follow_inquiries(&self, index: u32, inquiries: &Inquiries) {
+        self.port.table.check(inquiries.checked(index));
+        self.port.table.ask(inquiries.asked(index));
+    }
+
+    /// Asks a witness, from an address that it can answer.
+    pub(super) fn ask(&self, link: &Link, witness: IpAddr) {
+        match witness {
+            IpAddr::V4(witness) => {
+                // Without an address of its subnet, a probe: answered, too, and learnt by nobody.
+                let own = link.neighbour_of(witness.into());
+                let own = own.and_then(|own| match own {
+                    IpAddr::V4(own) => Some(own),
+                    IpAddr::V6(_) => None,
+                });
+                self.port.ask4(own.unwrap_or([0; 4].into()), witness);
+            }
+            IpAddr::V6(witness) => {
+                if let Some(own) = link.link_local() {
+                    self.port.ask6(own, witness);
+                }
+            }
+        }
+    }
+
+    /// What is announced, and since when.
+    pub(super) fn announced(&self) -> impl Iterator<Item = (IpAddr, Timestamp)> {
+        let announced = self.announced.iter();
+        announced.map(|(vip, (_, since))| (*vip, *since))
+    }
+
+    pub(super) fn status(&self) -> InterfaceStatus {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let counters = &self.port.counters;
+        let Identity { mac, ipv6 } = self.port.identity();
+        InterfaceStatus {
+            mac,
+            ipv6,
+            requests: read(&counters.requests),
+            replies: read(&counters.replies),
+            rate_limited: read(&counters.rate_limited),
+            dropped: self.port.dropped(),
+            pauses: read(&counters.pauses),
+            announcements: read(&counters.announcements),
+            probes: read(&counters.probes),
+            conflicts: self.conflicts,
+            malformed: read(&counters.malformed),
+            send_failures: read(&counters.send_failures),
+            claims_missed: read(&counters.claims_missed),
+            real_time: counters.real_time.load(Ordering::Relaxed),
+            foreign_claims: Vec::new(),
+            error: None,
+        }
+    }
+}
