@@ -102,7 +102,7 @@ fn shares(me: &str, vips: &BTreeMap<IpAddr, Vip>) -> Shares {
                 let rule = shares
                     .entry((name.clone(), *home))
                     .or_insert(vip.duty.detection);
-                if detection(&vip.duty.detection) < detection(rule) {
+                if detection(vip.duty.detection) < detection(*rule) {
                     *rule = vip.duty.detection;
                 }
             }
@@ -111,7 +111,7 @@ fn shares(me: &str, vips: &BTreeMap<IpAddr, Vip>) -> Shares {
     shares
 }
 
-fn detection(rule: &DetectionRule) -> Duration {
+fn detection(rule: DetectionRule) -> Duration {
     Duration::from_millis(rule.interval_milliseconds.into()) * rule.multiplier.into()
 }
 

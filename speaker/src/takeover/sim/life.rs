@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use super::super::Takeover;
 use super::world::World;
 
 /// Everything is repaired, told and on; so long after that all must be well.
@@ -37,13 +38,13 @@ fn start_all(world: &mut World) {
 }
 
 fn any_node(world: &mut World) -> usize {
-    let last = world.nodes.len() as u32 - 1;
-    world.dice.between(0, last) as usize
+    let count = world.nodes.len();
+    world.pick(count)
 }
 
 fn any_vip(world: &mut World) -> IpAddr {
-    let count = world.placements.len() as u32;
-    let at = world.dice.between(0, count - 1) as usize;
+    let count = world.placements.len();
+    let at = world.pick(count);
     world.placements.keys().copied().nth(at).unwrap()
 }
 
@@ -151,10 +152,7 @@ fn settled(world: &World) {
             "I4: n{holder} holds {vip} of {nodes:?}"
         );
         for node in nodes {
-            let standing = world.nodes[*node]
-                .machine
-                .as_ref()
-                .map(|machine| machine.standing());
+            let standing = world.nodes[*node].machine.as_ref().map(Takeover::standing);
             let knows = standing.and_then(|standing| standing.get(vip)?.holder.clone());
             assert_eq!(
                 knows.as_deref(),
