@@ -417,7 +417,7 @@ impl Task {
         let links = Arc::clone(&self.links.borrow_and_update());
         // Sockets first: the machine has something to say on a segment that is new.
         self.wire.set_links(Arc::clone(&links), now);
-        self.machine.set_links(links, &self.exclude, now);
+        self.machine.set_links(&links, &self.exclude, now);
         self.act(now);
         self.follow_sessions(now);
         self.stand_by();
@@ -489,7 +489,7 @@ impl Task {
         self.answer();
         self.paths.forget();
         let links = Arc::clone(&self.links.borrow());
-        self.machine.set_links(links, &self.exclude, now);
+        self.machine.set_links(&links, &self.exclude, now);
         self.machine.set_nodes(&self.followed.nodes, now);
         self.witnesses.clear();
         self.follow_stations(now);
