@@ -35,7 +35,7 @@ use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 
 use super::wire::{Heard, Numbers, Wire};
-use super::{Checked, Duty, Effect, Rival, Takeover};
+use super::{Cause, Checked, Duty, Effect, Rival, Takeover};
 use crate::bfd;
 use crate::l2::{self, Answer, Layer2};
 use crate::link::{Exclude, Links};
@@ -306,7 +306,11 @@ impl Task {
                     witnesses,
                 } => self.layer2.ask(interface, &witnesses),
                 Effect::Took(took) => {
-                    let last_heard = self.paths.last_heard(&took.from);
+                    // Of a node that lives, BFD heard the last packet just now.
+                    let last_heard = match took.cause {
+                        Cause::Silent => self.paths.last_heard(&took.from),
+                        Cause::Stops | Cause::Placed => None,
+                    };
                     self.outward.news.took(took, last_heard);
                 }
                 Effect::Yielded { vip, to } => self.outward.news.yielded(vip, to),
@@ -418,9 +422,7 @@ impl Task {
         // Sockets first: the machine has something to say on a segment that is new.
         self.wire.set_links(Arc::clone(&links), now);
         self.machine.set_links(&links, &self.exclude, now);
-        self.act(now);
-        self.follow_sessions(now);
-        self.stand_by();
+        self.settle(now);
     }
 
     fn follow_stations(&mut self, now: Instant) {
@@ -444,24 +446,38 @@ impl Task {
             self.follow_keys(now);
         }
         if before.leaving && !self.followed.leaving {
-            self.begin_anew(now);
+            self.machine.stay(now);
+            self.settle(now);
         }
         if before.nodes != self.followed.nodes {
             self.machine.set_nodes(&self.followed.nodes, now);
             self.layer2.set_peers(self.macs_of_others());
-            self.act(now);
+            self.settle(now);
         }
-        // Even if they are the same: those that are held no longer fall out.
-        self.machine.set_duties(self.duties(), now);
-        self.act(now);
-        // The interval between announcements may be another one.
-        self.answer();
+        if !Arc::ptr_eq(&before.duties, &self.followed.duties) {
+            self.follow_duties(&before.duties, now);
+        }
         if self.followed.leaving && !before.leaving {
             self.machine.leave(now);
-            self.act(now);
+            self.settle(now);
         }
-        self.follow_sessions(now);
+    }
+
+    fn follow_duties(&mut self, before: &BTreeMap<IpAddr, Duty>, now: Instant) {
+        self.machine.set_duties(self.duties(), now);
+        self.settle(now);
+        let refresh = |duties: &BTreeMap<IpAddr, Duty>, vip| duties.get(vip).map(|it| it.refresh);
+        let differs = |vip| refresh(before, vip) != refresh(&self.followed.duties, vip);
+        if self.held.keys().any(differs) {
+            self.answer();
+        }
         self.stand_by();
+    }
+
+    /// The machine knows something new: does what it asks for, and watches whom it wants to be watched.
+    fn settle(&mut self, now: Instant) {
+        self.act(now);
+        self.follow_sessions(now);
         self.changed(now);
     }
 
@@ -481,18 +497,6 @@ impl Task {
             .filter(|node| node.name != self.node);
         let interfaces = others.flat_map(|node| &node.interfaces);
         interfaces.filter_map(|it| it.mac.parse().ok()).collect()
-    }
-
-    /// A node that was excluded takes part again.
-    fn begin_anew(&mut self, now: Instant) {
-        self.machine = Takeover::new(self.node.clone());
-        self.answer();
-        self.paths.forget();
-        let links = Arc::clone(&self.links.borrow());
-        self.machine.set_links(&links, &self.exclude, now);
-        self.machine.set_nodes(&self.followed.nodes, now);
-        self.witnesses.clear();
-        self.follow_stations(now);
     }
 
     /// Other keys, for messages and BFD alike.

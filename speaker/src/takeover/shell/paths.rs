@@ -100,13 +100,6 @@ impl Paths {
             .retain(|_, path| path.ends.is_none_or(|ends| now < ends));
     }
 
-    /// Everything is news again, as for a machine that knows nothing.
-    pub(super) fn forget(&mut self) {
-        for path in self.sessions.values_mut() {
-            path.told = Told::default();
-        }
-    }
-
     /// What the machine has not been told yet.
     pub(super) fn news(&mut self) -> Vec<(SessionKey, PathState)> {
         self.changes.mark_unchanged();
@@ -124,8 +117,8 @@ impl Paths {
     /// The last packet of a node that is not heard any more.
     pub(super) fn last_heard(&self, node: &str) -> Option<Instant> {
         let of_node = self.sessions.iter().filter(|(key, _)| key.node == node);
-        of_node
-            .filter_map(|(_, path)| path.live.borrow().last_heard)
+        let down = of_node.filter(|(_, path)| path.told.state == Some(PathState::Down));
+        down.filter_map(|(_, path)| path.live.borrow().last_heard)
             .max()
     }
 
@@ -163,9 +156,10 @@ impl Path {
     }
 
     fn follow(&mut self, wish: &SessionWish, spec: SessionSpec) {
+        let is_other = (self.wish.peer, self.wish.local) != (wish.peer, wish.local);
         self.wish.clone_from(wish);
-        // The machine has forgotten what it once knew of a path that it did not want any more.
-        if self.ends.take().is_some() {
+        // The machine has forgotten what it knew of a path that was another one, or that it did not want any more.
+        if self.ends.take().is_some() || is_other {
             self.told = Told {
                 state: None,
                 failures: self.live.borrow().failures,
