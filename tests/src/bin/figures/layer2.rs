@@ -91,16 +91,16 @@ pub(crate) async fn measure(repeat: usize, only: Option<&str>) -> Result<()> {
     println!(
         "| fault | client | repetitions | gap p50 | p99 | max | failed requests |\n|---|---|---|---|---|---|---|"
     );
-    tallies
-        .iter()
-        .for_each(|(fault, tally)| tally.print(*fault));
+    for (fault, tally) in &tallies {
+        tally.print(*fault);
+    }
     println!(
         "\n| fault | two answer, at most | after its end | client gap at its end | failed requests then | moved back | did not settle |\n\
          |---|---|---|---|---|---|---|"
     );
-    tallies
-        .iter()
-        .for_each(|(fault, tally)| tally.print_wire(*fault));
+    for (fault, tally) in &tallies {
+        tally.print_wire(*fault);
+    }
     if only.is_none() {
         crowd().await?;
         answers().await?;
