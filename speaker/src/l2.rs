@@ -208,3 +208,6 @@ impl Follower {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -381,15 +381,15 @@ impl Engine {
 
     pub(super) fn status(&self) -> L2Status {
         let mut status = L2Status::default();
-        for vip in self.vips.keys() {
-            let bound_to = self.links.holder(*vip).map(|link| link.name.clone());
-            status.vips.insert(
-                *vip,
-                VipStatus {
-                    interfaces: BTreeMap::new(),
-                    bound_to,
-                },
-            );
+        let unheard = self.vips.keys().map(|vip| (*vip, VipStatus::default()));
+        status.vips = unheard.collect();
+        // Thousands of addresses, and hundreds of links of containers: looked up from the shorter side.
+        for link in self.links.iter() {
+            for own in link.addresses.keys() {
+                if let Some(vip) = status.vips.get_mut(own) {
+                    vip.bound_to.get_or_insert_with(|| link.name.clone());
+                }
+            }
         }
         for served in self.served.values() {
             for (vip, since) in served.announced() {
@@ -400,7 +400,8 @@ impl Engine {
                 .interfaces
                 .insert(served.port.name.clone(), served.status());
         }
-        for (index, vip, claimants) in self.announcer.held() {
+        let claimed = self.announcer.held().filter(|(.., by)| !by.is_empty());
+        for (index, vip, claimants) in claimed {
             let name = self.served.get(&index).map(|served| &served.port.name);
             let Some(interface) = name.and_then(|name| status.interfaces.get_mut(name)) else {
                 continue;
