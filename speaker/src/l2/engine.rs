@@ -77,9 +77,28 @@ impl Engine {
 
     /// Replaces the announced addresses; what is gone is not answered any more on return.
     pub(super) fn set_vips(&mut self, vips: BTreeMap<IpAddr, Answer>, now: Instant) {
-        self.vips = vips;
+        let old = std::mem::replace(&mut self.vips, vips);
+        self.change_vips(&old, now);
+        self.announce_due(now);
         self.reconcile(now);
         self.run_due(now);
+    }
+
+    /// What differs, and on interfaces that are in service: the first frame of a takeover waits for nothing else.
+    fn change_vips(&mut self, old: &BTreeMap<IpAddr, Answer>, now: Instant) {
+        let (vips, links) = (&self.vips, &self.links);
+        let gone = old.keys().filter(|vip| !vips.contains_key(vip));
+        let gone = gone.map(|vip| (*vip, None));
+        let new = vips.iter().filter(|(vip, it)| old.get(vip) != Some(it));
+        let new = new.map(|(vip, answer)| (*vip, Some(answer)));
+        let changes: Vec<_> = gone.chain(new).collect();
+        for (index, served) in &mut self.served {
+            let link = links.get(*index);
+            if let Some(link) = link.filter(|link| link.name == served.port.name) {
+                let changes = changes.iter().copied();
+                served.change_vips(link, changes, &mut self.announcer, now);
+            }
+        }
     }
 
     pub(super) fn set_stand_by(&mut self, vips: BTreeMap<IpAddr, Interfaces>, now: Instant) {

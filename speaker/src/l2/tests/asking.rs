@@ -9,7 +9,7 @@ use portolan_proto::ndp::Message;
 use tokio::time::Instant;
 
 use super::super::*;
-use super::lan::{FAR, Lan, OTHER, SOON, ip, next_event, on_a_lan, until};
+use super::lan::{FAR, Frames, Lan, OTHER, SOON, figure, ip, next_event, on_a_lan, until};
 
 const VIP4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 10);
 const VIP6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x10);
@@ -87,16 +87,16 @@ fn an_address_that_nobody_has_is_free_after_three_probes_on_the_wire() {
             "{took:?}"
         );
         let heard = lan.far.all(Duration::from_millis(50), |_| true);
-        let probe4 = Packet::request(Ipv4Addr::UNSPECIFIED, VIP4, MacAddr([2, 0, 0, 0, 0, 1]));
-        let probes4 = heard.iter().filter(|it| it.arp() == Some(probe4)).count();
-        let probes6: Vec<_> = heard
+        let own = Packet::request(Ipv4Addr::UNSPECIFIED, VIP4, MacAddr([2, 0, 0, 0, 0, 1]));
+        let arp = heard.iter().filter(|it| it.arp() == Some(own)).count();
+        let ndp: Vec<_> = heard
             .iter()
-            .filter_map(|it| it.ndp())
+            .filter_map(Frames::ndp)
             .filter(|it| it.target == VIP6 && it.source.is_unspecified())
             .collect();
-        assert_eq!((probes4, probes6.len()), (3, 3));
+        assert_eq!((arp, ndp.len()), (3, 3));
         assert!(
-            probes6.iter().all(|it| *it == probes6[0]),
+            ndp.iter().all(|it| *it == ndp[0]),
             "one nonce for one check"
         );
         assert_eq!(lan.interface("lan0").probes, 6);
@@ -113,7 +113,6 @@ fn an_address_of_another_host_is_taken_as_soon_as_its_kernel_answers() {
             // The first may fall into the moment in which the link comes up, and be asked of nobody.
             let deadline = Instant::now() + SOON;
             loop {
-                let begin = Instant::now();
                 lan.l2.check(vip, Interfaces::All);
                 let verdict = verdict(&mut events);
                 let taken = Checked::Taken {
@@ -121,7 +120,6 @@ fn an_address_of_another_host_is_taken_as_soon_as_its_kernel_answers() {
                     interface,
                 };
                 if verdict == (vip, taken) {
-                    println!("{vip} taken after {:?}", begin.elapsed());
                     break;
                 }
                 assert!(Instant::now() < deadline, "{verdict:?}");
@@ -169,7 +167,7 @@ fn two_thousand_checks_at_once_all_come_to_their_end() {
         }
         let ends: BTreeSet<IpAddr> = (0..2000).map(|_| verdict(&mut events).0).collect();
         assert_eq!(ends.len(), 2000);
-        println!("2000 checks took {:?}", begin.elapsed());
+        figure(&format!("2000 checks took {:?}", begin.elapsed()));
     });
 }
 

@@ -1,7 +1,7 @@
 //! A network namespace with a cable in it: layer 2 serves the end `lan0`, the test holds the end `far0` and reads and
 //! writes frames there. Nobody has an address unless the test gives it one.
 
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::os::fd::AsRawFd as _;
 use std::process::Command;
 use std::sync::mpsc;
@@ -70,6 +70,11 @@ pub(super) fn on_a_lan(test: impl FnOnce(&mut Lan) + Send + 'static) {
     if let Err(panic) = ran.join() {
         std::panic::resume_unwind(panic);
     }
+}
+
+/// Says what was measured.
+pub(super) fn figure(words: &str) {
+    writeln!(std::io::stdout(), "figure: layer 2: {words}").unwrap();
 }
 
 /// Runs `ip` with these words.

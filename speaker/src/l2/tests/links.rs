@@ -8,7 +8,7 @@ use portolan_proto::arp::Packet;
 use portolan_proto::ndp;
 
 use super::super::*;
-use super::lan::{Far, OTHER, ip, on_a_lan, until};
+use super::lan::{Far, Frames, OTHER, ip, on_a_lan, until};
 
 const VIP4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 10);
 const VIP6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x10);
@@ -43,7 +43,7 @@ fn an_interface_that_is_not_meant_stays_silent() {
         assert_eq!(
             far1.until_answered(VIP4.into())
                 .iter()
-                .filter_map(|it| it.arp())
+                .filter_map(Frames::arp)
                 .filter(|it| it.target_ip == CLIENT4)
                 .count(),
             0
@@ -134,7 +134,7 @@ fn the_bridge_answers_and_its_ports_do_not() {
         let heard = lan.far.until_answered(VIP4.into());
         let replies: Vec<_> = heard
             .iter()
-            .filter_map(|it| it.arp())
+            .filter_map(Frames::arp)
             .filter(|it| it.target_ip == CLIENT4)
             .map(|it| it.sender_mac)
             .collect();
@@ -165,7 +165,7 @@ fn an_interface_on_top_of_another_answers_for_itself_alone() {
             let more = lan.far.until_answered(VIP4.into());
             let more = more
                 .iter()
-                .filter_map(|it| it.arp())
+                .filter_map(Frames::arp)
                 .filter(|it| it.target_ip == CLIENT4);
             assert_eq!(more.count(), 0, "a second answer to {to}");
         }

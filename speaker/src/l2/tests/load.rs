@@ -10,7 +10,7 @@ use portolan_proto::flood::{IN_ALL, PER_REQUESTER};
 use tokio::time::Instant;
 
 use super::super::*;
-use super::lan::{Far, OTHER, on_a_lan, until};
+use super::lan::{Far, OTHER, figure, on_a_lan, until};
 
 const VIP4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 10);
 const CLIENT4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 99);
@@ -68,20 +68,20 @@ fn a_flood_gets_its_rate_of_answers_and_its_share_of_a_processor() {
         });
         std::thread::park_timeout(Duration::from_secs(4));
         stop.store(true, Ordering::Relaxed);
-        let sent = flood.join().unwrap();
+        let requests = flood.join().unwrap();
         let (spent, time) = (ticks("l2-flooded0") - before.0, before.1.elapsed());
         let status = lan.interface("flooded0");
         let share = Duration::from_millis(spent * 10).as_secs_f64() / time.as_secs_f64();
-        println!(
+        figure(&format!(
             "{:.0} requests/s for {time:?}: {} heard, {} answered, {} limited, {} dropped by the kernel, {} pauses, {:.0} % of a processor",
-            f64::from(u32::try_from(sent).unwrap()) / time.as_secs_f64(),
+            f64::from(u32::try_from(requests).unwrap()) / time.as_secs_f64(),
             status.requests,
             status.replies,
             status.rate_limited,
             status.dropped,
             status.pauses,
             share * 100.0
-        );
+        ));
         // A quarter, and what may be done in advance.
         assert!(share < 0.25 + 0.05, "{share}");
         let per_second = 1_000_000_000 / u32::try_from(IN_ALL.cost.as_nanos()).unwrap();
@@ -136,7 +136,10 @@ fn a_router_that_asks_for_5000_addresses_at_once_is_answered_for_each() {
             answered.insert(reply.arp().unwrap().sender_ip);
         }
         asking.join().unwrap();
-        println!("5000 questions answered within {:?}", begin.elapsed());
+        figure(&format!(
+            "5000 questions answered within {:?}",
+            begin.elapsed()
+        ));
         assert_eq!(lan.interface("lan0").rate_limited, 0);
     });
 }
@@ -167,15 +170,17 @@ fn four_hundred_addresses_are_announced_before_a_tenth_of_a_second_is_over_besid
             }
         }
         let all = begin.elapsed();
-        println!("400 taken: first frame {first:?}, returned after {returned:?}, all {all:?}");
+        figure(&format!(
+            "400 taken: first frame {first:?}, returned after {returned:?}, all {all:?}"
+        ));
         // 65 ms by pace; the rest is for a busy machine.
         assert!(all < Duration::from_secs(1), "{all:?}");
         let begin = Instant::now();
         let status = lan.l2.status();
-        println!(
+        figure(&format!(
             "status of {} addresses: {:?}",
             status.vips.len(),
             begin.elapsed()
-        );
+        ));
     });
 }
