@@ -274,6 +274,7 @@ impl Engine {
 
     fn reconcile(&mut self, now: Instant) {
         self.again = None;
+        self.inquiries.expire(now);
         let troubles = std::mem::take(&mut self.troubles);
         let links = self.links.clone();
         let usable: BTreeMap<u32, &Link> = links

@@ -10,7 +10,7 @@ use portolan_proto::responder::Identity;
 use tokio::time::Instant;
 
 use super::super::*;
-use super::lan::{Frames, OTHER, next_event, on_a_lan, until};
+use super::lan::{Frames, Host, OTHER, command, next_event, on_a_lan, until};
 
 const US: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
 const VIP4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 10);
@@ -257,5 +257,74 @@ fn the_claim_of_another_node_is_told_and_answered_when_the_nodes_had_time_to_agr
             again.at - begin
         );
         assert_eq!(lan.interface("lan0").conflicts, 0, "a node is no stranger");
+    });
+}
+
+#[test]
+fn the_tools_of_other_hosts_find_the_address_taken_and_resolve_it() {
+    on_a_lan(|lan| {
+        lan.hold(&[VIP4.into(), VIP6.into()]);
+        let host = Host::with(&["192.0.2.99/24", "2001:db8::99/64"]);
+        until("arping to see a duplicate", || {
+            // With -D it is content when nobody answers.
+            !host.run(|| command("arping -D -c 1 -w 1 -I far0 192.0.2.10").0)
+        });
+        let (resolved, said) = host.run(|| command("arping -c 1 -w 5 -I far0 192.0.2.10"));
+        assert!(
+            resolved && said.to_lowercase().contains("02:00:00:00:00:01"),
+            "{said}"
+        );
+        let (resolved, said) = host.run(|| command("ndisc6 -q 2001:db8::10 far0"));
+        assert!(
+            resolved && said.trim().eq_ignore_ascii_case("02:00:00:00:00:01"),
+            "{said}"
+        );
+    });
+}
+
+#[test]
+fn neighbours_that_check_again_and_again_find_the_address_reachable() {
+    on_a_lan(|lan| {
+        lan.hold(&[VIP4.into(), VIP6.into()]);
+        let host = Host::with(&["192.0.2.99/24", "2001:db8::99/64"]);
+        // A neighbour asks for an entry that it uses when it has not been confirmed for some 30 s; here for 0.5 s.
+        host.run(|| {
+            for family in ["ipv4", "ipv6"] {
+                for (name, value) in [
+                    ("base_reachable_time_ms", "500"),
+                    ("delay_first_probe_time", "1"),
+                ] {
+                    let path = format!("/proc/sys/net/{family}/neigh/far0/{name}");
+                    std::fs::write(path, value).unwrap();
+                }
+            }
+        });
+        let asked = |lan: &super::lan::Lan| lan.interface("lan0").requests;
+        let seen = move || {
+            host.run(|| {
+                for (from, to) in [
+                    ("192.0.2.99:0", "192.0.2.10:9"),
+                    ("[2001:db8::99]:0", "[2001:db8::10]:9"),
+                ] {
+                    let socket = std::net::UdpSocket::bind(from).unwrap();
+                    socket.send_to(b"x", to).unwrap();
+                }
+                command("ip neigh show dev far0").1
+            })
+        };
+        let is_known = |table: &str| {
+            ["192.0.2.10", "2001:db8::10"].iter().all(|vip| {
+                let known = format!("{vip} lladdr 02:00:00:00:00:01");
+                table.lines().any(|line| line.starts_with(&known))
+            })
+        };
+        until("both addresses to be resolved", || is_known(&seen()));
+        // Each family is checked about every 1.5 s from now on.
+        let before = asked(lan);
+        until("four more questions", || {
+            let table = seen();
+            assert!(is_known(&table), "{table}");
+            asked(lan) >= before + 4
+        });
     });
 }

@@ -3,13 +3,12 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use nix::sched::{CloneFlags, unshare};
 use portolan_proto::arp::Packet;
 use portolan_proto::ndp::Message;
 use tokio::time::Instant;
 
 use super::super::*;
-use super::lan::{FAR, Frames, Lan, OTHER, SOON, figure, ip, next_event, on_a_lan, until};
+use super::lan::{FAR, Frames, Host, Lan, OTHER, SOON, figure, ip, next_event, on_a_lan, until};
 
 const VIP4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 10);
 const VIP6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x10);
@@ -19,50 +18,6 @@ fn verdict(events: &mut mpsc::Receiver<Event>) -> (IpAddr, Checked) {
     loop {
         if let Event::Checked { vip, verdict } = next_event(events) {
             return (vip, verdict);
-        }
-    }
-}
-
-/// A host of its own at the far end, with a kernel that has these addresses. Ends when it is dropped.
-struct Host(
-    Option<std::sync::mpsc::Sender<()>>,
-    Option<std::thread::JoinHandle<()>>,
-);
-
-impl Host {
-    fn with(addresses: &'static [&'static str]) -> Self {
-        let (ready, is_ready) = std::sync::mpsc::channel();
-        let (stop, stopped) = std::sync::mpsc::channel::<()>();
-        let (moved, is_moved) = std::sync::mpsc::channel::<()>();
-        let host = std::thread::spawn(move || {
-            unshare(CloneFlags::CLONE_NEWNET).unwrap();
-            ready.send(nix::unistd::gettid()).unwrap();
-            is_moved.recv().unwrap();
-            std::fs::write("/proc/sys/net/ipv6/conf/far0/disable_ipv6", "0").unwrap();
-            ip("link set far0 up");
-            for address in addresses {
-                let nodad = if address.contains(':') { " nodad" } else { "" };
-                ip(&format!("address add {address} dev far0{nodad}"));
-            }
-            ready.send(nix::unistd::gettid()).unwrap();
-            let _ended = stopped.recv();
-        });
-        let thread = is_ready.recv().unwrap();
-        let us = std::process::id();
-        ip(&format!(
-            "link set far0 netns /proc/{us}/task/{thread}/ns/net"
-        ));
-        moved.send(()).unwrap();
-        is_ready.recv().unwrap();
-        Self(Some(stop), Some(host))
-    }
-}
-
-impl Drop for Host {
-    fn drop(&mut self) {
-        drop(self.0.take());
-        if let Some(host) = self.1.take() {
-            host.join().unwrap();
         }
     }
 }

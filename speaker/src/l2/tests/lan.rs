@@ -268,3 +268,71 @@ impl Far {
 /// Who asks the last question.
 const LAST: std::net::Ipv4Addr = std::net::Ipv4Addr::new(192, 0, 2, 250);
 const LAST6: std::net::Ipv6Addr = std::net::Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0xfa);
+
+/// A host of its own at the far end, whose kernel has these addresses. Ends when it is dropped.
+pub(super) struct Host {
+    orders: Option<mpsc::Sender<Order>>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+type Order = Box<dyn FnOnce() + Send>;
+
+impl Host {
+    pub(super) fn with(addresses: &'static [&'static str]) -> Self {
+        let (orders, received) = mpsc::channel::<Order>();
+        let (told, id) = mpsc::channel();
+        let thread = thread::spawn(move || {
+            unshare(CloneFlags::CLONE_NEWNET).unwrap();
+            told.send(nix::unistd::gettid()).unwrap();
+            for order in received {
+                order();
+            }
+        });
+        let (process, id) = (std::process::id(), id.recv().unwrap());
+        ip(&format!(
+            "link set far0 netns /proc/{process}/task/{id}/ns/net"
+        ));
+        let host = Self {
+            orders: Some(orders),
+            thread: Some(thread),
+        };
+        host.run(move || {
+            std::fs::write("/proc/sys/net/ipv6/conf/far0/disable_ipv6", "0").unwrap();
+            ip("link set far0 up");
+            for address in addresses {
+                let nodad = if address.contains(':') { " nodad" } else { "" };
+                ip(&format!("address add {address} dev far0{nodad}"));
+            }
+        });
+        host
+    }
+
+    /// Runs something there, and waits for it.
+    pub(super) fn run<T: Send + 'static>(&self, what: impl FnOnce() -> T + Send + 'static) -> T {
+        let (done, result) = mpsc::channel();
+        let order = move || done.send(what()).unwrap();
+        self.orders.as_ref().unwrap().send(Box::new(order)).unwrap();
+        result.recv().unwrap()
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        drop(self.orders.take());
+        let ended = self.thread.take().map(thread::JoinHandle::join);
+        if let Some(Err(panic)) = ended
+            && !thread::panicking()
+        {
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
+
+/// What a command prints, and whether it is content.
+pub(super) fn command(words: &str) -> (bool, String) {
+    let mut split = words.split(' ');
+    let program = split.next().unwrap();
+    let output = Command::new(program).args(split).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    (output.status.success(), said)
+}

@@ -8,7 +8,7 @@ use portolan_proto::arp::Packet;
 use portolan_proto::ndp;
 
 use super::super::*;
-use super::lan::{Far, Frames, OTHER, ip, on_a_lan, until};
+use super::lan::{Far, Frames, OTHER, command, ip, on_a_lan, until};
 
 const VIP4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 10);
 const VIP6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x10);
@@ -237,5 +237,23 @@ fn ipv6_that_is_switched_off_and_on_again_is_served_again() {
         lan.far.next(|it| it.announced() == Some(VIP6.into()));
         until("the group to be joined again", || is_member("lan0"));
         lan.far.until_answered(VIP6.into());
+    });
+}
+
+#[test]
+fn ipv6_is_served_while_the_interface_checks_its_own_address() {
+    on_a_lan(|lan| {
+        ip("link set lan0 down");
+        for (name, value) in [("accept_dad", "1"), ("dad_transmits", "60")] {
+            std::fs::write(format!("/proc/sys/net/ipv6/conf/lan0/{name}"), value).unwrap();
+        }
+        ip("link set lan0 up");
+        lan.hold(&[VIP6.into()]);
+        lan.far.until_answered(VIP6.into());
+        let (_, addresses) = command("ip -6 address show dev lan0 tentative");
+        assert!(
+            addresses.contains("fe80"),
+            "it is still checking: {addresses}"
+        );
     });
 }
