@@ -37,6 +37,8 @@ const PATCH: &[&str] = &["patch"];
 const CREATE: &[&str] = &["create"];
 /// A compare-and-swap writer: the election and the SpeakerConfig.
 const REPLACE: &[&str] = &["get", "list", "watch", "create", "update"];
+/// The key of the speakers: looked for by its name, and made when it is missing.
+const DRAW: &[&str] = &["get", "create"];
 /// A server-side apply writer.
 const APPLY: &[&str] = &["create", "patch"];
 
@@ -102,6 +104,7 @@ const USED: &[Use] = &[
         PATCH,
     ),
     (CONTROLLER, Reach::Cluster, OURS, "speakerconfigs", REPLACE),
+    (CONTROLLER, Reach::Cluster, OURS, "nodereports", WATCH),
     (
         CONTROLLER,
         Reach::Cluster,
@@ -116,6 +119,7 @@ const USED: &[Use] = &[
         "leases",
         REPLACE,
     ),
+    (CONTROLLER, Reach::Namespace, "", "secrets", DRAW),
     (SPEAKER, Reach::Cluster, "", "services", WATCH),
     (SPEAKER, Reach::Cluster, "", "nodes", WATCH),
     (
@@ -128,6 +132,7 @@ const USED: &[Use] = &[
     (SPEAKER, Reach::Cluster, OURS, "speakerconfigs", WATCH),
     (SPEAKER, Reach::Cluster, OURS, "nodereports", APPLY),
     (SPEAKER, Reach::Cluster, OURS, "nodereports/status", PATCH),
+    (SPEAKER, Reach::Cluster, "events.k8s.io", "events", CREATE),
     (
         SPEAKER,
         Reach::Namespace,
@@ -229,6 +234,19 @@ fn each_daemon_may_do_what_its_code_does_and_nothing_else() {
             used.contains_key(right),
             "granted, but not used: {right:?} {verbs:?}"
         );
+    }
+}
+
+#[test]
+fn the_controller_reads_no_secret_but_the_one_that_it_draws() {
+    let documents = mk_documents();
+    let mut roles = of_kind(&documents, "Role");
+    let role = roles.find(|role| text(&role["metadata"]["name"]) == CONTROLLER);
+    for rule in role.unwrap()["rules"].as_sequence().unwrap() {
+        let verbs = texts(&rule["verbs"]);
+        if texts(&rule["resources"]).contains(&"secrets".to_owned()) && verbs != CREATE {
+            assert_eq!(texts(&rule["resourceNames"]), ["portolan-speakers"]);
+        }
     }
 }
 

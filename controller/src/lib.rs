@@ -12,6 +12,7 @@
 //! leader     who may write, and until when         snapshot   what a new leader reads before its first decision
 //! ledger     what is being written, what rests      metrics    what can be seen from outside
 //! complaint  which failures were said already       run        the tasks and channels around it
+//! speaker_key  the Secret that speakers authenticate each other by
 //! ```
 //!
 //! `model`, `decide`, `alloc` and `place` are pure: no clock, no client. What they hold to:
@@ -32,4 +33,5 @@ pub mod model;
 pub mod place;
 pub mod run;
 pub mod snapshot;
+mod speaker_key;
 pub mod write;

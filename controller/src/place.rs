@@ -1,101 +1,218 @@
 //! Placement of layer-2 VIPs: which node answers, and which stand by.
 //!
 //! ```text
-//! current [a b c]    a dies:        [b c d]     the first standby takes over, nobody else moves
-//!                    a returns:     [b c d]     and takes nothing back
-//!                    b, c, d die:   [a …]       the least loaded of those left
-//!                    all die:       [b c d]     kept: an answerer in doubt is better than none for sure
+//! current [a b c]    a dies:           [b c d]     the first stand-by takes over, nobody else moves
+//!                    a returns:        [b c d]     and takes nothing back
+//!                    c took over:      [c a b]     whoever answers stays: the list follows, not the address
+//!                    a drains:         [b c d]     it answers only for what nobody else can
+//!                    all die:          [a b c]     kept: an answerer in doubt is better than none for sure
 //! ```
 //!
-//! Load is the number of VIPs that a node answers for; new VIPs and new standbys go where it is smallest, and among equals
-//! to the node that a hash of Service and node names, so that the standbys of one node are spread over all others.
+//! ```text
+//! ground   which nodes can answer for an address: rules, links, subnets, zones, drain
+//! board    who sits where: groups of Services that share addresses, their nodes and terms
+//! load     how many groups each node answers for, and inherits from each other node
+//! ```
+//!
+//! A group is placed as one. A new one goes to the node that answers for the fewest. Its first stand-by is the node that
+//! would have the fewest after the death of that node: speakers fail over by themselves, so how even the load is after a
+//! failure is decided here, before it. Stand-bys may be chosen anew at any time, because nothing moves on the wire; whoever
+//! answers is replaced only when it can not go on, or when the user asks for it.
 
-use std::collections::HashMap;
+mod board;
+mod ground;
+mod load;
+#[cfg(test)]
+mod tests;
+
+use std::cmp::Reverse;
 use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+pub use board::{Board, Seat, SeatId};
+pub use ground::{Ground, Link, Site};
+pub use load::Load;
 
 /// Nodes of one placement: one answers, two stand by.
 pub const DEPTH: usize = 3;
+/// The part of a load that does not matter when stand-bys are compared: a large cluster is not rewritten for one VIP more.
+const SLACK: u32 = 16;
 
 /// The nodes of one VIP in order; the first one answers.
-pub type Placement = Vec<String>;
+pub type Nodes = Vec<Arc<str>>;
 
-/// How many VIPs each node answers for and stands by for.
-#[derive(Debug, Default)]
-pub struct Load {
-    by_node: HashMap<String, [u32; DEPTH]>,
+/// A node that can answer for a VIP.
+#[derive(Debug, Clone, Copy)]
+pub struct Candidate<'a> {
+    /// Its name.
+    pub name: &'a Arc<str>,
+    /// The failure domain that it is in, if it is in one.
+    pub zone: Option<&'a str>,
+    /// How much the user prefers it.
+    pub score: u32,
+    /// It is about to go.
+    pub draining: bool,
+    /// Its speaker has said nothing of its links yet.
+    pub unreported: bool,
 }
 
-impl Load {
-    /// Counts a placement in.
-    pub fn add(&mut self, placement: &[String]) {
-        for (rank, node) in placement.iter().enumerate().take(DEPTH) {
-            let counts = self.by_node.entry(node.clone()).or_default();
-            if let Some(count) = counts.get_mut(rank) {
-                *count += 1;
-            }
-        }
-    }
-
-    /// Counts a placement out.
-    pub fn remove(&mut self, placement: &[String]) {
-        for (rank, node) in placement.iter().enumerate().take(DEPTH) {
-            let counts = self.by_node.entry(node.clone()).or_default();
-            if let Some(count) = counts.get_mut(rank) {
-                *count = count.saturating_sub(1);
-            }
-        }
-    }
-
-    /// VIPs that the node answers for.
-    #[must_use]
-    pub fn answering(&self, node: &str) -> u32 {
-        self.by_node.get(node).map_or(0, |[first, ..]| *first)
-    }
-
-    /// VIPs that the node stands by for.
-    fn standing_by(&self, node: &str) -> u32 {
-        self.by_node
-            .get(node)
-            .map_or(0, |[_, rest @ ..]| rest.iter().sum())
-    }
+/// What is asked of a placement.
+#[derive(Debug, Clone, Copy)]
+pub struct Wish<'a> {
+    /// Name of the group: decides among equal nodes.
+    pub key: &'a str,
+    /// The placement so far.
+    pub current: &'a [Arc<str>],
+    /// The node that answers in truth, where that is known to be another than the first one.
+    pub acting: Option<&'a str>,
+    /// Stand-bys may be replaced for no other reason than a more even load.
+    pub review: bool,
 }
 
-/// Places one VIP. `eligible` are the nodes that may answer; `load` is that of all *other* VIPs. An empty `eligible`
-/// keeps the current placement.
+/// Places one VIP. `load` is that of all *other* VIPs. Without a candidate the placement stays as it is.
 #[must_use]
-pub fn place(service: &str, current: &[String], eligible: &[&str], load: &Load) -> Placement {
-    if eligible.is_empty() {
-        return current.to_vec();
+pub fn place(wish: Wish<'_>, candidates: &[Candidate<'_>], load: &Load) -> Nodes {
+    let Some(holder) = holder(wish, candidates, load) else {
+        return wish.current.to_vec();
+    };
+    let held = heirs(wish.current, holder, candidates);
+    let mut chosen = vec![holder];
+    while chosen.len() < DEPTH
+        && let Some(next) = stand_by(wish, &chosen, &held, candidates, load)
+    {
+        chosen.push(next);
     }
-    let stays = current
-        .iter()
-        .filter(|node| eligible.contains(&node.as_str()));
-    let mut placement: Placement = stays.take(DEPTH).cloned().collect();
-    while placement.len() < DEPTH {
-        let free = eligible
-            .iter()
-            .filter(|node| !placement.iter().any(|held| held == **node));
-        let answerer = placement.is_empty();
-        let cost = |node: &str| {
-            let (answering, standing_by) = (load.answering(node), load.standing_by(node));
-            if answerer {
-                (answering, standing_by)
-            } else {
-                (standing_by, answering)
-            }
-        };
-        let Some(best) = free.min_by_key(|node| (cost(node), spread(service, node), **node)) else {
-            break;
-        };
-        placement.push((*best).to_owned());
-    }
-    placement
+    chosen
+        .into_iter()
+        .map(|node| Arc::clone(node.name))
+        .collect()
 }
 
-/// A number that differs from Service to Service and from node to node, and is the same in every process.
-fn spread(service: &str, node: &str) -> u64 {
+/// The placement that spreads VIPs more evenly, if another node shall answer for that: one that the user prefers, or one
+/// that answers for two less.
+#[must_use]
+pub fn rebalance(wish: Wish<'_>, candidates: &[Candidate<'_>], load: &Load) -> Option<Nodes> {
+    let first = wish.current.first()?;
+    let now = candidates.iter().find(|node| node.name == first)?;
+    let best = best_holder(wish, candidates, load)?;
+    let fewer = || load.answering(best.name) < load.answering(now.name);
+    let better = best.merit() < now.merit() || (best.merit() == now.merit() && fewer());
+    better.then(|| {
+        let acting = Some(&**best.name);
+        place(Wish { acting, ..wish }, candidates, load)
+    })
+}
+
+impl Candidate<'_> {
+    /// Smaller is better.
+    fn merit(&self) -> impl Ord + use<> {
+        (self.draining, Reverse(self.score), self.unreported)
+    }
+}
+
+/// Who answers: whoever does so already, the first stand-by after it, or the best of all.
+fn holder<'a>(
+    wish: Wish<'_>,
+    candidates: &'a [Candidate<'a>],
+    load: &Load,
+) -> Option<&'a Candidate<'a>> {
+    let mut before = wish.acting.into_iter();
+    let mut before = before
+        .by_ref()
+        .chain(wish.current.iter().map(|name| &**name));
+    let stays = before.find_map(|name| fit(candidates).find(|node| **node.name == *name));
+    stays.or_else(|| best_holder(wish, candidates, load))
+}
+
+fn best_holder<'a>(
+    wish: Wish<'_>,
+    candidates: &'a [Candidate<'a>],
+    load: &Load,
+) -> Option<&'a Candidate<'a>> {
+    fit(candidates).min_by_key(|node| {
+        let count = load.answering(node.name);
+        let near = !wish.current.contains(node.name);
+        let heirs = load.first(node.name);
+        (
+            node.merit(),
+            count,
+            near,
+            heirs,
+            spread(wish.key, node.name),
+        )
+    })
+}
+
+/// Those that may answer: nodes that drain do so only when there is no other.
+fn fit<'a>(candidates: &'a [Candidate<'a>]) -> impl Iterator<Item = &'a Candidate<'a>> {
+    let all_drain = candidates.iter().all(|node| node.draining);
+    candidates
+        .iter()
+        .filter(move |node| all_drain || !node.draining)
+}
+
+/// The stand-bys so far, the next one first. Those that stood before whoever answers now are last: it found them dead.
+fn heirs<'a>(
+    current: &[Arc<str>],
+    holder: &Candidate<'_>,
+    candidates: &'a [Candidate<'a>],
+) -> Vec<&'a Candidate<'a>> {
+    let place = current.iter().position(|name| name == holder.name);
+    let (before, after) = current.split_at(place.unwrap_or_default());
+    let order = after.iter().chain(before);
+    let others = order.filter(|name| *name != holder.name);
+    others
+        .filter_map(|name| candidates.iter().find(|node| node.name == name))
+        .collect()
+}
+
+/// The next stand-by of those that are chosen. The one that stands there stays unless another one is better by what it is,
+/// or, in a review, by what it would have to bear.
+fn stand_by<'a>(
+    wish: Wish<'_>,
+    chosen: &[&Candidate<'_>],
+    held: &[&'a Candidate<'a>],
+    candidates: &'a [Candidate<'a>],
+    load: &Load,
+) -> Option<&'a Candidate<'a>> {
+    let is_free = |node: &&Candidate<'_>| chosen.iter().all(|one| one.name != node.name);
+    let merit = |node: &Candidate<'_>| {
+        let beside = |one: &&&Candidate<'_>| one.zone.is_some() && one.zone == node.zone;
+        let Candidate {
+            draining,
+            score,
+            unreported,
+            ..
+        } = *node;
+        let crowd = chosen.iter().filter(beside).count();
+        (draining, Reverse(score), crowd, unreported)
+    };
+    let holder = chosen.first()?.name;
+    // The first one inherits from one node, the second only when two have died.
+    let burden = |node: &Candidate<'_>| match chosen {
+        [_] => (load.after(holder, node.name), load.first(node.name)),
+        _ => (load.second(node.name), load.answering(node.name)),
+    };
+    let best = candidates.iter().filter(is_free).min_by_key(|node| {
+        let luck = spread(wish.key, node.name);
+        (merit(node), burden(node), luck)
+    })?;
+    let Some(kept) = held.iter().copied().find(|node| is_free(node)) else {
+        return Some(best);
+    };
+    let (bears, could) = (burden(kept).0, burden(best).0);
+    let lighter = wish.review && chosen.len() == 1 && could + bears / SLACK < bears;
+    Some(if merit(best) < merit(kept) || lighter {
+        best
+    } else {
+        kept
+    })
+}
+
+/// A number that differs from group to group and from node to node, and is the same in every process.
+fn spread(group: &str, node: &str) -> u64 {
     let mut hasher = Fnv(0xcbf2_9ce4_8422_2325);
-    service.hash(&mut hasher);
+    group.hash(&mut hasher);
     node.hash(&mut hasher);
     hasher.finish()
 }
@@ -111,111 +228,6 @@ impl Hasher for Fnv {
     fn write(&mut self, bytes: &[u8]) {
         for byte in bytes {
             self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn mk(nodes: &[&str]) -> Placement {
-        nodes.iter().map(|node| (*node).to_owned()).collect()
-    }
-
-    #[test]
-    fn placement_is_sticky_and_never_on_nobody() {
-        let load = Load::default();
-        for (why, current, eligible, first) in [
-            (
-                "the first standby takes over",
-                &["a", "b", "c"][..],
-                &["b", "c", "d"][..],
-                &["b", "c", "d"][..],
-            ),
-            (
-                "a returning node takes nothing back",
-                &["b", "c", "d"],
-                &["a", "b", "c", "d"],
-                &["b", "c", "d"],
-            ),
-            (
-                "a lost standby is replaced at the end",
-                &["a", "b", "c"],
-                &["a", "c", "d"],
-                &["a", "c", "d"],
-            ),
-            (
-                "nobody eligible keeps what was",
-                &["a", "b"],
-                &[],
-                &["a", "b"],
-            ),
-            ("one node is enough", &[], &["a"], &["a"]),
-        ] {
-            assert_eq!(
-                place(
-                    "shop/web",
-                    current
-                        .iter()
-                        .map(ToString::to_string)
-                        .collect::<Vec<_>>()
-                        .as_slice(),
-                    eligible,
-                    &load
-                ),
-                mk(first),
-                "{why}"
-            );
-        }
-    }
-
-    /// Places `count` VIPs over the nodes, one after the other.
-    fn fill(count: usize, nodes: &[&str]) -> (Vec<Placement>, Load) {
-        let mut load = Load::default();
-        let mut all = Vec::new();
-        for index in 0..count {
-            let placement = place(&format!("shop/s{index}"), &[], nodes, &load);
-            load.add(&placement);
-            all.push(placement);
-        }
-        (all, load)
-    }
-
-    #[test]
-    fn the_vips_of_a_dead_node_are_spread_over_the_others() {
-        let nodes = ["a", "b", "c", "d", "e"];
-        let (all, mut load) = fill(400, &nodes);
-        let rest: Vec<&str> = nodes.into_iter().filter(|node| *node != "a").collect();
-        for (index, before) in all.iter().enumerate() {
-            load.remove(before);
-            let after = place(&format!("shop/s{index}"), before, &rest, &load);
-            load.add(&after);
-            if before[0] != "a" {
-                assert_eq!(after[0], before[0], "VIP {index} moved without need");
-            }
-        }
-        for node in rest {
-            let share = load.answering(node);
-            assert!(
-                (85..=115).contains(&share),
-                "{node} answers for {share} of 400"
-            );
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn load_is_balanced_to_within_one(count in 1_usize..200, nodes in 1_usize..12) {
-            let names: Vec<String> = (0..nodes).map(|n| format!("node-{n}")).collect();
-            let names: Vec<&str> = names.iter().map(String::as_str).collect();
-            let (all, load) = fill(count, &names);
-            let counts: Vec<u32> = names.iter().map(|node| load.answering(node)).collect();
-            let (min, max) = (counts.iter().min().unwrap(), counts.iter().max().unwrap());
-            prop_assert!(max - min <= 1, "{counts:?}");
-            prop_assert!(all.iter().all(|p| p.len() == nodes.min(DEPTH)));
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The shell: watches, the election and the writer around one core.
 //!
 //! ```text
-//! 13 watches ──Event──┐                       ┌──Write──► writer ──► API server
+//! 14 watches ──Event──┐                       ┌──Write──► writer ──► API server
 //! writer ────Outcome──┼──► core (one task) ───┘             │
 //! election ─Leadership┤                                     └── Outcome ──► core
 //! snapshot ───────────┘   (read once per term, before its first decision)
@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::Secret;
 use kube::Client;
 use kube::api::Api;
 use kube::runtime::watcher::Config;
@@ -32,6 +33,7 @@ use crate::leader::{Candidate, Leadership};
 use crate::metrics::{self, Metrics};
 use crate::model::{Event, Snapshot, Watch};
 use crate::snapshot::{self, SnapshotError};
+use crate::speaker_key;
 use crate::write::{self, Failure, OUTSTANDING, Outcome, Write, Writer};
 
 /// Events between the watches and the core. Each may carry an object of some kilobytes.
@@ -85,6 +87,9 @@ pub async fn run(
     let resign = CancellationToken::new();
     let election = tokio::spawn(candidate.clone().run(leadership_tx, resign.clone()));
 
+    let secrets = Api::<Secret>::namespaced(client.clone(), &settings.namespace);
+    let key = tokio::spawn(speaker_key::keep(secrets, leadership.clone()));
+
     let (writes, queue) = mpsc::channel(OUTSTANDING);
     let (outcomes_tx, outcomes) = mpsc::channel(OUTSTANDING);
     let sink = Writer {
@@ -111,6 +116,7 @@ pub async fn run(
     }
     // The core is gone with its future: nothing more is decided.
     drop(watches);
+    key.abort();
     let quiet = drained(writing).await;
     resign.cancel();
     give_back(&candidate, election, quiet).await;
@@ -163,6 +169,8 @@ fn watches(client: &Client, settings: &Settings, tx: &mpsc::Sender<Event>) -> Jo
     spawn!(watch, Event::Service, all.clone());
     spawn!(watch, Event::Namespace, all.clone());
     spawn!(watch, Event::Node, all.clone());
+    // Speakers of another version write them.
+    spawn!(watch_guarded, Event::Report, all.clone());
     spawn!(watch, Event::Slice, slices);
     spawn!(watch_optional, Event::ServiceCidr, all.clone());
     spawn!(watch_guarded, Event::Pool, all.clone());

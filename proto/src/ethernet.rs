@@ -12,6 +12,7 @@
 
 use std::fmt;
 use std::net::Ipv6Addr;
+use std::str::FromStr;
 
 use pnet_packet::Packet as _;
 use pnet_packet::ethernet::EthernetPacket;
@@ -48,6 +49,30 @@ impl MacAddr {
     pub const fn of_group(group: Ipv6Addr) -> Self {
         let [.., a, b, c, d] = group.octets();
         Self([0x33, 0x33, a, b, c, d])
+    }
+}
+
+/// Not six octets in hexadecimal with colons between them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not an address like 02:00:00:00:00:01")]
+pub struct MacAddrError;
+
+impl FromStr for MacAddr {
+    type Err = MacAddrError;
+
+    fn from_str(text: &str) -> Result<Self, MacAddrError> {
+        let mut octets = [0; 6];
+        let mut words = text.split(':');
+        for octet in &mut octets {
+            let digits =
+                |word: &&str| word.len() == 2 && word.bytes().all(|it| it.is_ascii_hexdigit());
+            let word = words.next().filter(digits).ok_or(MacAddrError)?;
+            *octet = u8::from_str_radix(word, 16).map_err(|_| MacAddrError)?;
+        }
+        match words.next() {
+            None => Ok(Self(octets)),
+            Some(_) => Err(MacAddrError),
+        }
     }
 }
 

@@ -14,6 +14,7 @@
 //! stale announcement behind, and "what would this node announce if" is one call.
 
 mod delivery;
+mod duties;
 mod endpoints;
 mod model;
 mod patience;

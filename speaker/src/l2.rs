@@ -150,6 +150,12 @@ impl Layer2 {
         receiver
     }
 
+    /// For those who only look on.
+    #[must_use]
+    pub fn inspector(&self) -> Inspector {
+        Inspector(Arc::clone(&self.engine))
+    }
+
     /// What is answered and announced where, and what was heard.
     #[must_use]
     pub fn status(&self) -> L2Status {
@@ -163,6 +169,18 @@ impl Layer2 {
             tracing::error!(%error, "layer-2 task failed");
         }
         lock(&self.engine).close();
+    }
+}
+
+/// Shows what layer 2 does, to whoever does not own it.
+#[derive(Clone, Debug)]
+pub struct Inspector(Arc<Mutex<Engine>>);
+
+impl Inspector {
+    /// See [`Layer2::status`].
+    #[must_use]
+    pub fn status(&self) -> L2Status {
+        lock(&self.0).status()
     }
 }
 

@@ -2,15 +2,17 @@
 //!
 //! ```text
 //! watches ──┐ Event                      ┌─► bgp::Sessions ─► one task per peer ─► UPDATE, KEEPALIVE
-//!           ├───────► core::Model ─ Plan ┼─► l2::Layer2    ─► one thread per interface ─► ARP, NDP
-//! sessions ─┤  (this file's one task     └─► report, metrics
-//! shutdown ─┘   owns all state)
-//! heartbeat ─► Lease                       link (netlink) ─► l2
+//!           ├───────► core::Model ─ Plan ┼─► takeover::Shell ─► l2 ─► one thread per interface ─► ARP, NDP
+//! sessions ─┤  (this file's one task     │    (a thread of its own, with BFD, messages of other speakers, links)
+//! news ─────┤   owns all state)          └─► report, metrics, events
+//! shutdown ─┘
+//! heartbeat ─► Lease
 //! ```
 //!
-//! Deciding is `core`: pure, complete plans from what is known. This file only carries events in and plans out. The order
-//! of an orderly stop: give up the Lease, so that the controller moves layer-2 VIPs; withdraw and close BGP with words;
-//! answer ARP and NDP until the VIPs have moved, at most [`HANDOVER`]; end.
+//! Deciding is `core`: pure, complete plans from what is known. Which of the placed nodes answers for a VIP is `takeover`'s:
+//! it goes by who lives, and waits for nobody. This file only carries events in and plans out. The order of an orderly
+//! stop: tell the other speakers, and give up the Lease; withdraw and close BGP with words; answer ARP and NDP until each
+//! VIP is another node's, at most [`HANDOVER`]; end.
 
 pub mod bfd;
 pub mod bgp;
@@ -19,20 +21,22 @@ mod heartbeat;
 pub mod l2;
 pub mod link;
 mod metrics;
+mod notices;
+mod prompt;
 mod report;
 pub mod sys;
 pub mod takeover;
 mod unreachable;
 mod watches;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use kube::Client;
-use portolan_api::crd::{DEFAULT_REFRESH_SECONDS, NodeReportStatus};
+use portolan_api::crd::{NodeReportStatus, TakeoverReport};
 use portolan_daemon::http::{self, Health};
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
@@ -43,24 +47,26 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bgp::{KernelFeatures, Sessions};
 use crate::core::{Due, Event, Model, Plan, PlannedPeer};
-use crate::l2::{Answer, Interfaces, Layer2};
-use crate::link::Exclude;
+use crate::l2::Layer2;
+use crate::link::{Exclude, Links};
 use crate::metrics::Metrics;
-use crate::report::Owner;
+use crate::notices::Notice;
+use crate::prompt::Prompt;
+use crate::report::{Findings, Owner};
+use crate::takeover::Cause;
+use crate::takeover::shell::{News, Shell, Surroundings};
 use crate::unreachable::Unreachable;
 
 /// Events that may wait for the core. A full queue makes the watches wait, and TCP the API server.
 const EVENTS: usize = 1024;
 /// Events taken in before a plan is made: bounds how long a flood can hold back an announcement.
 const BATCH: usize = 4096;
-/// Longest time to go on answering for VIPs after the Lease was given up.
+/// Longest time to go on answering for VIPs that no other node has taken over yet.
 const HANDOVER: Duration = Duration::from_secs(3);
 /// Time between two looks at what sockets and links say, for the report.
 const LOOK: Duration = Duration::from_secs(5);
 /// From a change to the report of it: whoever waits for a route must not wait for a report first.
 const REPORT_PAUSE: Duration = Duration::from_millis(100);
-/// Between two announcements of an address that has not moved.
-const REFRESH: Duration = Duration::from_secs(DEFAULT_REFRESH_SECONDS as u64);
 /// What the shutdown communication says (RFC 9003).
 const GOODBYE: &str = "portolan-speaker is stopping";
 
@@ -104,50 +110,76 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         "what this kernel can sign connections with"
     );
     metrics.kernel(kernel);
-    let bfd = bfd::Engine::start().context("BFD")?;
+    let prompt = Prompt::start().context("takeover thread")?;
+    let bfd = bfd::Engine::start_on(prompt.handle()).context("BFD")?;
     bfd.register(&mut registry);
+    let links = prompt
+        .handle()
+        .spawn(link::watch(CancellationToken::new()))
+        .await?
+        .context("netlink")?;
+    let exclude = Exclude::usual().context("interfaces to leave alone")?;
+    let layer2 = {
+        let _on_prompt = prompt.handle().enter();
+        Layer2::start(links.clone(), exclude.clone()).context("layer 2")?
+    };
+    let surroundings = Surroundings {
+        node: node_name.clone(),
+        links: links.clone(),
+        exclude: exclude.clone(),
+        layer2,
+        bfd: bfd.clone(),
+        numbers: metrics.messages().clone(),
+    };
+    let shell = Shell::start(prompt.handle(), surroundings);
     let health = Health::waiting_for(&["cluster state"]);
     let sessions = Sessions::new(&node_name)
         .with_bfd(bfd.clone())
+        .with_links(links.clone())
         .listening_on(bgp_port);
     tasks.spawn(http::serve(
         listener,
         Arc::new(registry),
         health.clone(),
-        vec![report::page(sessions.board())],
+        vec![
+            report::page(sessions.board()),
+            report::layer2_page(shell.picture(), shell.layer2().clone()),
+        ],
         shutdown.clone(),
     ));
 
     let (tx, rx) = mpsc::channel(EVENTS);
-    watches::spawn(&mut tasks, &client, &node_name, &tx);
+    watches::spawn(&mut tasks, &client, &namespace, &node_name, &tx);
     let (report, reports) = watch::channel((Owner::default(), NodeReportStatus::default()));
     tasks.spawn(report::write(client.clone(), reports));
+    let (notices, sending) = notices::start(client.clone());
+    tasks.spawn(sending);
 
-    let links = link::watch(CancellationToken::new())
-        .await
-        .context("netlink")?;
-    let exclude = Exclude::usual().context("interfaces to leave alone")?;
-    let sessions = sessions.with_links(links.clone());
-    let layer2 = Layer2::start(links, exclude).context("layer 2")?;
     let speaker = Speaker {
         sessions,
         bfd,
         model: Model::new(node_name, namespace, lb_class),
         plan: Plan::default(),
-        layer2,
+        shell,
+        links,
+        exclude,
         unreachable: Unreachable::start(),
         metrics,
         health,
         report,
         report_at: None,
+        last_takeover: None,
+        notices,
         client,
         events: tx,
         started: false,
         secrets: false,
         others: None,
         tasks,
+        stopping: false,
         heart: CancellationToken::new(),
         beating: None,
+        _prompt: prompt,
     };
     speaker.run(rx, shutdown).await
 }
@@ -158,13 +190,17 @@ struct Speaker {
     plan: Plan,
     sessions: Sessions,
     bfd: bfd::Engine,
-    layer2: Layer2,
+    shell: Shell,
+    links: watch::Receiver<Arc<Links>>,
+    exclude: Exclude,
     unreachable: Unreachable,
     metrics: Metrics,
     health: Health,
     report: watch::Sender<(Owner, NodeReportStatus)>,
     /// When the next report is made, if something changed.
     report_at: Option<Instant>,
+    last_takeover: Option<TakeoverReport>,
+    notices: mpsc::Sender<Notice>,
     client: Client,
     events: mpsc::Sender<Event>,
     started: bool,
@@ -172,8 +208,11 @@ struct Speaker {
     /// The watch of Services of other types and its generation, if a rule asks for it.
     others: Option<(u32, tokio::task::AbortHandle)>,
     tasks: JoinSet<()>,
+    stopping: bool,
     heart: CancellationToken,
     beating: Option<tokio::task::JoinHandle<()>>,
+    /// Last: what runs on it ends before.
+    _prompt: Prompt,
 }
 
 impl Speaker {
@@ -183,6 +222,8 @@ impl Speaker {
         shutdown: CancellationToken,
     ) -> anyhow::Result<()> {
         let mut changes = self.sessions.changes();
+        let mut picture = self.shell.picture();
+        let mut links = self.links.clone();
         let mut look = tokio::time::interval(LOOK);
         let result = loop {
             tokio::select! {
@@ -199,8 +240,15 @@ impl Speaker {
                 }
                 // Links and foreign claims change without an event of their own.
                 _ = look.tick() => self.report(),
+                news = self.shell.news() => match news {
+                    Some(news) => self.tell(news),
+                    None => break Err(anyhow::anyhow!("the takeover task ended unexpectedly")),
+                },
                 Some(event) = rx.recv() => self.take(event, &mut rx),
                 Ok(()) = changes.changed() => self.report_soon(),
+                Ok(()) = picture.changed() => self.report_soon(),
+                // The controller waits for our interfaces.
+                Ok(()) = links.changed() => self.report_soon(),
                 () = until(self.report_at) => self.report(),
                 () = until(self.model.next_deadline().map(Instant::from_std)) => self.wake(),
             }
@@ -218,6 +266,10 @@ impl Speaker {
                 Ok(event) => self.model.handle(event),
                 Err(_) => break,
             }
+        }
+        // The controller places nothing here before it knows our interfaces.
+        if !self.started && self.model.node_uid().is_some() {
+            self.report_soon();
         }
         self.follow();
     }
@@ -264,7 +316,7 @@ impl Speaker {
             }
         }
         if difference.l2 {
-            self.layer2.apply(answers(&self.plan.l2));
+            self.order();
         }
         if difference.attracted {
             self.unreachable.set(&self.plan.attracted);
@@ -286,10 +338,10 @@ impl Speaker {
                 self.sessions.routes(peer, routes.clone());
             }
         }
-        self.layer2.apply(answers(&plan.l2));
         self.unreachable.set(&plan.attracted);
         self.metrics.planned();
         self.plan = plan;
+        self.order();
         if !std::mem::replace(&mut self.started, true) {
             self.start();
         }
@@ -306,6 +358,21 @@ impl Speaker {
         self.report_soon();
     }
 
+    /// Tells the takeover machine what is wanted.
+    fn order(&self) {
+        let duties = Arc::new(self.plan.l2.clone());
+        let key = self.model.speaker_key().cloned();
+        let leaving = self.stopping || self.plan.excluded.is_some();
+        self.shell.order(|orders| {
+            orders.duties = duties;
+            orders.key = key;
+            orders.leaving = leaving;
+            if *orders.nodes != *self.model.nodes() {
+                orders.nodes = self.model.nodes().into();
+            }
+        });
+    }
+
     /// After the first complete plan: routes may be called complete, and the controller may count on us.
     fn start(&mut self) {
         self.sessions.set_synced();
@@ -319,6 +386,62 @@ impl Speaker {
         tracing::info!("cluster state known, announcing");
     }
 
+    /// Says what the takeover machine did, after it is done.
+    fn tell(&mut self, news: News) {
+        self.metrics.news(&news);
+        let takeover = report::layer2::takeover(self.last_takeover.as_ref(), &news);
+        self.last_takeover = takeover.or(self.last_takeover.take());
+        match news {
+            News::Took {
+                from,
+                cause,
+                vips,
+                silence,
+                ..
+            } => {
+                let milliseconds = silence.map(|it| it.as_millis());
+                tracing::warn!(from, %cause, vips = vips.len(), milliseconds, "took VIPs over");
+                // That a placement was changed is told where it was.
+                if cause != Cause::Placed {
+                    self.notice(from, cause, &vips, silence);
+                }
+            }
+            News::Yielded { to, vips } => {
+                tracing::info!(to, vips = vips.len(), "another node answers for VIPs now");
+            }
+            News::Conflict(conflict) => {
+                let (vip, mac, interface) = (conflict.vip, conflict.mac, conflict.interface);
+                tracing::warn!(%vip, %mac, interface, "a station outside the cluster uses a VIP");
+            }
+            News::Lost(news) => {
+                tracing::warn!(news, "takeovers happened faster than they could be told");
+            }
+        }
+        self.report_soon();
+    }
+
+    fn notice(&self, from: String, cause: Cause, vips: &[IpAddr], silence: Option<Duration>) {
+        let services = self.model.services_of(vips).take(Notice::SERVICES);
+        let notice = Notice {
+            node: self.owner(),
+            from,
+            cause,
+            vips: vips.len(),
+            silence,
+            services: services.collect(),
+        };
+        if self.notices.try_send(notice).is_err() {
+            tracing::debug!("no Event of a takeover: others wait");
+        }
+    }
+
+    fn owner(&self) -> Owner {
+        Owner {
+            name: self.model.node_name().to_owned(),
+            uid: self.model.node_uid().unwrap_or_default().to_owned(),
+        }
+    }
+
     fn report_soon(&mut self) {
         self.report_at
             .get_or_insert_with(|| Instant::now() + REPORT_PAUSE);
@@ -329,15 +452,24 @@ impl Speaker {
         let sessions = self.sessions.status();
         self.metrics.sessions(&self.sessions);
         let generation = self.model.config_generation();
-        let mut status = report::make(&self.plan, &sessions, &self.layer2.status(), generation);
+        let layer2 = self.shell.layer2().status();
+        let picture = Arc::clone(&self.shell.picture().borrow());
+        let interfaces = report::layer2::interfaces(&self.links.borrow(), &self.exclude);
+        self.metrics.layer2(&picture, &layer2);
+        let mut status = report::make(Findings {
+            plan: &self.plan,
+            sessions: &sessions,
+            layer2: &layer2,
+            picture: &picture,
+            interfaces,
+            last_takeover: self.last_takeover.clone(),
+            config_generation: generation,
+        });
         status.problems.extend(self.model.problems());
         status.problems.extend(self.unreachable.problem());
         self.metrics.held_back(self.model.held_back());
         self.metrics.reported(&status);
-        let owner = Owner {
-            name: self.model.node_name().to_owned(),
-            uid: self.model.node_uid().unwrap_or_default().to_owned(),
-        };
+        let owner = self.owner();
         // Without a Node there is nothing to hang a report on.
         if !owner.uid.is_empty() {
             self.report.send_if_modified(|current| {
@@ -367,44 +499,49 @@ impl Speaker {
         }
     }
 
-    async fn stop(mut self, mut rx: mpsc::Receiver<Event>) {
+    async fn stop(mut self, rx: mpsc::Receiver<Event>) {
         self.heart.cancel();
+        // The other speakers first: BFD has no farewell left for them once it has ended.
+        self.stopping = true;
+        self.order();
         let still_announced = self.leave_routers().await;
         if let Some(beating) = self.beating.take() {
             let _ = tokio::time::timeout(HANDOVER, beating).await;
         }
-        // The placement comes back without us: stop answering then, not before.
-        let handover = async {
-            while !self.plan.l2.is_empty() {
-                let Some(event) = rx.recv().await else { break };
-                self.model.handle(event);
-                if self.model.take_due() != Due::Nothing {
-                    self.plan = self.model.plan();
-                    self.layer2.apply(answers(&self.plan.l2));
-                }
-            }
-        };
-        if tokio::time::timeout(HANDOVER, handover).await.is_err() {
-            tracing::warn!("no other node took over all VIPs within {HANDOVER:?}; stopping anyway");
-        }
+        self.hand_over(rx).await;
         if !still_announced {
             self.unreachable.clear().await;
         }
-        self.layer2.shutdown().await;
+        self.shell.shutdown().await;
         self.tasks.abort_all();
     }
-}
 
-/// How the placed addresses are answered for.
-fn answers(placed: &BTreeMap<IpAddr, Interfaces>) -> BTreeMap<IpAddr, Answer> {
-    let answer = |(vip, interfaces): (&IpAddr, &Interfaces)| {
-        let answer = Answer {
-            interfaces: interfaces.clone(),
-            refresh: REFRESH,
-        };
-        (*vip, answer)
-    };
-    placed.iter().map(answer).collect()
+    /// Waits until each VIP is another node's. New placements without us come in meanwhile.
+    async fn hand_over(&mut self, mut rx: mpsc::Receiver<Event>) {
+        let deadline = Instant::now() + HANDOVER;
+        let mut held = self.shell.held();
+        loop {
+            let left = *held.borrow_and_update();
+            if left == 0 {
+                return;
+            }
+            tokio::select! {
+                Some(event) = rx.recv() => {
+                    self.model.handle(event);
+                    if self.model.take_due() != Due::Nothing {
+                        self.plan = self.model.plan();
+                        self.order();
+                    }
+                }
+                Some(news) = self.shell.news() => self.tell(news),
+                Ok(()) = held.changed() => {}
+                () = sleep_until(deadline) => {
+                    tracing::warn!(vips = left, "no other node took over within {HANDOVER:?}; stopping anyway");
+                    return;
+                }
+            }
+        }
+    }
 }
 
 async fn until(deadline: Option<Instant>) {

@@ -1,6 +1,7 @@
 //! Metrics of a speaker, set from the same values that the report is made from.
 
 mod bgp;
+mod layer2;
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
@@ -9,11 +10,16 @@ use prometheus_client::registry::Registry;
 use portolan_api::crd::NodeReportStatus;
 
 use crate::bgp::{KernelFeatures, Sessions};
+use crate::l2::L2Status;
+use crate::takeover::shell::{News, Picture};
+use crate::takeover::wire;
 
 /// All numbers.
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
     bgp: bgp::Numbers,
+    layer2: layer2::Numbers,
+    messages: wire::Numbers,
     l2_vips: Gauge,
     problems: Gauge,
     held_back: Gauge,
@@ -24,6 +30,9 @@ impl Metrics {
     pub(crate) fn register(&self, registry: &mut Registry) {
         self.bgp
             .register(registry.sub_registry_with_prefix("portolan_bgp"));
+        let of_layer2 = registry.sub_registry_with_prefix("portolan_l2");
+        self.layer2.register(of_layer2);
+        self.messages.register(of_layer2);
         let registry = registry.sub_registry_with_prefix("portolan_speaker");
         registry.register(
             "l2_vips",
@@ -49,6 +58,24 @@ impl Metrics {
 
     pub(crate) fn kernel(&self, features: KernelFeatures) {
         self.bgp.set_features(features);
+    }
+
+    /// Those of the messages between speakers, which are counted where they happen.
+    pub(crate) fn messages(&self) -> &wire::Numbers {
+        &self.messages
+    }
+
+    pub(crate) fn layer2(&self, picture: &Picture, layer2: &L2Status) {
+        self.layer2.set(picture, layer2);
+    }
+
+    /// What happened to addresses.
+    pub(crate) fn news(&self, news: &News) {
+        match news {
+            News::Took { cause, vips, .. } => self.layer2.took(*cause, vips.len()),
+            News::Yielded { vips, .. } => self.layer2.yielded(vips.len()),
+            News::Conflict(_) | News::Lost(_) => {}
+        }
     }
 
     pub(crate) fn planned(&self) {

@@ -3,6 +3,7 @@
 //! Written at most once a second and only on change, and seldom when only details are new; nobody watches it in the way
 //! of a decision.
 
+pub(crate) mod layer2;
 mod pace;
 mod session;
 
@@ -12,7 +13,9 @@ use std::time::Duration;
 
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
-use portolan_api::crd::{AnnouncedVip, NodeReport, NodeReportStatus, SessionReport, SessionState};
+use portolan_api::crd::{
+    InterfaceReport, NodeReport, NodeReportStatus, SessionReport, SessionState, TakeoverReport,
+};
 use portolan_daemon::http::Page;
 use serde_json::json;
 use tokio::sync::watch;
@@ -20,7 +23,8 @@ use tokio::time::Instant;
 
 use crate::bgp::{Board, SessionStatus};
 use crate::core::{Plan, PlannedPeer};
-use crate::l2::{L2Status, VipStatus};
+use crate::l2::{Inspector, L2Status};
+use crate::takeover::shell::Picture;
 use pace::Pace;
 
 /// Shortest time between two writes.
@@ -39,14 +43,35 @@ pub(crate) struct Owner {
     pub(crate) uid: String,
 }
 
-/// Makes the report from what is planned and what sessions and sockets say.
+/// All that a report is made from.
+#[derive(Debug)]
+pub(crate) struct Findings<'a> {
+    /// What is planned.
+    pub(crate) plan: &'a Plan,
+    /// What BGP sessions say.
+    pub(crate) sessions: &'a [SessionStatus],
+    /// What the sockets of layer 2 say.
+    pub(crate) layer2: &'a L2Status,
+    /// What the takeover machine says.
+    pub(crate) picture: &'a Picture,
+    /// Interfaces on which layer 2 can be spoken.
+    pub(crate) interfaces: Vec<InterfaceReport>,
+    /// The last takeover.
+    pub(crate) last_takeover: Option<TakeoverReport>,
+    /// Generation of the configuration.
+    pub(crate) config_generation: i64,
+}
+
+/// Makes the report.
 #[must_use]
-pub(crate) fn make(
-    plan: &Plan,
-    sessions: &[SessionStatus],
-    layer2: &L2Status,
-    config_generation: i64,
-) -> NodeReportStatus {
+pub(crate) fn make(node: Findings<'_>) -> NodeReportStatus {
+    let Findings {
+        plan,
+        sessions,
+        layer2,
+        picture,
+        ..
+    } = &node;
     let mut reports: Vec<SessionReport> = sessions.iter().map(session::report).collect();
     for peer in &plan.peers {
         if let PlannedPeer::Wait(name, address, why) = peer {
@@ -64,9 +89,9 @@ pub(crate) fn make(
         .filter(|s| s.state == SessionState::Established)
         .count();
     let prefixes: BTreeSet<_> = plan.routes.values().flat_map(|r| r.keys()).collect();
-    let answered = answered(layer2);
+    let answered = layer2::answered(layer2);
     NodeReportStatus {
-        config_generation,
+        config_generation: node.config_generation,
         excluded: plan.excluded.clone(),
         draining: plan.draining.map(str::to_owned),
         sessions_summary: format!("{up}/{}", reports.len()),
@@ -74,8 +99,12 @@ pub(crate) fn make(
         routes: count(prefixes.len()),
         l2_vip_count: count(answered.len()),
         l2_vips: answered.into_iter().take(LISTED).collect(),
-        problems: problems(plan, sessions, layer2),
-        ..NodeReportStatus::default()
+        acting: layer2::acting(picture),
+        neighbours: layer2::neighbours(picture),
+        conflicts: layer2::conflicts(picture),
+        problems: problems(&node),
+        interfaces: node.interfaces,
+        last_takeover: node.last_takeover,
     }
 }
 
@@ -92,24 +121,23 @@ pub(crate) fn page(board: Board) -> Page {
     }
 }
 
-/// Addresses that are really answered: on at least one interface.
-pub(crate) fn answered(layer2: &L2Status) -> Vec<AnnouncedVip> {
-    let on_some = layer2
-        .vips
-        .iter()
-        .filter(|(_, vip)| !vip.interfaces.is_empty());
-    let vip = |(address, vip): (&std::net::IpAddr, &VipStatus)| AnnouncedVip {
-        address: address.to_string(),
-        interfaces: vip.interfaces.keys().cloned().collect(),
-        since: vip.interfaces.values().min().map(ToString::to_string),
+/// How it stands with each VIP, and with the nodes that share them, at `/debug/layer2`.
+pub(crate) fn layer2_page(picture: watch::Receiver<Arc<Picture>>, inspector: Inspector) -> Page {
+    let json = move || {
+        let picture = Arc::clone(&picture.borrow());
+        let page = layer2::in_full(&picture, &inspector);
+        serde_json::to_string_pretty(&page).unwrap_or_else(|error| error.to_string())
     };
-    on_some.map(vip).collect()
+    Page {
+        path: "/debug/layer2",
+        json: Arc::new(json),
+    }
 }
 
 /// What stands in the way, in words that change only when the matter does.
-fn problems(plan: &Plan, sessions: &[SessionStatus], layer2: &L2Status) -> Vec<String> {
-    let mut problems = plan.problems.clone();
-    for status in sessions {
+fn problems(node: &Findings<'_>) -> Vec<String> {
+    let mut problems = node.plan.problems.clone();
+    for status in node.sessions {
         let said = |why: &String| format!("BGPPeer {}: {why}", status.name);
         problems.extend(status.problem.iter().map(said));
         let unsent = status.unsent_why.iter();
@@ -120,33 +148,7 @@ fn problems(plan: &Plan, sessions: &[SessionStatus], layer2: &L2Status) -> Vec<S
             )
         }));
     }
-    for (address, vip) in &layer2.vips {
-        if vip.interfaces.is_empty() {
-            problems.push(format!(
-                "{address} is placed here, but no interface of its L2Advertisement is usable"
-            ));
-        }
-        if let Some(interface) = &vip.bound_to {
-            problems.push(format!(
-                "{address} is also an address of interface {interface}: the kernel may answer for it on every such node (set arp_ignore=1)"
-            ));
-        }
-    }
-    for (name, interface) in &layer2.interfaces {
-        problems.extend(
-            interface
-                .error
-                .as_ref()
-                .map(|error| format!("interface {name}: {error}")),
-        );
-        let claims = interface.foreign_claims.iter();
-        problems.extend(claims.map(|claim| {
-            format!(
-                "{} is also claimed by {} on {name}: find out who has the address",
-                claim.vip, claim.mac
-            )
-        }));
-    }
+    problems.extend(layer2::problems(node.picture, node.layer2));
     problems.truncate(LISTED);
     problems
 }

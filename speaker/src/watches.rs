@@ -1,4 +1,4 @@
-//! The watches of a speaker: four for ever, one more once a peer takes its key from a Secret, and one while a rule announces
+//! The watches of a speaker: five for ever, one more once a peer takes its key from a Secret, and one while a rule announces
 //! addresses that Services of any type have.
 //!
 //! ```text
@@ -6,6 +6,7 @@
 //! EndpointSlices (not headless)  ─┤
 //! SpeakerConfig default          ─┼──► Event ──► the one task that owns the model
 //! own Node                       ─┤
+//! Secret of the speakers         ─┤
 //! Secrets of our namespace       ─┤  (on demand)
 //! Services (of other types)      ─┘  (on demand)
 //! ```
@@ -13,6 +14,7 @@
 use kube::core::DeserializeGuard;
 use kube::runtime::watcher;
 use kube::{Api, Client};
+use portolan_api::annotation::SPEAKER_SECRET;
 use portolan_api::crd::SpeakerConfig;
 use portolan_api::view::{EndpointSlice, Node, Service};
 use portolan_daemon::watch::{watch, watch_guarded};
@@ -25,10 +27,14 @@ use crate::core::{Event, Secret};
 pub(crate) fn spawn(
     tasks: &mut JoinSet<()>,
     client: &Client,
+    namespace: &str,
     node: &str,
     tx: &mpsc::Sender<Event>,
 ) {
     let spread = spread(node);
+    let key = watcher::Config::default().fields(&format!("metadata.name={SPEAKER_SECRET}"));
+    let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
+    tasks.spawn(watch(secrets, key, spread, tx.clone(), Event::SpeakerKey));
     let services = watcher::Config::default().fields("spec.type=LoadBalancer");
     tasks.spawn(watch::<Service, _>(
         Api::all(client.clone()),

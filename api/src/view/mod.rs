@@ -5,6 +5,7 @@
 
 mod endpoint_slice;
 mod node;
+mod node_report;
 mod service;
 
 pub use endpoint_slice::{Conditions, Endpoint, EndpointSlice, usable_nodes};
@@ -12,6 +13,7 @@ pub use node::{
     Namespace, Node, NodeAddress, NodeCondition, NodeSpec, NodeStatus, ServiceCIDR,
     ServiceCIDRSpec, Taint,
 };
+pub use node_report::{AnsweredVip, NodeReport, NodeReportStatus};
 pub use service::{
     Ingress, LoadBalancerStatus, Port, Service, ServiceSpec, ServiceStatus, TrafficPolicy,
 };

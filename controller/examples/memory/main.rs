@@ -124,6 +124,7 @@ async fn lead(core: &mut Core, client: &Client) -> Result<()> {
         Event::ServiceCidr(Change::Synced),
         Event::Config(Change::Synced),
         Event::Node(Change::Synced),
+        Event::Report(Change::Synced),
         Event::Lease(Change::Synced),
     ] {
         core.observe(synced, now());

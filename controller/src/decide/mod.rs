@@ -3,6 +3,7 @@
 //! ```text
 //!                 ┌─ config    user objects ─► compile ─► pools and rules in force, SpeakerConfig, verdicts
 //! Model, Dirty ──►├─ retention deletions ─► what is kept for whom
+//!                 ├─ quarantine strangers ─► what nobody gets, and who moves
 //!                 ├─ service   request ─► allocator ─► placement ─► patch: difference to the status ─► Write
 //!                 └─ object    verdicts, pool: counters and conditions ─► difference to the status ─► Write
 //! ```
@@ -17,9 +18,13 @@ mod object;
 mod patch;
 mod placement;
 mod pool;
+mod quarantine;
+mod recent;
 mod retention;
 mod service;
+mod spread;
 mod standing;
+mod stranger;
 #[cfg(test)]
 mod tests;
 
@@ -38,9 +43,11 @@ use portolan_api::range::Family;
 use crate::alloc::{Allocator, Holding, Request, ServiceId, Usage};
 use crate::ledger::Ledger;
 use crate::model::{Dirty, Event, Model, Service, Snapshot, Watch};
-use crate::place::{Load, Placement};
+use crate::place::{Board, Ground};
 use crate::write::{Failure, Outcome, Target, Write};
 use contest::Contests;
+use placement::Agenda;
+use quarantine::Quarantine;
 use retention::Retention;
 use standing::{Standings, Waiting};
 
@@ -85,12 +92,15 @@ pub struct Core {
     class: Option<String>,
     leading: bool,
     alloc: Allocator,
-    placements: HashMap<ServiceId, Placement>,
-    load: Load,
+    /// Who may answer on layer 2, and who does.
+    ground: Ground,
+    board: Board,
+    agenda: Agenda,
     /// Services of ours that have been decided.
     standings: Standings,
     contests: Contests,
     retention: Retention,
+    quarantine: Quarantine,
     /// Services that have been looked at and wait for their turn.
     waiting: Waiting,
     /// When somebody has to be decided again.
@@ -109,6 +119,8 @@ pub struct Core {
 struct Dry {
     pool: String,
     exhausted: bool,
+    /// Addresses that strangers use.
+    quarantined: usize,
     /// With a quota, any change may matter to some namespace.
     change: Option<u64>,
 }
@@ -134,11 +146,13 @@ impl Core {
             class,
             leading: false,
             alloc: Allocator::default(),
-            placements: HashMap::new(),
-            load: Load::default(),
+            ground: Ground::default(),
+            board: Board::default(),
+            agenda: Agenda::default(),
             standings: Standings::default(),
             contests: Contests::default(),
             retention: Retention::default(),
+            quarantine: Quarantine::default(),
             waiting: Waiting::default(),
             soon: None,
             config: SpeakerConfigSpec::default(),
@@ -195,8 +209,8 @@ impl Core {
         self.mourn(now);
         self.model.speakers.grace(now);
         self.alloc = Allocator::default();
-        self.placements.clear();
-        self.load = Load::default();
+        self.board = Board::default();
+        self.agenda = Agenda::default();
         self.standings = Standings::default();
         self.contests.clear();
         self.waiting = Waiting::default();
@@ -211,8 +225,10 @@ impl Core {
             .unwrap_or_default();
         self.leading = true;
         self.compile();
+        self.note_requests();
         self.adopt_all(now);
         self.recall();
+        self.recall_quarantine();
         self.model.dirty.nodes = true;
         self.model.dirty.all_services = true;
     }
@@ -237,9 +253,17 @@ impl Core {
         if self.model.dirty.config {
             self.compile();
         }
+        self.model.expire(moment.now);
+        if self.model.dirty.all_services {
+            self.survey();
+        }
+        self.notice_requests(moment.now);
         self.keep_for_the_departed(moment);
         self.write_config(moment, &mut writes);
+        self.follow_agenda(moment);
+        self.review_strangers(moment);
         self.look(moment.now);
+        self.move_off(moment);
         self.settle(moment, &mut writes);
         self.count(moment.now);
         self.write_objects(moment, &mut writes);
@@ -254,7 +278,13 @@ impl Core {
         }
         let rest = self.ledger.next_rest().into_iter();
         let deadlines = rest.chain(self.counters.due).chain(self.soon);
-        deadlines.chain(self.retention.deadline()).min()
+        let placement = self.agenda.deadline().into_iter();
+        let placement = placement.chain(self.model.reports.deadline());
+        deadlines
+            .chain(self.retention.deadline())
+            .chain(self.quarantine.deadline())
+            .chain(placement)
+            .min()
     }
 
     /// Figures for metrics.
@@ -290,14 +320,10 @@ impl Core {
             self.alloc.show(id, &service.shown());
             if service.wants(self.class.as_deref()) {
                 ours.push((service.created, &entry.key, id, service));
-                let placement = placement::written(service);
-                if !placement.is_empty() {
-                    self.load.add(&placement);
-                    self.placements.insert(id, placement);
-                }
             }
         }
         ours.sort_unstable_by(|a, b| (a.0, a.1).cmp(&(b.0, b.1)));
+        let ids: Vec<ServiceId> = ours.iter().map(|(_, _, id, _)| *id).collect();
         for (_, key, id, service) in ours {
             self.alloc.describe(id, service.sharing.as_deref().cloned());
             let promised = service.annotation(HELD).map(service::parsed);
@@ -317,6 +343,7 @@ impl Core {
                     .adopt(id, &key.namespace, request.as_ref(), &shown);
             }
         }
+        self.adopt_placements(&ids, now);
     }
 
     /// Tells the allocator what every changed Service shows and says now, before anybody is decided.
@@ -329,6 +356,9 @@ impl Core {
                 .set_nodes(own.map(|(address, name)| (address, name.into())).collect());
         }
         let mut changed = std::mem::take(&mut self.model.dirty.services);
+        for address in std::mem::take(&mut self.model.dirty.acting) {
+            changed.extend(self.alloc.owners(address));
+        }
         if std::mem::take(&mut self.model.dirty.all_services) {
             changed.extend(self.model.services.iter().map(|(id, _)| id));
             changed.extend(self.standings.ids());
@@ -363,7 +393,7 @@ impl Core {
             let mut woken = Vec::new();
             let freed = self.alloc.take_freed();
             if !freed.is_empty() {
-                woken = self.helped(&freed);
+                woken = self.helped(&freed, moment.now);
             }
             woken.extend(self.alloc.take_disturbed());
             if woken.is_empty() || self.ledger.room() <= FOR_OBJECTS {
@@ -378,7 +408,7 @@ impl Core {
 
     /// The Services that lack something and can be helped now. There may be thousands who can not: they cost a look at the
     /// pools, and no words.
-    fn helped(&mut self, freed: &BTreeSet<Family>) -> Vec<ServiceId> {
+    fn helped(&mut self, freed: &BTreeSet<Family>, now: Instant) -> Vec<ServiceId> {
         let lacking = self.standings.waiting_for(freed);
         let mut helped = Vec::new();
         for id in lacking {
@@ -393,7 +423,9 @@ impl Core {
                 Request::of(id, service, Some(&namespace.labels)).ok()
             });
             let before = self.alloc.holding(id);
-            let same = request.is_none_or(|request| match self.alloc.place(&request) {
+            let placed =
+                request.map(|request| self.quarantine.place(&mut self.alloc, &request, now));
+            let same = placed.is_none_or(|placed| match placed {
                 Ok(now) => now.addresses == before && now.missing.as_ref() == Some(refusal),
                 Err(now) => before.is_empty() && now == *refusal,
             });
@@ -432,7 +464,8 @@ impl Core {
         self.alloc.forget(id);
         self.standings.remove(id);
         self.contests.forget(id);
-        self.unplace(id);
+        self.quarantine.forget(id);
+        self.board.leave(id);
     }
 
     /// A write has happened: what differs from it from now on was written by somebody else, even if that is told before

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use portolan_api::ObjectKey;
-use portolan_api::annotation::{ASSIGNED, CLASS, HELD, L2_NODES, POOL};
+use portolan_api::annotation::{ASSIGNED, CLASS, HELD, L2_NODES, L2_TERM, POOL};
 use portolan_api::condition::{self, Verdict};
 use portolan_api::view;
 use serde_json::{Map, Value, json};
@@ -21,6 +21,8 @@ use crate::write::{Body, Note, Target, Write};
 pub(super) const PARTIALLY_ASSIGNED: &str = "PartiallyAssigned";
 /// Reason for a Service with an address that a node uses as well.
 pub(super) const USED_BY_NODE: &str = "AddressUsedByNode";
+/// Reason for a Service with an address that somebody else has as well.
+pub(super) const ADDRESS_CONFLICT: &str = "AddressConflict";
 /// Reason for a Service whose status another program rewrites.
 pub(super) const STATUS_CONTESTED: &str = "StatusContested";
 
@@ -113,7 +115,7 @@ pub(super) fn wanted_marks(service: &Service, wanted: &Wanted) -> Marks {
 }
 
 /// The annotations that we write.
-const MARKS: [&str; 4] = [POOL, L2_NODES, CLASS, HELD];
+const MARKS: [&str; 5] = [POOL, L2_NODES, L2_TERM, CLASS, HELD];
 
 /// Half a hash: enough to notice a change, and there are many Services.
 fn fingerprint(value: &impl Hash) -> u32 {
@@ -262,6 +264,7 @@ fn notes(entry: &Entry, service: &Service, wanted: &Wanted, news: bool) -> Vec<N
         let told = match (verdict.status, verdict.reason) {
             (true, PARTIALLY_ASSIGNED) => Some((false, PARTIALLY_ASSIGNED)),
             (true, USED_BY_NODE) => Some((true, USED_BY_NODE)),
+            (true, ADDRESS_CONFLICT) => Some((true, ADDRESS_CONFLICT)),
             (true, _) => None,
             (false, STATUS_CONTESTED) => Some((true, STATUS_CONTESTED)),
             (false, _) => Some((true, "AllocationFailed")),

@@ -1,109 +1,413 @@
-//! Placement of one Service on nodes, if a layer-2 rule covers it.
+//! Placement of Services on nodes, where a layer-2 rule covers them.
+//!
+//! ```text
+//! annotations ─► board ◄── gather: who shares an address
+//!                  │
+//! ground ─► need ──┴─► place ─► nodes, term ─► annotations of every member
+//! reports ─► acting ─────┘
+//! ```
 
-use portolan_api::annotation::L2_NODES;
-use portolan_api::crd::L2Rule;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use portolan_api::annotation::{L2_NODES, L2_TERM};
+use portolan_api::crd::{L2Rule, NodeInterface, NodeRule};
 use portolan_api::view::TrafficPolicy;
 
-use super::Core;
-use crate::alloc::ServiceId;
-use crate::model::Service;
-use crate::place::{self, Placement};
+use super::{Core, Moment};
+use crate::alloc::{Holding, ServiceId};
+use crate::model::{Model, Service};
+use crate::place::{self, Candidate, Ground, Load, Nodes, Seat, SeatId, Site, Wish};
 
-/// The placement that stands in the annotation.
-pub(super) fn written(service: &Service) -> Placement {
-    let text = service.annotation(L2_NODES).unwrap_or_default();
-    let nodes = text
-        .split(',')
-        .map(str::trim)
-        .filter(|node| !node.is_empty());
-    nodes.map(str::to_owned).collect()
+/// After a placement was changed, how long a node that answers otherwise may not have heard of it.
+const GRACE: Duration = Duration::from_secs(5);
+/// Time from a change to the next look at all stand-bys.
+const REVIEW_DELAY: Duration = Duration::from_secs(1);
+/// Groups that get other stand-bys in one look: each is a write.
+const REVIEWED: usize = 16;
+/// Groups that are looked at in one look.
+const LOOKED_AT: usize = 256;
+
+/// What placement has yet to do, and when.
+#[derive(Debug, Default)]
+pub(super) struct Agenda {
+    /// When stand-bys are looked at again.
+    review: Option<Instant>,
+    /// Where the next look begins.
+    cursor: usize,
+    /// Services to decide again.
+    later: BTreeSet<(Instant, ServiceId)>,
+    /// What users asked to spread evenly.
+    pub(super) spreading: super::spread::Spreading,
+}
+
+impl Agenda {
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let later = self.later.first().map(|(due, _)| *due);
+        let due = later.into_iter().chain(self.review);
+        due.chain(self.spreading.deadline()).min()
+    }
+}
+
+/// What stands in the annotations of a Service about its placement.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Written {
+    pub(super) nodes: Option<String>,
+    pub(super) term: Option<String>,
+}
+
+impl Written {
+    pub(super) fn of(service: &Service) -> Self {
+        Self {
+            nodes: service.annotation(L2_NODES).map(str::to_owned),
+            term: service.annotation(L2_TERM).map(str::to_owned),
+        }
+    }
+
+    /// The nodes in order.
+    pub(super) fn nodes(&self) -> Nodes {
+        let text = self.nodes.as_deref().unwrap_or_default();
+        let names = text.split(',').map(str::trim);
+        names
+            .filter(|name| !name.is_empty())
+            .map(Arc::from)
+            .collect()
+    }
+
+    /// The term; 0 for none that can be read.
+    pub(super) fn term(&self) -> u64 {
+        let term = self.term.as_deref().and_then(|text| text.parse().ok());
+        term.unwrap_or_default()
+    }
+}
+
+/// Who may answer for a group, by the spots of the ground, and whose wishes count.
+#[derive(Debug)]
+pub(super) struct Need {
+    able: Vec<bool>,
+    rules: Vec<usize>,
 }
 
 impl Core {
-    /// Places the Service on nodes if a layer-2 rule covers it. Returns the text of the annotation.
-    pub(super) fn place_on_nodes(&mut self, id: ServiceId) -> Option<String> {
-        let current = self.placements.remove(&id).unwrap_or_default();
-        self.load.remove(&current);
-        let placement = self.placement(id, &current).unwrap_or_default();
-        if placement != current {
-            // Whoever shares an address moves along: one address has one answerer.
-            let company = self.alloc.company(id);
-            self.wait(company.into_iter().filter(|other| *other != id));
-        }
-        if placement.is_empty() {
-            return None;
-        }
-        self.load.add(&placement);
-        let text = placement.join(",");
-        self.placements.insert(id, placement);
-        Some(text)
+    /// Looks at nodes and links anew, and tells speakers where to find each other.
+    pub(super) fn survey(&mut self) {
+        let Model {
+            nodes,
+            speakers,
+            reports,
+            ..
+        } = &self.model;
+        let able = nodes
+            .iter()
+            .filter(|(name, node)| !node.excluded && speakers.live(name));
+        let sites = able.map(|(name, node)| Site {
+            name,
+            labels: &node.labels,
+            draining: node.draining,
+            links: reports.links(name),
+        });
+        self.ground = Ground::new(sites, &self.config.l2);
+        self.config.nodes = self.neighbours();
     }
 
-    /// Takes the Service off its nodes.
-    pub(super) fn unplace(&mut self, id: ServiceId) {
-        if let Some(placement) = self.placements.remove(&id) {
-            self.load.remove(&placement);
-        }
+    /// The nodes that may take part, excluded or not: whoever gives its addresses away is still listened to. A report that is
+    /// not there takes nothing back.
+    fn neighbours(&self) -> Vec<NodeRule> {
+        let rules = &self.config.l2;
+        let nodes = self.model.nodes.iter();
+        let nodes = nodes.filter(|(_, node)| rules.iter().any(|rule| rule.is_on(&node.labels)));
+        let known = |name: &str| self.config.nodes.iter().find(|rule| rule.name == *name);
+        let rule = |(name, _): (&String, _)| {
+            let reported = self.model.reports.interfaces(name).iter();
+            let interface = |interface: &portolan_api::crd::InterfaceReport| NodeInterface {
+                mac: interface.mac.clone(),
+                addresses: interface
+                    .addresses
+                    .iter()
+                    .filter_map(|text| text.parse().ok())
+                    .collect(),
+            };
+            let interfaces = reported.map(interface);
+            let interfaces: Vec<NodeInterface> =
+                interfaces.filter(|one| !one.addresses.is_empty()).collect();
+            if interfaces.is_empty() {
+                return known(name).cloned();
+            }
+            let name = name.clone();
+            Some(NodeRule { name, interfaces })
+        };
+        nodes.filter_map(rule).collect()
     }
 
-    /// `None` when nobody shall answer: no rule covers the Service, or it has nobody to answer for it.
-    fn placement(&self, id: ServiceId, current: &[String]) -> Option<Placement> {
-        let mut eligible = self.eligible(id)?;
-        let mut company = self.alloc.company(id);
-        company.remove(&id);
-        for other in company.iter().filter_map(|other| self.eligible(*other)) {
-            let common: Vec<&str> = eligible
-                .iter()
-                .copied()
-                .filter(|node| other.contains(node))
-                .collect();
-            if !common.is_empty() {
-                eligible = common;
+    /// Makes every Service sit where its annotations say, and those that share an address together.
+    pub(super) fn adopt_placements(&mut self, services: &[ServiceId], now: Instant) {
+        for id in services {
+            let service = self.model.services.get(*id);
+            let service = service.and_then(|entry| entry.service.as_deref());
+            let written = service.map(Written::of).unwrap_or_default();
+            let holding = self.alloc.holding(*id);
+            if written != Written::default() {
+                self.board
+                    .adopt(*id, holding, written.nodes(), written.term(), now);
             }
         }
-        let placed = company
-            .iter()
-            .filter_map(|other| self.placements.get(other));
-        let alive = |placement: &&Placement| {
-            let first = placement.first();
-            first.is_some_and(|node| eligible.contains(&node.as_str()))
-        };
-        if let Some(shared) = placed.clone().find(alive) {
-            return Some(shared.clone());
+        for id in services {
+            let members = self.members(*id);
+            if members.len() > 1 && members.contains_key(id) {
+                self.board.gather(*id, &members);
+            }
         }
-        let key = self.model.services.name(id);
-        Some(place::place(&key, current, &eligible, &self.load))
     }
 
-    /// The nodes that may answer for the addresses of the Service; `None` when nobody shall.
-    fn eligible(&self, id: ServiceId) -> Option<Vec<&str>> {
-        let addresses = self.alloc.holding(id);
-        let entry = self.model.services.get(id)?;
-        let service = entry.service.as_deref()?;
-        let covers = |rule: &&L2Rule| {
-            let mut pools = addresses.iter().filter_map(|a| self.alloc.pool_of(a));
-            pools.any(|pool| rule.covers(pool, &service.labels))
-        };
-        let rules: Vec<&L2Rule> = self.config.l2.iter().filter(covers).collect();
-        if rules.is_empty() {
-            return None;
+    /// Places the Service on nodes if a layer-2 rule covers it. Returns what the annotations shall say.
+    pub(super) fn place_on_nodes(&mut self, id: ServiceId, moment: Moment) -> Written {
+        let members = self.members(id);
+        if !members.contains_key(&id) {
+            self.board.leave(id);
+            return Written::default();
         }
-        let local = service.external_traffic_policy == TrafficPolicy::Local;
-        let endpoints = &self.model.endpoints;
-        let served = if local {
-            endpoints.on_any_node(&entry.key)
-        } else {
-            endpoints.any(&entry.key)
-        };
-        if !served {
-            return None;
+        let (seat, moved) = self.board.gather(id, &members);
+        let outbid = self.outbid(id, seat, moment);
+        let placed = self.arrange(seat, false, moment);
+        if moved || outbid || placed {
+            let others = members.into_keys().filter(|other| *other != id);
+            self.wait(others);
         }
-        let eligible = self.model.nodes.iter().filter(|(name, node)| {
-            !node.excluded
-                && self.model.speakers.live(name)
-                && (!local || endpoints.on(&entry.key, name))
-                && rules.iter().any(|rule| rule.is_on(&node.labels))
-        });
-        Some(eligible.map(|(name, _)| name.as_str()).collect())
+        let Some(Seat { nodes, term, .. }) = self.board.get(seat) else {
+            return Written::default();
+        };
+        let answered = !nodes.is_empty() && self.is_served(id);
+        Written {
+            nodes: answered.then(|| nodes.join(",")),
+            term: (*term > 0).then(|| term.to_string()),
+        }
     }
+
+    /// Whoever wrote another placement of our term, or a later one, may have been read by speakers: ours has to be newer.
+    fn outbid(&mut self, id: ServiceId, seat: SeatId, moment: Moment) -> bool {
+        let service = self.model.services.get(id);
+        let service = service.and_then(|entry| entry.service.as_deref());
+        let (Some(service), Some(held)) = (service, self.board.get(seat)) else {
+            return false;
+        };
+        let found = Written::of(service);
+        let (nodes, term) = (found.nodes(), found.term());
+        let foreign = term > held.term || (term == held.term && nodes != held.nodes);
+        foreign && !nodes.is_empty() && self.board.outbid(seat, term, unix(moment))
+    }
+
+    /// Places a group anew, its stand-bys included if that is asked for. Returns whether anything changed.
+    pub(super) fn arrange(&mut self, seat: SeatId, review: bool, moment: Moment) -> bool {
+        self.seat(seat, moment, |wish, candidates, load| {
+            place::place(Wish { review, ..wish }, candidates, load)
+        })
+    }
+
+    /// Lets `choose` place a group. Returns whether anything changed.
+    pub(super) fn seat(
+        &mut self,
+        id: SeatId,
+        moment: Moment,
+        choose: impl FnOnce(Wish<'_>, &[Candidate<'_>], &Load) -> Nodes,
+    ) -> bool {
+        let Some(seat) = self.board.get(id) else {
+            return false;
+        };
+        let Some(&first) = seat.members.first() else {
+            return false;
+        };
+        let key = self.key_of(seat);
+        let need = self.need(&seat.members);
+        let acting = self.acting(seat);
+        let settled = seat.since.is_none_or(|since| since + GRACE <= moment.now);
+        let since = seat.since.filter(|_| !settled && acting.is_some());
+        self.agenda
+            .later
+            .extend(since.map(|since| (since + GRACE, first)));
+        let acting = acting.filter(|_| settled);
+        let ground = &self.ground;
+        let changed = self
+            .board
+            .place(id, unix(moment), moment.now, |current, load| {
+                let Some(Need { able, rules }) = need else {
+                    return Nodes::new();
+                };
+                let wish = Wish {
+                    key: &key,
+                    current,
+                    acting: acting.as_deref(),
+                    review: false,
+                };
+                choose(wish, &ground.candidates(&able, &rules), load)
+            });
+        if changed {
+            let due = moment.now + REVIEW_DELAY;
+            self.agenda.review.get_or_insert(due);
+        }
+        changed
+    }
+
+    /// What decides among nodes that are equal for a group: the name of its oldest Service, which stays the same after a
+    /// restart.
+    fn key_of(&self, seat: &Seat) -> String {
+        let oldest = self.by_age(&seat.members).next();
+        oldest.map_or_else(String::new, |(id, _)| self.model.services.name(id))
+    }
+
+    /// The Services with what they are, the oldest first.
+    fn by_age(&self, members: &BTreeSet<ServiceId>) -> impl Iterator<Item = (ServiceId, &Service)> {
+        let services = members.iter().filter_map(|id| {
+            let entry = self.model.services.get(*id)?;
+            Some((*id, entry.service.as_deref()?))
+        });
+        let mut services: Vec<(ServiceId, &Service)> = services.collect();
+        services.sort_unstable_by(|(_, a), (_, b)| (a.created, &a.key).cmp(&(b.created, &b.key)));
+        services.into_iter()
+    }
+
+    /// The Services that have an address together with this one and that a rule covers, each with its addresses.
+    fn members(&self, id: ServiceId) -> BTreeMap<ServiceId, Holding> {
+        let company = self.alloc.company(id).into_iter();
+        let covered = company.filter(|other| !self.rules_of(*other).is_empty());
+        covered.map(|one| (one, self.alloc.holding(one))).collect()
+    }
+
+    /// The addresses of a Service that a rule covers, each with the numbers of the rules.
+    fn rules_of(&self, id: ServiceId) -> Vec<(IpAddr, Vec<usize>)> {
+        let entry = self.model.services.get(id);
+        let Some(service) = entry.and_then(|entry| entry.service.as_deref()) else {
+            return Vec::new();
+        };
+        let rules = |address: IpAddr| {
+            let pool = self.alloc.pool_of(address)?;
+            let rules = self.config.l2.iter().enumerate();
+            let covers = |(_, rule): &(usize, &L2Rule)| rule.covers(pool, &service.labels);
+            let rules: Vec<usize> = rules.filter(covers).map(|(at, _)| at).collect();
+            (!rules.is_empty()).then_some((address, rules))
+        };
+        self.alloc.holding(id).iter().filter_map(rules).collect()
+    }
+
+    /// Whether the Service has somebody to deliver to.
+    fn is_served(&self, id: ServiceId) -> bool {
+        let endpoints = &self.model.endpoints;
+        self.model.services.get(id).is_some_and(|entry| {
+            let service = entry.service.as_deref();
+            match service.map(|service| service.external_traffic_policy) {
+                Some(TrafficPolicy::Local) => endpoints.on_any_node(&entry.key),
+                Some(TrafficPolicy::Cluster) => endpoints.any(&entry.key),
+                None => false,
+            }
+        })
+    }
+
+    /// Who may answer for all of them; where nobody may, for the oldest of them. `None` when nobody shall: none has anybody
+    /// to deliver to.
+    fn need(&self, members: &BTreeSet<ServiceId>) -> Option<Need> {
+        let mut need: Option<Need> = None;
+        for (id, service) in self.by_age(members) {
+            if !self.is_served(id) {
+                continue;
+            }
+            let local = service.external_traffic_policy == TrafficPolicy::Local;
+            let serves = |node: &str| !local || self.model.endpoints.on(&service.key, node);
+            for (address, rules) in self.rules_of(id) {
+                let able = self.ground.able(address, &rules, serves);
+                need = Some(Need::both(need, Need { able, rules }));
+            }
+        }
+        need
+    }
+
+    /// The node that answers for the group although its placement names another one first.
+    fn acting(&self, seat: &Seat) -> Option<String> {
+        let holdings = seat.members.iter().map(|id| self.alloc.holding(*id));
+        let addresses = holdings.flat_map(|holding| holding.iter());
+        let acting = addresses.flat_map(|address| self.model.reports.acting(address));
+        let acting: BTreeSet<&str> = acting.collect();
+        let live = acting.iter().filter(|node| self.model.speakers.live(node));
+        let rank = |node: &&&str| {
+            let rank = seat.nodes.iter().position(|name| **name == ***node);
+            rank.unwrap_or(usize::MAX)
+        };
+        let node = live.min_by_key(rank)?;
+        let known = seat.nodes.first().is_some_and(|first| **first == **node);
+        (!known).then(|| (*node).to_owned())
+    }
+
+    /// Wakes those whose time has come, and looks at stand-bys after changes: whoever inherits much more than others is
+    /// replaced, a few at a time.
+    pub(super) fn follow_agenda(&mut self, moment: Moment) {
+        while let Some((due, id)) = self.agenda.later.pop_first() {
+            if due > moment.now {
+                self.agenda.later.insert((due, id));
+                break;
+            }
+            self.model.dirty.services.insert(id);
+        }
+        if self.agenda.review.is_some_and(|due| due <= moment.now) {
+            self.agenda.review = None;
+            self.review(moment);
+        }
+        self.spread_evenly(moment);
+    }
+
+    fn review(&mut self, moment: Moment) {
+        let mut uneven = self.board.uneven(&self.ground.names());
+        if uneven.is_empty() {
+            return;
+        }
+        let begin = self.agenda.cursor % uneven.len();
+        uneven.rotate_left(begin);
+        self.agenda.cursor = begin + LOOKED_AT;
+        let mut changed = 0;
+        for seat in uneven.into_iter().take(LOOKED_AT) {
+            if self.arrange(seat, true, moment) {
+                self.wake(seat);
+                changed += 1;
+            }
+            if changed == REVIEWED {
+                break;
+            }
+        }
+    }
+
+    /// Every member of a group is to be decided again.
+    pub(super) fn wake(&mut self, seat: SeatId) {
+        let members = self.board.get(seat).map(|seat| &seat.members);
+        let members = members.into_iter().flatten();
+        self.model.dirty.services.extend(members.copied());
+    }
+
+    /// The numbers of the rules that cover any Service of a group.
+    pub(super) fn rules_of_group(&self, seat: &Seat) -> BTreeSet<usize> {
+        let rules = seat.members.iter().flat_map(|id| self.rules_of(*id));
+        rules.flat_map(|(_, rules)| rules).collect()
+    }
+}
+
+impl Need {
+    /// The need of both; that of the first where there is no node for both.
+    fn both(first: Option<Self>, second: Self) -> Self {
+        let Some(mut first) = first else {
+            return second;
+        };
+        let both = first.able.iter().zip(&second.able);
+        let both: Vec<bool> = both.map(|(one, other)| *one && *other).collect();
+        if both.contains(&true) {
+            first.able = both;
+        } else if !first.able.contains(&true) {
+            first.able = second.able;
+        }
+        first.rules.extend(second.rules);
+        first.rules.sort_unstable();
+        first.rules.dedup();
+        first
+    }
+}
+
+fn unix(moment: Moment) -> u64 {
+    u64::try_from(moment.wall.as_second()).unwrap_or_default()
 }

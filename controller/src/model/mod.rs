@@ -2,14 +2,16 @@
 //! decision.
 //!
 //! ```text
-//! Change<K> ──► Model::apply ──► services · sources · namespaces · nodes · endpoints · speakers
+//! Change<K> ──► Model::apply ──► services · sources · namespaces · nodes · endpoints · speakers · reports
 //!                    └─────────► Dirty: what has to be decided again
 //! ```
 //!
 //! An event that is older than what is known is ignored (by `resourceVersion`): the fresh lists that a new leader reads
 //! run ahead of its watches.
 
+mod conflicts;
 mod endpoints;
+mod reports;
 mod service;
 mod services;
 mod sources;
@@ -29,10 +31,12 @@ use portolan_api::compile::{Kind, Sources};
 use portolan_api::crd::{
     BFDProfile, BGPAdvertisement, BGPPeer, Community, IPAddressPool, L2Advertisement, SpeakerConfig,
 };
-use portolan_api::view::{self, EndpointSlice, Namespace, Node, ServiceCIDR};
+use portolan_api::view::{self, EndpointSlice, Namespace, Node, NodeReport, ServiceCIDR};
 use portolan_daemon::watch::{Change, Key};
 
+pub use conflicts::{Conflict, Heard};
 pub use endpoints::Endpoints;
+pub use reports::Reports;
 pub use service::{Ingress, Labels, Service};
 pub use services::{Entry, Services};
 pub use speakers::Speakers;
@@ -58,6 +62,7 @@ pub enum Event {
     Config(Change<SpeakerConfig>),
     Namespace(Change<Namespace>),
     Node(Change<Node>),
+    Report(Change<NodeReport>),
     Slice(Change<EndpointSlice>),
     Lease(Change<Lease>),
     /// A page of the Services that [`Snapshot::services`] completes.
@@ -82,13 +87,14 @@ pub enum Watch {
     SpeakerConfig,
     Namespaces,
     Nodes,
+    NodeReports,
     EndpointSlices,
     Leases,
 }
 
 impl Watch {
     /// All of them, with the names that `/readyz` uses.
-    pub const ALL: [(Self, &'static str); 13] = [
+    pub const ALL: [(Self, &'static str); 14] = [
         (Self::Services, "services"),
         (Self::Pools, "ipaddresspools"),
         (Self::L2Advertisements, "l2advertisements"),
@@ -100,6 +106,7 @@ impl Watch {
         (Self::SpeakerConfig, "speakerconfigs"),
         (Self::Namespaces, "namespaces"),
         (Self::Nodes, "nodes"),
+        (Self::NodeReports, "nodereports"),
         (Self::EndpointSlices, "endpointslices"),
         (Self::Leases, "leases"),
     ];
@@ -114,6 +121,12 @@ pub struct Dirty {
     pub all_services: bool,
     /// Addresses of nodes.
     pub nodes: bool,
+    /// Addresses that a node has taken over, or has no more.
+    pub acting: BTreeSet<IpAddr>,
+    /// Addresses that a node has begun to answer for.
+    pub answered: BTreeSet<IpAddr>,
+    /// What is said of strangers that use our addresses.
+    pub conflicts: bool,
     /// User objects changed: compile again.
     pub config: bool,
     /// User objects whose status may have to change.
@@ -136,6 +149,8 @@ pub struct NodeFacts {
     pub labels: BTreeMap<String, String>,
     /// Whether it must not announce at all.
     pub excluded: bool,
+    /// Whether it is about to go.
+    pub draining: bool,
     /// Its own addresses, which no Service may have.
     pub addresses: Vec<IpAddr>,
 }
@@ -201,6 +216,8 @@ pub struct Model {
     pub endpoints: Endpoints,
     /// Which speakers are alive.
     pub speakers: Speakers,
+    /// What speakers say of their nodes.
+    pub reports: Reports,
     /// What changed.
     pub dirty: Dirty,
     synced: BTreeSet<Watch>,
@@ -241,6 +258,7 @@ impl Model {
             Event::Config(change) => self.speaker_config(change),
             Event::Namespace(change) => self.namespace(change),
             Event::Node(change) => self.node(change),
+            Event::Report(change) => self.report(change, now),
             Event::Slice(change) => self.slice(change),
             Event::Lease(change) => self.lease(change, now),
             Event::Page(page) => {
@@ -438,6 +456,7 @@ impl Model {
                 let facts = NodeFacts {
                     labels: object.labels().clone(),
                     excluded: object.excluded().is_some(),
+                    draining: object.draining().is_some(),
                     addresses: own.filter_map(|own| own.address.parse().ok()).collect(),
                 };
                 let name = object.metadata.name.unwrap_or_default();
@@ -455,6 +474,28 @@ impl Model {
             Change::Synced => return Some(Watch::Nodes),
         }
         None
+    }
+
+    fn report(&mut self, change: Change<NodeReport>, now: Instant) -> Option<Watch> {
+        let news = match change {
+            Change::Apply(report) => self.reports.apply(report, now),
+            Change::Delete((_, name)) => self.reports.remove(&name),
+            Change::Unreadable(..) => return None,
+            Change::Synced => {
+                self.reports.complete();
+                return Some(Watch::NodeReports);
+            }
+        };
+        self.dirty.all_services |= news.links;
+        self.dirty.acting.extend(news.acting);
+        self.dirty.answered.extend(news.answered);
+        self.dirty.conflicts |= news.conflicts;
+        None
+    }
+
+    /// Lets go of what counted for a while only.
+    pub fn expire(&mut self, now: Instant) {
+        self.dirty.all_services |= self.reports.expire(now);
     }
 
     fn slice(&mut self, change: Change<EndpointSlice>) -> Option<Watch> {

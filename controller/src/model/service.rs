@@ -10,7 +10,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1;
 use portolan_api::annotation::{
-    ADDRESS_POOL, ASSIGNED, CLASS, HELD, L2_NODES, LOAD_BALANCER_IPS, POOL,
+    ADDRESS_POOL, ASSIGNED, CLASS, HELD, L2_NODES, L2_TERM, LOAD_BALANCER_IPS, POOL,
 };
 use portolan_api::view::{self, TrafficPolicy};
 use portolan_api::{ObjectKey, selector};
@@ -18,7 +18,15 @@ use portolan_api::{ObjectKey, selector};
 use crate::alloc::{Families, Sharing};
 
 /// Annotations that are kept. The sharing key is part of [`Service::sharing`].
-const ANNOTATIONS: [&str; 6] = [ADDRESS_POOL, LOAD_BALANCER_IPS, POOL, L2_NODES, CLASS, HELD];
+const ANNOTATIONS: [&str; 7] = [
+    ADDRESS_POOL,
+    LOAD_BALANCER_IPS,
+    POOL,
+    L2_NODES,
+    L2_TERM,
+    CLASS,
+    HELD,
+];
 
 /// A Service that has to do with load balancing.
 #[derive(Debug, Clone, PartialEq)]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use portolan_api::ObjectKey;
-use portolan_api::annotation::{ASSIGNED, CLASS, HELD, L2_NODES, POOL};
+use portolan_api::annotation::{ASSIGNED, CLASS, HELD, L2_NODES, L2_TERM, POOL};
 use portolan_api::view;
 
 use super::{Listed, Service, is_older};
@@ -268,7 +268,7 @@ fn relevant(key: &Arc<ObjectKey>, service: view::Service) -> Option<Box<Service>
     let balancer = service.spec.kind.as_deref() == Some("LoadBalancer");
     let holds = !service.status.load_balancer.ingress.is_empty();
     let mut conditions = service.status.conditions.iter();
-    let marks = [POOL, L2_NODES, CLASS, HELD];
+    let marks = [POOL, L2_NODES, L2_TERM, CLASS, HELD];
     let traces = marks.iter().any(|mark| service.annotation(mark).is_some())
         || conditions.any(|c| c.type_ == ASSIGNED);
     (balancer || holds || traces).then(|| Box::new(Service::new(Arc::clone(key), service)))

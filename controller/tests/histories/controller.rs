@@ -43,6 +43,7 @@ impl Controller {
             Event::Community(Change::Synced),
             Event::ServiceCidr(Change::Synced),
             Event::Slice(Change::Synced),
+            Event::Report(Change::Synced),
             Event::Lease(Change::Synced),
         ] {
             core.observe(synced, now);

@@ -5,14 +5,16 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use portolan_api::ObjectKey;
-use portolan_api::crd::{PeerRule, SecretReference, SpeakerConfig, SpeakerConfigSpec};
+use portolan_api::crd::{NodeRule, PeerRule, SecretReference, SpeakerConfig, SpeakerConfigSpec};
 use portolan_api::view::{EndpointSlice, Node, Service};
 use portolan_daemon::watch::Change;
+use portolan_proto::claim;
 
+use super::duties::Segments;
 use super::endpoints::Endpoints;
 use super::patience::{Patience, Side};
 use super::pools::Pools;
-use super::secrets::{Secret, Secrets};
+use super::secrets::{Secret, Secrets, SpeakerKey};
 use super::services::{KnownService, Services};
 
 /// Something became known.
@@ -30,6 +32,8 @@ pub enum Event {
     Node(Change<Node>),
     /// Secrets of our own namespace; watched from the moment that a peer names one.
     Secret(Change<Secret>),
+    /// The Secret with the key of the speakers.
+    SpeakerKey(Change<Secret>),
 }
 
 /// How much of the plan is out of date.
@@ -86,7 +90,11 @@ pub struct Model {
     pub(super) weighs: bool,
     config_generation: i64,
     pub(super) node: Option<Node>,
+    /// The Node as it was before it was deleted: its speaker still has to hand over.
+    pub(super) former_node: Option<Node>,
+    pub(super) segments: Segments,
     secrets: Secrets,
+    speaker_key: SpeakerKey,
     config_seen: ConfigSeen,
     pub(super) waiting_for: Vec<&'static str>,
     due: Due,
@@ -126,7 +134,10 @@ impl Model {
             weighs: false,
             config_generation: 0,
             node: None,
+            former_node: None,
+            segments: Segments::default(),
             secrets: Secrets::default(),
+            speaker_key: SpeakerKey::default(),
             config_seen: ConfigSeen::default(),
             waiting_for: REQUIRED.to_vec(),
             due: Due::Nothing,
@@ -143,6 +154,10 @@ impl Model {
             Event::Node(change) => self.node(change),
             Event::Secret(change) => {
                 let changed = self.secrets.take(change);
+                self.due.everything_if(changed);
+            }
+            Event::SpeakerKey(change) => {
+                let changed = self.speaker_key.take(change);
                 self.due.everything_if(changed);
             }
         }
@@ -186,6 +201,8 @@ impl Model {
         let mut problems: Vec<String> = self.patience.held().map(words).collect();
         problems.sort_unstable();
         problems.extend(self.left_out());
+        problems.extend(self.segments.problems());
+        problems.extend(self.speaker_key_problem());
         problems
     }
 
@@ -253,6 +270,35 @@ impl Model {
         self.secrets.key(&self.namespace, field, secret)
     }
 
+    /// The key that the speakers have in common, if it is known.
+    #[must_use]
+    pub fn speaker_key(&self) -> Option<&claim::Key> {
+        self.speaker_key.usable()
+    }
+
+    /// Nodes that take part in placements, as their speakers reported them.
+    #[must_use]
+    pub fn nodes(&self) -> &[NodeRule] {
+        &self.config.nodes
+    }
+
+    /// Services that have one of these addresses, each with the first of them.
+    pub fn services_of<'a>(
+        &'a self,
+        vips: &'a [IpAddr],
+    ) -> impl Iterator<Item = (ObjectKey, IpAddr)> + 'a {
+        self.services.iter().filter_map(|(key, service)| {
+            let vip = service.vips.iter().find(|vip| vips.contains(vip))?;
+            Some((key.clone(), *vip))
+        })
+    }
+
+    /// Matters only where somebody would have to be watched.
+    fn speaker_key_problem(&self) -> Option<String> {
+        let problem = self.speaker_key.problem(&self.namespace)?;
+        (!self.config.l2.is_empty()).then_some(problem)
+    }
+
     pub(super) fn synced(&mut self, kind: &'static str) {
         let before = self.waiting_for.len();
         self.waiting_for.retain(|waiting| *waiting != kind);
@@ -311,6 +357,7 @@ impl Model {
                 self.config_seen.unreadable = false;
                 if self.config != config.spec {
                     self.pools = Pools::new(&config.spec);
+                    self.segments = Segments::of(&config.spec.l2);
                     self.weighs = config.spec.bgp.iter().any(|rule| rule.bandwidth.is_some());
                     self.follow(&config.spec);
                     self.keep_sessions();
@@ -370,7 +417,7 @@ impl Model {
                 }
             }
             Change::Delete(_) => {
-                self.node = None;
+                self.former_node = self.node.take().or(self.former_node.take());
                 self.due = Due::Everything;
             }
             Change::Unreadable(..) => {}

@@ -4,15 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
-use portolan_api::crd::{BgpRule, L2Rule, PeerRule};
+use portolan_api::crd::{BgpRule, PeerRule};
 use portolan_api::view::Node;
 use portolan_proto::bgp::RouteAttrs;
 
 use super::model::Model;
 use super::peers::PlannedPeer;
 use super::routes::{Announcing, announced, is_host};
-use super::services::KnownService;
-use crate::l2::Interfaces;
+use crate::takeover::Duty;
 
 /// Complete set of announcements of this node.
 #[derive(Debug, Default)]
@@ -21,8 +20,9 @@ pub struct Plan {
     pub excluded: Option<String>,
     /// Why its routes are a last resort only, if so.
     pub draining: Option<&'static str>,
-    /// Addresses to answer for by ARP and NDP.
-    pub l2: BTreeMap<IpAddr, Interfaces>,
+    /// Addresses that the node may have to answer for by ARP and NDP: those whose placement names it, and those whose
+    /// placement did since the speaker started. A node that is excluded is to hand them over.
+    pub l2: BTreeMap<IpAddr, Duty>,
     /// Peers of this node.
     pub peers: Vec<PlannedPeer>,
     /// What stands in the way of something, in words; what can go on goes on.
@@ -53,6 +53,9 @@ impl Model {
             draining: self.draining(),
             ..Plan::default()
         };
+        for (key, service) in self.services.iter() {
+            self.duties(key, service, |_| true, &mut plan);
+        }
         let Some(node) = &self.node else { return plan };
         let rules = self.config.peers.iter();
         let ours: Vec<&PeerRule> = rules.filter(|peer| peer.is_on(node.labels())).collect();
@@ -88,6 +91,9 @@ impl Model {
         let ours: Vec<&PeerRule> = rules
             .filter(|peer| labels.is_some_and(|labels| peer.is_on(labels)))
             .collect();
+        for (key, service) in self.services.iter() {
+            self.duties(key, service, |vip| vips.contains(vip), &mut fresh);
+        }
         if self.excluded().is_none() {
             self.ranges(&ours, &mut fresh);
             // Asked for every Service: the addresses themselves are the short way.
@@ -117,22 +123,6 @@ impl Model {
         match &self.node {
             None => Some(format!("Node {} does not exist", self.node_name())),
             Some(node) => node.excluded().map(str::to_owned),
-        }
-    }
-
-    pub(super) fn vip_l2(&self, service: &KnownService, vip: IpAddr, plan: &mut Plan) {
-        let Some(node) = self.node.as_ref().filter(|_| service.answers) else {
-            return;
-        };
-        let Some(pool) = self.pools.of(vip) else {
-            return;
-        };
-        let covers =
-            |rule: &&L2Rule| rule.is_on(node.labels()) && rule.covers(pool, &service.labels);
-        for rule in self.config.l2.iter().filter(covers) {
-            let named = (!rule.interfaces.is_empty())
-                .then(|| rule.interfaces.iter().cloned().collect::<BTreeSet<_>>());
-            plan.answer(vip, named);
         }
     }
 }
@@ -178,17 +168,6 @@ impl Plan {
             }
         }
         difference
-    }
-
-    /// Adds interfaces for an address; no names means all.
-    fn answer(&mut self, vip: IpAddr, named: Option<BTreeSet<String>>) {
-        let wanted = named.map_or(Interfaces::All, Interfaces::Named);
-        let held = self.l2.remove(&vip);
-        let interfaces = match held {
-            Some(held) => held.or(wanted),
-            None => wanted,
-        };
-        self.l2.insert(vip, interfaces);
     }
 }
 

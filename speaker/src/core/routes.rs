@@ -187,7 +187,6 @@ impl<'a> Announcing<'a> {
         for vip in service.vips.iter().copied().filter(&concerns) {
             if delivers(service.policy, vip) {
                 self.vip(key, service, vip, plan);
-                self.model.vip_l2(service, vip, plan);
             }
         }
         if self.announces(RouteKind::ExternalIP) {

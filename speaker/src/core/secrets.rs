@@ -2,8 +2,10 @@
 
 use std::collections::HashMap;
 
+use portolan_api::annotation::SPEAKER_SECRET;
 use portolan_api::crd::SecretReference;
 use portolan_daemon::watch::Change;
+use portolan_proto::claim;
 
 /// A Secret: only the key that a peer may need.
 #[derive(Debug, Clone, Default, kube::Resource, serde::Serialize, serde::Deserialize)]
@@ -16,11 +18,13 @@ pub struct Secret {
     pub data: SecretData,
 }
 
-/// The one value of a Secret that we read.
+/// The values of a Secret that we read.
 #[derive(Clone, Default, serde::Serialize, serde::Deserialize)]
 pub struct SecretData {
     /// `password` of type `kubernetes.io/basic-auth`.
     pub password: Option<k8s_openapi::ByteString>,
+    /// `key` of the Secret of the speakers.
+    pub key: Option<k8s_openapi::ByteString>,
 }
 
 impl std::fmt::Debug for SecretData {
@@ -114,5 +118,58 @@ impl Secrets {
         let differs = held != next;
         self.0.insert(name, next);
         differs
+    }
+}
+
+/// The key that the speakers have in common. A Secret that is deleted or spoilt takes no running session down: its last
+/// usable key stays.
+#[derive(Debug, Default)]
+pub(super) struct SpeakerKey {
+    usable: Option<claim::Key>,
+    /// What is wrong with the Secret as it is now; None before anything is known of it.
+    trouble: Option<String>,
+}
+
+impl SpeakerKey {
+    const MISSING: &str = "does not exist; the controller makes it";
+
+    /// Takes a change in. Returns whether something is different now.
+    pub(super) fn take(&mut self, change: Change<Secret>) -> bool {
+        let found = match change {
+            Change::Apply(secret) => {
+                let bytes = secret.data.key.map(|bytes| bytes.0).unwrap_or_default();
+                claim::Key::new(&bytes)
+                    .map_err(|error| format!("has no usable value under key: {error}"))
+            }
+            Change::Delete(_) => Err(Self::MISSING.to_owned()),
+            Change::Unreadable(_, error) => Err(format!("can not be read: {error}")),
+            Change::Synced if self.usable.is_none() && self.trouble.is_none() => {
+                Err(Self::MISSING.to_owned())
+            }
+            Change::Synced => return false,
+        };
+        let before = (self.usable.clone(), self.trouble.clone());
+        match found {
+            Ok(key) => (self.usable, self.trouble) = (Some(key), None),
+            Err(trouble) => self.trouble = Some(trouble),
+        }
+        before != (self.usable.clone(), self.trouble.clone())
+    }
+
+    pub(super) fn usable(&self) -> Option<&claim::Key> {
+        self.usable.as_ref()
+    }
+
+    /// What is wrong, in words.
+    pub(super) fn problem(&self, namespace: &str) -> Option<String> {
+        let trouble = self.trouble.as_ref()?;
+        let meanwhile = if self.usable.is_some() {
+            "its last usable key stays in use"
+        } else {
+            "until then speakers do not watch each other, and an address moves when the controller says so"
+        };
+        Some(format!(
+            "Secret {namespace}/{SPEAKER_SECRET} {trouble}; {meanwhile}"
+        ))
     }
 }

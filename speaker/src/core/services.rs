@@ -7,9 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use portolan_api::ObjectKey;
-use portolan_api::annotation::L2_NODES;
 use portolan_api::crd::{BgpRule, RouteKind};
 use portolan_api::view::{Service, TrafficPolicy};
+
+use super::duties::Placement;
 
 /// A Service.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,8 +26,9 @@ pub(super) struct KnownService {
     /// Who may take traffic for ClusterIPs.
     pub(super) cluster_policy: TrafficPolicy,
     pub(super) labels: BTreeMap<String, String>,
-    /// The layer-2 placement names this node first.
-    pub(super) answers: bool,
+    /// The layer-2 placement, if it names this node, or has since the speaker started. Others are nothing to it, and most
+    /// of their changes no news.
+    pub(super) placement: Option<Placement>,
 }
 
 /// Addresses beside those of type LoadBalancer that rules announce.
@@ -63,8 +65,6 @@ impl Demand {
 impl KnownService {
     /// Reduces a Service as this node sees it; `ours` if it is of the class that we serve.
     pub(super) fn of(service: &Service, ours: bool, node: &str) -> Self {
-        let placement = service.annotation(L2_NODES).unwrap_or_default();
-        let first = placement.split(',').next();
         let spec = &service.spec;
         Self {
             vips: if ours {
@@ -77,7 +77,7 @@ impl KnownService {
             policy: spec.external_traffic_policy,
             cluster_policy: service.cluster_ip_policy(),
             labels: service.labels().clone(),
-            answers: first.is_some_and(|first| first.trim() == node),
+            placement: Placement::of(service, node).filter(|_| ours),
         }
     }
 
@@ -114,9 +114,14 @@ impl Services {
     pub(super) fn load_balancer(
         &mut self,
         key: ObjectKey,
-        known: Option<KnownService>,
+        mut known: Option<KnownService>,
     ) -> BTreeSet<IpAddr> {
-        if self.load_balancers.get(&key) == known.as_ref() {
+        let before = self.load_balancers.get(&key);
+        if let Some(known) = &mut known {
+            let had = before.is_some_and(|before| before.placement.is_some());
+            known.placement = known.placement.take().filter(|it| had || it.here);
+        }
+        if before == known.as_ref() {
             return BTreeSet::new();
         }
         let mut concerned: BTreeSet<_> = known.iter().flat_map(KnownService::addresses).collect();

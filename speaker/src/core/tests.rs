@@ -1,6 +1,7 @@
 //! What one node announces, as tables.
 
 mod drain;
+mod duties;
 mod endpoints;
 mod increments;
 mod kinds;
@@ -301,27 +302,32 @@ fn a_new_peer_does_not_take_the_neighbour_of_a_running_session_whatever_their_na
 }
 
 #[test]
-fn only_the_first_placed_node_answers_on_layer_2_while_all_announce_by_bgp() {
-    for (placement, answers) in [
+fn every_placed_node_has_a_duty_on_layer_2_while_all_announce_by_bgp() {
+    for (placement, has_duty) in [
         ("n1", true),
         ("n1,n2", true),
-        ("n2,n1", false),
+        ("n2, n1", true),
+        ("n2,n3", false),
         ("", false),
         ("n11", false),
     ] {
         let mut model = mk_model();
+        model.handle(Event::Service(Change::Delete((
+            "default".into(),
+            "web".into(),
+        ))));
         model.handle(Event::Service(Change::Apply(mk_service(
             TrafficPolicy::Cluster,
             placement,
         ))));
         let plan = model.plan();
-        assert_eq!(!plan.l2.is_empty(), answers, "{placement:?}");
+        assert_eq!(!plan.l2.is_empty(), has_duty, "{placement:?}");
         assert!(!routes(&plan, "v4").is_empty(), "{placement:?}");
     }
 }
 
 #[test]
-fn an_excluded_node_keeps_its_sessions_and_announces_nothing() {
+fn an_excluded_node_keeps_its_sessions_and_its_duties_and_announces_nothing() {
     let mut labelled = mk_node();
     labelled
         .metadata
@@ -344,8 +350,8 @@ fn an_excluded_node_keeps_its_sessions_and_announces_nothing() {
             plan.routes
                 .values()
                 .all(std::collections::BTreeMap::is_empty)
-                && plan.l2.is_empty()
         );
+        assert_eq!(answered(&plan), [VIP4, VIP6], "to be handed over");
     }
 }
 
@@ -372,7 +378,7 @@ fn interfaces_of_several_rules_add_up_and_a_rule_without_any_means_all() {
         config.l2.clone_from(&rules);
         apply_config(&mut model, config);
         assert_eq!(
-            model.plan().l2[&VIP4.parse().unwrap()],
+            model.plan().l2[&VIP4.parse().unwrap()].interfaces,
             expected,
             "{rules:?}"
         );
@@ -431,6 +437,7 @@ fn a_peer_waits_for_its_secret_and_says_why() {
     let key = |text: &str| {
         let data = SecretData {
             password: Some(ByteString(text.as_bytes().to_vec())),
+            ..SecretData::default()
         };
         Event::Secret(Change::Apply(Secret {
             metadata: mk_meta("portolan-system", "md5"),

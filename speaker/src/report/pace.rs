@@ -3,13 +3,16 @@
 
 use std::time::Duration;
 
-use portolan_api::crd::{NodeReportStatus, SessionState};
+use portolan_api::crd::{BfdReport, NodeReportStatus, SessionState};
 use tokio::time::Instant;
 
 /// The report is written again after this time even if nothing changed: somebody may have deleted it.
 const REFRESH: Duration = Duration::from_secs(300);
 /// Shortest time between two writes that tell nothing but details.
 const DETAILS: Duration = Duration::from_secs(60);
+
+/// The state of a BFD session that works.
+const UP: &str = "Up";
 
 /// What was written last, and when.
 #[derive(Debug, Default)]
@@ -52,6 +55,18 @@ fn matter(status: &NodeReportStatus) -> NodeReportStatus {
         if session.state != SessionState::Established {
             session.state = SessionState::Idle;
         }
+    }
+    for neighbour in &mut matter.neighbours {
+        let state = std::mem::take(&mut neighbour.bfd.state);
+        // Between two attempts to reach a node that is away.
+        let state = if state == UP { state } else { String::new() };
+        neighbour.bfd = BfdReport {
+            state,
+            ..BfdReport::default()
+        };
+    }
+    for conflict in &mut matter.conflicts {
+        conflict.last.clear();
     }
     matter
 }

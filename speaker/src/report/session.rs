@@ -54,7 +54,7 @@ fn agreement(agreed: &Agreed) -> SessionAgreement {
     }
 }
 
-fn bfd(status: &BfdStatus) -> BfdReport {
+pub(super) fn bfd(status: &BfdStatus) -> BfdReport {
     let milliseconds =
         |time: std::time::Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
     BfdReport {
@@ -93,7 +93,7 @@ fn number(n: u64) -> i64 {
 }
 
 /// As Kubernetes writes times: whole seconds (RFC 3339).
-fn time(at: Timestamp) -> String {
+pub(super) fn time(at: Timestamp) -> String {
     Timestamp::from_second(at.as_second())
         .unwrap_or(at)
         .to_string()

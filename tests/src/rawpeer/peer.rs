@@ -225,6 +225,17 @@ impl RawPeer {
         .await
     }
 
+    /// What went wrong with this session last, in the speaker's words, as soon as it reports something.
+    ///
+    /// # Errors
+    /// When it never does.
+    pub async fn last_error(&self) -> Result<String> {
+        let report = self
+            .reported(|session| session.last_error.is_some())
+            .await?;
+        Ok(report.last_error.unwrap_or_default())
+    }
+
     /// Changes fields of the BGPPeer's specification.
     ///
     /// # Errors

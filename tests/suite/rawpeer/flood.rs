@@ -273,10 +273,8 @@ async fn a_speaker_without_descriptors_keeps_what_it_has() -> Result<()> {
     let peers = stage.peers(&vec![Settings::default(); 4]).await?;
     let mut refused = 0;
     for peer in &peers {
-        let report = peer.reported(|session| session.last_error.is_some()).await;
-        refused += usize::from(
-            report.is_ok_and(|report| report.last_error.unwrap_or_default().contains("open files")),
-        );
+        let words = peer.last_error().await;
+        refused += usize::from(words.is_ok_and(|words| words.contains("open files")));
     }
     ensure!(refused > 0, "nobody was told of the missing descriptors");
     let worked = work(&stage)?;

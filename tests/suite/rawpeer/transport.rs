@@ -122,10 +122,7 @@ fn addresses() -> Vec<Row> {
             "E8 a source address that the node does not have",
             Settings::with("sourceAddress: 172.30.222.1"),
             |peer| async move {
-                let report = peer
-                    .reported(|session| session.last_error.is_some())
-                    .await?;
-                let words = report.last_error.unwrap_or_default();
+                let words = peer.last_error().await?;
                 ensure!(words.contains("172.30.222.1"), "it says {words:?}");
                 peer.left_alone(Duration::ZERO).await
             },
@@ -246,12 +243,9 @@ fn taken_from(node: Netns) -> Row {
             let mut session: Connection = peer.establish().await?;
             session.alive().await?;
             node.ip(&["addr del 172.30.200.2/16 dev eth0"])?;
-            let words = peer
-                .reported(|session| session.last_error.is_some())
-                .await?;
+            let words = peer.last_error().await?;
             node.ip(&["addr add 172.30.200.2/16 dev eth0"])
                 .context("giving it back")?;
-            let words = words.last_error.unwrap_or_default();
             ensure!(!words.is_empty(), "no reason is given");
             peer.establish().await?.alive().await
         },

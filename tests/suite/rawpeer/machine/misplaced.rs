@@ -1,0 +1,100 @@
+//! Messages in states where they do not belong (RFC 4271 §6.1, §6.6; RFC 6608).
+
+use portolan_tests::rawpeer::bytes::{
+    end_of_rib, header, keepalive, kind, message, refresh, update,
+};
+use portolan_tests::rawpeer::{Row, Settings};
+
+use super::{STATES, State, good, in_state};
+
+pub(super) fn rows() -> Vec<Row> {
+    let refused =
+        |state, name: &str, bytes: Vec<u8>, (code, subcode, data): (u8, u8, &'static [u8])| {
+            in_state(state, name, move |_peer, mut session| async move {
+                session.send(&bytes).await?;
+                session.refused(code, subcode, data).await
+            })
+        };
+    let mut rows = vec![
+        refused(State::OpenSent, "B1 KEEPALIVE", keepalive(), (5, 1, &[4])),
+        refused(State::OpenSent, "B2 UPDATE", end_of_rib(), (5, 1, &[2])),
+        refused(
+            State::OpenSent,
+            "B2 malformed UPDATE",
+            update(&[33], &[9], &[200]),
+            (5, 1, &[2]),
+        ),
+        refused(
+            State::OpenSent,
+            "B3 ROUTE-REFRESH",
+            refresh(1, 0, 1),
+            (5, 1, &[5]),
+        ),
+        refused(
+            State::OpenConfirm,
+            "B4 second OPEN",
+            good().bytes(),
+            (5, 2, &[1]),
+        ),
+        refused(
+            State::OpenConfirm,
+            "B4 malformed second OPEN",
+            message(kind::OPEN, &[9; 10]),
+            (5, 2, &[1]),
+        ),
+        refused(State::OpenConfirm, "B5 UPDATE", end_of_rib(), (5, 2, &[2])),
+        refused(
+            State::OpenConfirm,
+            "B6 ROUTE-REFRESH",
+            refresh(1, 0, 1),
+            (5, 2, &[5]),
+        ),
+        refused(
+            State::Established,
+            "B8 second OPEN",
+            good().bytes(),
+            (5, 3, &[1]),
+        ),
+        refused(
+            State::Established,
+            "B8 malformed second OPEN",
+            message(kind::OPEN, &[9; 10]),
+            (5, 3, &[1]),
+        ),
+        Row::on_connection(
+            "B4 two OPENs in one segment",
+            Settings::default(),
+            |_peer, mut session| async move {
+                session.expect(kind::OPEN).await?;
+                session.send(&good().bytes().repeat(2)).await?;
+                session.refused(5, 2, &[1]).await
+            },
+        ),
+    ];
+    for state in STATES {
+        let cut = header(4097, kind::UPDATE);
+        rows.push(refused(state, "B9 length 4097", cut, (1, 2, &[16, 1])));
+        rows.push(refused(
+            state,
+            "B9 unknown type",
+            header(19, 9),
+            (1, 3, &[9]),
+        ));
+        rows.push(refused(state, "B9 marker", vec![0; 19], (1, 1, &[])));
+        rows.push(refused(
+            state,
+            "B9 KEEPALIVE of 20",
+            message(kind::KEEPALIVE, &[0]),
+            (1, 2, &[0, 20]),
+        ));
+        // What the peer says after its mistake must not cost us our last words.
+        let more = [header(19, 9), vec![0xff; 100_000]].concat();
+        rows.push(refused(
+            state,
+            "B9 unknown type and 100 kB behind it",
+            more,
+            (1, 3, &[9]),
+        ));
+    }
+    rows
+}
