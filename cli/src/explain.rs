@@ -1,6 +1,7 @@
 //! Why a Service has the address it has, or none, and who announces it or does not: a snapshot in, findings out.
 
 mod announce;
+mod answer;
 #[cfg(test)]
 mod tests;
 

@@ -8,9 +8,9 @@ use portolan_api::ObjectKey;
 use portolan_api::annotation::{L2_NODES, POOL, SERVICE_NAME};
 use portolan_api::condition::ACCEPTED;
 use portolan_api::crd::{
-    AnnouncedVip, BgpRule, IPAddressPool, IPAddressPoolSpec, IPAddressPoolStatus, L2Rule,
-    NodeReport, NodeReportStatus, PeerRule, PoolRule, RouteKind, SessionReport, SessionState,
-    SpeakerConfig, SpeakerConfigSpec,
+    AnnouncedVip, BfdReport, BgpRule, IPAddressPool, IPAddressPoolSpec, IPAddressPoolStatus,
+    InterfaceReport, L2Rule, NeighbourReport, NodeReport, NodeReportStatus, PeerRule, PoolRule,
+    RouteKind, SessionReport, SessionState, SpeakerConfig, SpeakerConfigSpec,
 };
 use portolan_api::view::{
     Endpoint, EndpointSlice, Ingress, LoadBalancerStatus, Node, Service, ServiceSpec, ServiceStatus,
@@ -184,6 +184,30 @@ fn mk_peer() -> PeerRule {
         port: 179,
         hold_time_seconds: 90,
         ..PeerRule::default()
+    }
+}
+
+/// A node that another one watches by BFD.
+pub(crate) fn mk_neighbour(node: &str, state: &str) -> NeighbourReport {
+    NeighbourReport {
+        node: node.to_owned(),
+        interface: "eth0".to_owned(),
+        address: "192.0.2.1".to_owned(),
+        bfd: BfdReport {
+            state: state.to_owned(),
+            since: "2026-11-21T11:00:00Z".to_owned(),
+            ..BfdReport::default()
+        },
+    }
+}
+
+/// An interface with one address.
+pub(crate) fn mk_interface(name: &str, running: bool, address: &str) -> InterfaceReport {
+    InterfaceReport {
+        name: name.to_owned(),
+        mac: "02:00:00:00:00:01".to_owned(),
+        running,
+        addresses: vec![address.to_owned()],
     }
 }
 

@@ -7,8 +7,14 @@ use std::net::IpAddr;
 
 use portolan_api::ObjectKey;
 use portolan_api::annotation::L2_NODES;
-use portolan_api::crd::{BgpRule, L2Rule, PeerRule, RouteKind, SessionReport, SessionState};
+use portolan_api::crd::{
+    AnnouncedVip, BgpRule, InterfaceReport, L2Rule, PeerRule, RouteKind, SessionReport,
+    SessionState,
+};
+use portolan_api::interfaces::Interfaces;
 use portolan_api::view::{Node, Service, TrafficPolicy};
+
+use ipnetwork::IpNetwork;
 
 use crate::snapshot::{Snapshot, Speaker};
 
@@ -116,22 +122,88 @@ impl<'a> Vip<'a> {
             let names: Vec<&str> = rules.iter().map(|rule| rule.name.as_str()).collect();
             return Some(not_selected("L2Advertisement", &names));
         }
-        self.undeliverable(name, node).or_else(|| {
-            (self.snapshot.speaker(name) == Speaker::Dead).then(|| {
-                Obstacle::fault("its speaker does not renew its Lease: is the pod running?")
-            })
+        if let Some(obstacle) = self.undeliverable(name, node) {
+            return Some(obstacle);
+        }
+        if self.snapshot.speaker(name) == Speaker::Dead {
+            let words = "its speaker does not renew its Lease: is the pod running?";
+            return Some(Obstacle::fault(words));
+        }
+        self.unlinked(name, node).or_else(|| {
+            let answers = placement(self.service).first() == Some(&name);
+            let why = node.draining().filter(|_| !answers)?;
+            let words = format!("the Node drains ({why}): it answers only for what no other can");
+            Some(Obstacle::configured(words))
         })
     }
 
-    /// Nodes that report to answer for the address by ARP or NDP.
-    pub(crate) fn answering(self) -> Vec<&'a str> {
+    /// Why the links of the node are none to answer on, if its speaker has reported any.
+    fn unlinked(self, name: &str, node: &Node) -> Option<Obstacle> {
+        let reported = &self.snapshot.report(name)?.interfaces;
+        if reported.is_empty() {
+            return None;
+        }
+        let links = self.links(name, node);
+        if links.is_empty() {
+            let names: Vec<&str> = self
+                .l2_rules()
+                .iter()
+                .map(|rule| rule.name.as_str())
+                .collect();
+            let has = |interface: &InterfaceReport| {
+                let down = if interface.running { "" } else { " (down)" };
+                interface.name.clone() + down
+            };
+            let has: Vec<String> = reported.iter().map(has).collect();
+            let words = format!(
+                "no interface that works is one that L2Advertisement {} means (it has {})",
+                names.join(", "),
+                has.join(", ")
+            );
+            return Some(Obstacle::fault(words));
+        }
+        let near = |links: &[&InterfaceReport]| links.iter().any(|link| self.is_in(link));
+        let mut nodes = self.snapshot.nodes.iter();
+        let elsewhere = || nodes.find(|(name, node)| near(&self.links(name, node)));
+        let (other, _) = (!near(&links)).then(elsewhere).flatten()?;
+        Some(Obstacle::configured(format!(
+            "it has no address in the subnet of {}, and others, like {other}, have",
+            self.address
+        )))
+    }
+
+    /// The interfaces of the node that work and that a rule means, as reported.
+    fn links(self, name: &str, node: &Node) -> Vec<&'a InterfaceReport> {
+        let rules = self.l2_rules().into_iter();
+        let rules = rules.filter(|rule| rule.is_on(node.labels()));
+        let meant =
+            rules.map(|rule| Interfaces::new(&rule.interfaces, &rule.interface_expressions));
+        let meant: Vec<Interfaces> = meant.filter_map(Result::ok).collect();
+        let reported = self.snapshot.report(name).into_iter();
+        let reported = reported.flat_map(|report| &report.interfaces);
+        let is_link = |one: &&InterfaceReport| {
+            one.running && meant.iter().any(|meant| meant.matches(&one.name))
+        };
+        reported.filter(is_link).collect()
+    }
+
+    /// Whether the address is in a subnet of the interface.
+    fn is_in(self, interface: &InterfaceReport) -> bool {
+        let subnets = interface.addresses.iter();
+        let mut subnets = subnets.filter_map(|text| text.parse::<IpNetwork>().ok());
+        subnets.any(|subnet| subnet.contains(self.address))
+    }
+
+    /// Nodes that report to answer for the address by ARP or NDP, and what they say of it.
+    pub(crate) fn answering(self) -> Vec<(&'a str, &'a AnnouncedVip)> {
         let address = self.address.to_string();
         let reports = self.snapshot.reports.iter();
-        let answers = reports.filter(|(_, report)| {
-            let status = report.status.as_ref();
-            status.is_some_and(|status| status.l2_vips.iter().any(|vip| vip.address == address))
+        let answers = reports.filter_map(|(name, report)| {
+            let vips = &report.status.as_ref()?.l2_vips;
+            let vip = vips.iter().find(|vip| vip.address == address)?;
+            Some((name.as_str(), vip))
         });
-        answers.map(|(name, _)| name.as_str()).collect()
+        answers.collect()
     }
 
     /// What the node does for the address by BGP.

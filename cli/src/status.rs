@@ -1,10 +1,14 @@
 //! Pools, Services and nodes, one table each.
 
+use std::collections::BTreeSet;
+
 use comfy_table::presets::NOTHING;
 use comfy_table::{ContentArrangement, Table};
 use portolan_api::ObjectKey;
 use portolan_api::condition::{ACCEPTED, EXHAUSTED_SOON};
-use portolan_api::crd::{NodeReportStatus, RouteKind, SessionReport, SessionState};
+use portolan_api::crd::{
+    ConflictReport, NodeReportStatus, RouteKind, SessionReport, SessionState, TakeoverReport,
+};
 use portolan_api::view::Service;
 
 use crate::reach::{Vip, placement};
@@ -41,6 +45,15 @@ const SESSIONS: [&str; 7] = [
     "BFD",
     "LAST ERROR",
 ];
+const TAKEOVERS: [&str; 7] = [
+    "NODE",
+    "LAST TAKEOVER",
+    "FROM",
+    "ADDRESSES",
+    "TOOK",
+    "ACTING",
+    "CAUSE",
+];
 /// Nodes named in a cell; more are counted.
 const NAMED: usize = 4;
 
@@ -49,7 +62,7 @@ const NONE: &str = "-";
 
 type Row = [String; 7];
 
-/// The tables; that of sessions only where there are any.
+/// The tables; those of sessions and takeovers only where there are any.
 pub(crate) fn render(snapshot: &Snapshot) -> String {
     let mut tables = vec![
         table(POOLS, pools(snapshot)),
@@ -59,6 +72,10 @@ pub(crate) fn render(snapshot: &Snapshot) -> String {
     let sessions = sessions(snapshot);
     if !sessions.is_empty() {
         tables.push(table(SESSIONS, sessions));
+    }
+    let takeovers = takeovers(snapshot);
+    if !takeovers.is_empty() {
+        tables.push(table(TAKEOVERS, takeovers));
     }
     tables.join("\n")
 }
@@ -122,11 +139,14 @@ fn service_row(snapshot: &Snapshot, key: &ObjectKey, service: &Service) -> Row {
         address,
         kind: RouteKind::LoadBalancerIP,
     });
-    let (mut addresses, mut pools, mut bgp, mut l2) = (Vec::new(), Vec::new(), Vec::new(), false);
+    let (mut addresses, mut pools, mut bgp, mut l2) =
+        (Vec::new(), Vec::new(), Vec::new(), BTreeSet::new());
     for vip in vips {
         addresses.push(vip.address.to_string());
         pools.extend(vip.pool());
-        l2 |= !vip.l2_rules().is_empty();
+        if !vip.l2_rules().is_empty() {
+            l2.insert(answerer(vip));
+        }
         if !vip.bgp_rules().is_empty() {
             let nodes = snapshot.nodes.iter();
             let told = nodes.filter(|(name, node)| !vip.bgp(name, node).peers.is_empty());
@@ -137,8 +157,7 @@ fn service_row(snapshot: &Snapshot, key: &ObjectKey, service: &Service) -> Row {
     pools.dedup();
     bgp.sort_unstable();
     bgp.dedup();
-    let l2 = if l2 { placement(service) } else { Vec::new() };
-    let l2: Vec<&str> = l2.into_iter().take(1).collect();
+    let l2: Vec<&str> = l2.iter().map(String::as_str).collect();
     let reason = match condition(&service.status.conditions, ASSIGNED) {
         Some(verdict) if verdict.status != "True" => verdict.message.as_str(),
         None if addresses.is_empty() => "not judged yet",
@@ -153,6 +172,43 @@ fn service_row(snapshot: &Snapshot, key: &ObjectKey, service: &Service) -> Row {
         cell(&bgp),
         reason.to_owned(),
     ]
+}
+
+/// Who answers for an address: the node that is placed first, or whoever reports to do so instead.
+fn answerer(vip: Vip<'_>) -> String {
+    let placed = placement(vip.service).first().copied();
+    let answering: Vec<&str> = vip.answering().into_iter().map(|(name, _)| name).collect();
+    match placed {
+        // It may answer for more addresses than its report lists.
+        Some(first) if answering.is_empty() || answering == [first] => first.to_owned(),
+        Some(first) => format!("{} (placed: {first})", answering.join("+")),
+        None if answering.is_empty() => NONE.to_owned(),
+        None => format!("{} (not placed)", answering.join("+")),
+    }
+}
+
+/// What nodes took over from each other.
+fn takeovers(snapshot: &Snapshot) -> Vec<Row> {
+    let reports = snapshot.reports.keys();
+    let reports = reports.filter_map(|name| Some((name, snapshot.report(name)?)));
+    let row = |(node, report): (&String, &NodeReportStatus)| {
+        let acting = report.acting.len();
+        let last = report.last_takeover.as_ref();
+        if last.is_none() && acting == 0 {
+            return None;
+        }
+        let text = |of: fn(&TakeoverReport) -> String| last.map_or_else(|| NONE.to_owned(), of);
+        Some([
+            node.clone(),
+            text(|last| last.time.clone()),
+            text(|last| last.from.clone()),
+            text(|last| last.addresses.to_string()),
+            text(|last| format!("{} ms", last.milliseconds)),
+            acting.to_string(),
+            text(|last| last.cause.clone()),
+        ])
+    };
+    reports.filter_map(row).collect()
 }
 
 fn nodes(snapshot: &Snapshot) -> Vec<Row> {
@@ -244,6 +300,19 @@ fn problems(report: &NodeReportStatus) -> String {
     let excluded = report.excluded.iter().map(|why| format!("excluded: {why}"));
     let draining = report.draining.iter();
     let draining = draining.map(|why| format!("draining ({why}): a last resort for routers"));
+    let conflicts = report.conflicts.iter();
+    let conflicts = conflicts.map(|one| {
+        let ConflictReport {
+            address,
+            mac,
+            interface,
+            last,
+            ..
+        } = one;
+        format!("{address} is used by {mac}, outside the cluster, on {interface} (last at {last})")
+    });
+    let blind = report.neighbours.iter().filter(|one| one.bfd.state != "Up");
+    let blind = blind.map(|one| format!("{} is not seen on {}", one.node, one.interface));
     let down = report
         .sessions
         .iter()
@@ -255,6 +324,8 @@ fn problems(report: &NodeReportStatus) -> String {
     let all: Vec<String> = excluded
         .chain(draining)
         .chain(report.problems.iter().cloned())
+        .chain(conflicts)
+        .chain(blind)
         .chain(down)
         .collect();
     if all.is_empty() {
@@ -284,7 +355,7 @@ mod tests {
     use portolan_api::crd::BfdReport;
 
     use super::*;
-    use crate::fixture::{mk_condition, mk_key, mk_snapshot};
+    use crate::fixture::{mk_condition, mk_key, mk_neighbour, mk_snapshot};
 
     #[test]
     fn a_healthy_cluster_reads_as_such() {
@@ -358,6 +429,66 @@ mod tests {
             ]
         );
         assert_eq!(n2[4..], ["1", "-", "-"]);
+    }
+
+    fn report<'a>(snapshot: &'a mut Snapshot, node: &str) -> &'a mut NodeReportStatus {
+        let report = snapshot.reports.get_mut(node).unwrap();
+        report.status.as_mut().unwrap()
+    }
+
+    #[test]
+    fn a_takeover_is_shown_with_who_answers_now() {
+        let mut snapshot = mk_snapshot();
+        assert_eq!(takeovers(&snapshot), Vec::<Row>::new());
+        report(&mut snapshot, "n2").l2_vips =
+            std::mem::take(&mut report(&mut snapshot, "n1").l2_vips);
+        assert_eq!(services(&snapshot)[0][4], "n2 (placed: n1)");
+        let n2 = report(&mut snapshot, "n2");
+        n2.acting = vec!["192.0.2.10".to_owned()];
+        n2.last_takeover = Some(TakeoverReport {
+            time: "2026-11-21T12:00:00Z".to_owned(),
+            from: "n1".to_owned(),
+            cause: "BFD went down".to_owned(),
+            addresses: 7,
+            milliseconds: 312,
+        });
+        let row = [
+            "n2",
+            "2026-11-21T12:00:00Z",
+            "n1",
+            "7",
+            "312 ms",
+            "1",
+            "BFD went down",
+        ];
+        assert_eq!(takeovers(&snapshot), [row]);
+        service(&mut snapshot).metadata.annotations = None;
+        assert_eq!(services(&snapshot)[0][4], "n2 (not placed)");
+        report(&mut snapshot, "n2").l2_vips.clear();
+        assert_eq!(services(&snapshot)[0][4], "-");
+    }
+
+    fn service(snapshot: &mut Snapshot) -> &mut Service {
+        snapshot.services.get_mut(&mk_key()).unwrap()
+    }
+
+    #[test]
+    fn strangers_and_neighbours_that_are_not_seen_are_problems_of_the_node() {
+        let mut snapshot = mk_snapshot();
+        let n1 = report(&mut snapshot, "n1");
+        n1.conflicts = vec![ConflictReport {
+            address: "192.0.2.10".to_owned(),
+            mac: "02:00:00:00:00:09".to_owned(),
+            interface: "eth0".to_owned(),
+            last: "2026-11-21T12:00:00Z".to_owned(),
+            before_use: false,
+        }];
+        n1.neighbours = ["Up", "Down"].map(|state| mk_neighbour("n2", state)).into();
+        assert_eq!(
+            nodes(&snapshot)[0][6],
+            "192.0.2.10 is used by 02:00:00:00:00:09, outside the cluster, on eth0 (last at 2026-11-21T12:00:00Z); \
+             n2 is not seen on eth0"
+        );
     }
 
     #[test]

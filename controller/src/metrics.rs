@@ -99,7 +99,7 @@ impl Metrics {
         );
         registry.register(
             "addresses",
-            "Addresses of pools, by family and state; withheld: reserved, retained, or used by a node",
+            "Addresses of pools, by family and state; withheld: reserved, retained, in quarantine, or used by a node",
             metrics.addresses.clone(),
         );
         registry.register(

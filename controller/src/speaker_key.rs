@@ -91,7 +91,7 @@ async fn ensure(secrets: &Api<Secret>) -> Result<(), Error> {
         Some(_) => return Err(Error::Unusable),
         None => {}
     }
-    let secret = secret(Key::draw().map_err(Error::Draw)?);
+    let secret = secret(&Key::draw().map_err(Error::Draw)?);
     match secrets.create(&PostParams::default(), &secret).await {
         Ok(_) => tracing::info!(secret = SPEAKER_SECRET, "drew a key for the speakers"),
         // Somebody was faster: the next look tells whether theirs is of use.
@@ -106,7 +106,7 @@ fn is_usable(secret: &Secret) -> bool {
     data.is_some_and(|key| key.0.len() >= SHORTEST)
 }
 
-fn secret(key: Key) -> Secret {
+fn secret(key: &Key) -> Secret {
     Secret {
         metadata: ObjectMeta {
             name: Some(SPEAKER_SECRET.to_owned()),
@@ -114,7 +114,7 @@ fn secret(key: Key) -> Secret {
         },
         data: Some(BTreeMap::from([(
             ENTRY.to_owned(),
-            ByteString(key.0.into()),
+            ByteString(key.0.to_vec()),
         )])),
         type_: Some("Opaque".to_owned()),
         ..Secret::default()
@@ -186,19 +186,19 @@ mod tests {
         )
     }
 
-    fn mk_held(entry: &str, bytes: usize) -> Option<Value> {
+    fn mk_held(entry: &str, bytes: usize) -> Value {
         let key = ByteString(vec![7; bytes]);
-        Some(json!({ "metadata": { "name": SPEAKER_SECRET }, "data": { entry: key } }))
+        json!({ "metadata": { "name": SPEAKER_SECRET }, "data": { entry: key } })
     }
 
     #[tokio::test]
     async fn a_key_is_drawn_only_where_there_is_none() {
         for (row, held, fine, creations) in [
             ("none", None, true, 1),
-            ("ours", mk_held("key", 32), true, 0),
-            ("the user's", mk_held("key", 16), true, 0),
-            ("too short", mk_held("key", 15), false, 0),
-            ("of another name", mk_held("secret", 32), false, 0),
+            ("ours", Some(mk_held("key", 32)), true, 0),
+            ("the user's", Some(mk_held("key", 16)), true, 0),
+            ("too short", Some(mk_held("key", 15)), false, 0),
+            ("of another name", Some(mk_held("secret", 32)), false, 0),
         ] {
             let (secrets, created) = mk_secrets(held);
             assert_eq!(ensure(&secrets).await.is_ok(), fine, "{row}");
@@ -211,6 +211,6 @@ mod tests {
         let (one, other) = (Key::draw().unwrap(), Key::draw().unwrap());
         assert_ne!(one.0, other.0);
         assert_eq!(format!("{one:?}"), "Key(…)");
-        assert!(is_usable(&secret(one)));
+        assert!(is_usable(&secret(&one)));
     }
 }

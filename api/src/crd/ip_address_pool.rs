@@ -223,6 +223,12 @@ pub struct IPAddressPoolStatus {
     /// Addresses that are kept for Services that were deleted, see `spec.retain`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub retained: Vec<Retained>,
+    /// Addresses that stations outside the cluster use, so that no Service gets them; the first 64.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub quarantined: Vec<Quarantined>,
+    /// How many such addresses there are.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub quarantined_count: i64,
     /// Verdicts of the controller.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "super::conditions_schema")]
@@ -242,4 +248,30 @@ pub struct Retained {
     /// End of the retention.
     #[schemars(schema_with = "super::time_schema")]
     pub until: Time,
+}
+
+/// An address that a station outside the cluster was found to use when it was probed before its first use.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Quarantined {
+    /// The address.
+    pub address: String,
+    /// The station.
+    pub mac: String,
+    /// The node that found it.
+    pub node: String,
+    /// The interface of the node on which.
+    pub interface: String,
+    /// Begin of the quarantine.
+    #[schemars(schema_with = "super::time_schema")]
+    pub since: Time,
+    /// Its end; not set while the node reports the station.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "super::time_schema")]
+    pub until: Option<Time>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_zero(number: &i64) -> bool {
+    *number == 0
 }

@@ -28,8 +28,8 @@ pub use bgp_peer::{
 };
 pub use community::{Community, CommunityAlias, CommunitySpec};
 pub use ip_address_pool::{
-    IPAddressPool, IPAddressPoolSpec, IPAddressPoolStatus, Quota, Reservation, Retained,
-    ServiceAllocation, Sharing, Strategy,
+    IPAddressPool, IPAddressPoolSpec, IPAddressPoolStatus, Quarantined, Quota, Reservation,
+    Retained, ServiceAllocation, Sharing, Strategy,
 };
 pub use l2_advertisement::{Detection, L2Advertisement, L2AdvertisementSpec, PreferredNodes};
 pub use node_report::{

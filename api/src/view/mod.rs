@@ -13,7 +13,7 @@ pub use node::{
     Namespace, Node, NodeAddress, NodeCondition, NodeSpec, NodeStatus, ServiceCIDR,
     ServiceCIDRSpec, Taint,
 };
-pub use node_report::{NodeReport, NodeReportStatus};
+pub use node_report::{AnsweredVip, NodeReport, NodeReportStatus};
 pub use service::{
     Ingress, LoadBalancerStatus, Port, Service, ServiceSpec, ServiceStatus, TrafficPolicy,
 };

@@ -1,88 +1,14 @@
-//! Who announces an address, who does not, and why: by layer 2 and by BGP.
+//! Who announces an address by BGP, who does not, and why.
 
 use std::collections::BTreeMap;
 
-use portolan_api::crd::{NodeReportStatus, RouteKind};
+use portolan_api::crd::RouteKind;
 use portolan_api::view::Service;
 
 use super::{Mark, Report, Topic, listed};
-use crate::reach::{Obstacle, Reach, Vip, placement};
+use crate::reach::{Obstacle, Reach, Vip};
 
 impl<'a> Report<'a> {
-    pub(super) fn layer2(&mut self, vip: Vip<'a>) {
-        let rules = vip.l2_rules();
-        let Some(pool) = vip.pool() else { return };
-        let address = vip.address;
-        if rules.is_empty() {
-            let words = format!("no L2Advertisement covers {address} (pool {pool})");
-            return self.add(Topic::Layer2, Mark::Note, words);
-        }
-        let names: Vec<&str> = rules.iter().map(|rule| rule.name.as_str()).collect();
-        self.add(
-            Topic::Layer2,
-            Mark::Good,
-            format!("{address} is covered by {}", names.join(", ")),
-        );
-        match placement(vip.service).split_first() {
-            Some((first, standby)) => self.placed(vip, first, standby),
-            None => self.add(
-                Topic::Layer2,
-                Mark::Bad,
-                format!("no node is placed for {address}"),
-            ),
-        }
-        let mut unfit: BTreeMap<Obstacle, Vec<&str>> = BTreeMap::new();
-        for (name, node) in &self.snapshot.nodes {
-            if let Some(obstacle) = vip.l2_obstacle(name, node) {
-                unfit.entry(obstacle).or_default().push(name);
-            }
-        }
-        for (obstacle, nodes) in unfit {
-            self.add(
-                Topic::Layer2,
-                mark(&obstacle),
-                format!("not on {}: {}", listed(&nodes), obstacle.text),
-            );
-        }
-    }
-
-    /// What the placement says, against what nodes report.
-    fn placed(&mut self, vip: Vip<'a>, first: &str, standby: &[&str]) {
-        let address = vip.address;
-        let standing_by = if standby.is_empty() {
-            "nobody stands by".to_owned()
-        } else {
-            format!("standing by: {}", listed(standby))
-        };
-        let answering = vip.answering();
-        let (mark, words) = match self.snapshot.report(first) {
-            _ if answering.contains(&first) => (Mark::Good, "and reports that it answers"),
-            None => (Mark::Bad, "but has no NodeReport"),
-            Some(report) if lists_all(report) => (Mark::Bad, "but does not report that it answers"),
-            Some(_) => (
-                Mark::Note,
-                "and answers for more addresses than its NodeReport lists",
-            ),
-        };
-        self.add(
-            Topic::Layer2,
-            mark,
-            format!("{address} is placed on {first} {words}; {standing_by}"),
-        );
-        let others: Vec<&str> = answering
-            .into_iter()
-            .filter(|name| *name != first)
-            .collect();
-        if !others.is_empty() {
-            let words = format!(
-                "{address} is answered by {} too: a hand-over that lasts longer than seconds means that the nodes \
-                 do not see the API server",
-                listed(&others)
-            );
-            self.add(Topic::Layer2, Mark::Bad, words);
-        }
-    }
-
     /// External IPs, covered by a rule or not, and ClusterIPs that a rule covers one by one.
     pub(super) fn own_addresses(&self, service: &'a Service) -> Vec<Vip<'a>> {
         let vip = |address, kind| Vip {
@@ -196,12 +122,7 @@ impl<'a> Report<'a> {
     }
 }
 
-/// Whether the report names every address that the node answers for, not only the first of many.
-fn lists_all(report: &NodeReportStatus) -> bool {
-    usize::try_from(report.l2_vip_count).is_ok_and(|count| count == report.l2_vips.len())
-}
-
-fn mark(obstacle: &Obstacle) -> Mark {
+pub(super) fn mark(obstacle: &Obstacle) -> Mark {
     if obstacle.fault {
         Mark::Bad
     } else {

@@ -1,13 +1,13 @@
 //! One thing is broken in a healthy cluster; the explanation must say so.
 
-use portolan_api::annotation::{ADDRESS_POOL, EXCLUDE_NODE};
+use portolan_api::annotation::{ADDRESS_POOL, DRAIN, EXCLUDE_NODE};
 use portolan_api::condition::ACCEPTED;
 use portolan_api::crd::Reservation;
-use portolan_api::crd::SessionState;
+use portolan_api::crd::{ConflictReport, SessionState, TakeoverReport};
 use portolan_api::selector::LabelSelector;
 
 use super::*;
-use crate::fixture::{mk_condition, mk_key, mk_snapshot};
+use crate::fixture::{mk_condition, mk_interface, mk_key, mk_neighbour, mk_snapshot};
 use crate::snapshot::Judged;
 
 fn mk_selector(key: &str, value: &str) -> LabelSelector {
@@ -69,7 +69,7 @@ fn a_healthy_service_has_nothing_in_its_way() {
         "controller controller-0 leads",
         "192.0.2.10 from pool public",
         "usable on n1, n2",
-        "192.0.2.10 is placed on n1 and reports that it answers; standing by: n2",
+        "192.0.2.10 is placed on n1 and reports that it answers on eth0; standing by: n2",
         "192.0.2.10 is announced to tor by n1, n2",
     ] {
         assert!(text.contains(words), "{words:?} is missing\n{text}");
@@ -225,6 +225,110 @@ fn a_missing_or_stray_address_is_explained() {
             Topic::Address,
             Mark::Bad,
             "announced in no way",
+        ),
+    ]);
+}
+
+#[test]
+fn who_took_over_who_fights_and_who_is_not_seen_is_said() {
+    check(&[
+        (
+            "taken over",
+            |s| {
+                report(s, "n2").l2_vips = std::mem::take(&mut report(s, "n1").l2_vips);
+                report(s, "n2").acting = vec!["192.0.2.10".to_owned()];
+            },
+            Topic::Layer2,
+            Mark::Note,
+            "192.0.2.10 is answered by n2 on eth0: it took over",
+        ),
+        (
+            "the last takeover",
+            |s| {
+                report(s, "n1").last_takeover = Some(TakeoverReport {
+                    time: "2026-11-21T12:00:00Z".to_owned(),
+                    from: "n2".to_owned(),
+                    cause: "BFD".to_owned(),
+                    addresses: 3,
+                    milliseconds: 312,
+                });
+            },
+            Topic::Layer2,
+            Mark::Good,
+            "of n1 was at 2026-11-21T12:00:00Z: 3 addresses of n2 (BFD), announced 312 ms after",
+        ),
+        (
+            "since when",
+            |s| report(s, "n1").l2_vips[0].since = Some("2026-11-21T12:00:00Z".to_owned()),
+            Topic::Layer2,
+            Mark::Good,
+            "reports that it answers on eth0 since 2026-11-21T12:00:00Z",
+        ),
+        (
+            "a stranger",
+            |s| {
+                report(s, "n2").conflicts = vec![ConflictReport {
+                    address: "192.0.2.10".to_owned(),
+                    mac: "02:00:00:00:00:09".to_owned(),
+                    interface: "eth0".to_owned(),
+                    last: "2026-11-21T12:00:00Z".to_owned(),
+                    before_use: true,
+                }];
+            },
+            Topic::Layer2,
+            Mark::Bad,
+            "outside the cluster, 02:00:00:00:00:09, heard by n2 on eth0",
+        ),
+        (
+            "not seen",
+            |s| report(s, "n2").neighbours = vec![mk_neighbour("n1", "Down")],
+            Topic::Layer2,
+            Mark::Note,
+            "n2 does not see n1 (192.0.2.1 on eth0): BFD is Down",
+        ),
+    ]);
+}
+
+#[test]
+fn a_node_that_can_not_answer_is_told_why() {
+    check(&[
+        (
+            "no link that works",
+            |s| report(s, "n2").interfaces = vec![mk_interface("eth0", false, "192.0.2.2/24")],
+            Topic::Layer2,
+            Mark::Bad,
+            "not on n2: no interface that works is one that L2Advertisement lan means (it has eth0 (down))",
+        ),
+        (
+            "a link that is not meant",
+            |s| {
+                rules(s).l2[0].interface_expressions = vec!["bond.*".to_owned()];
+                report(s, "n2").interfaces = vec![mk_interface("eth0", true, "192.0.2.2/24")];
+            },
+            Topic::Layer2,
+            Mark::Bad,
+            "L2Advertisement lan means (it has eth0)",
+        ),
+        (
+            "another subnet",
+            |s| {
+                report(s, "n1").interfaces = vec![mk_interface("eth0", true, "192.0.2.1/24")];
+                report(s, "n2").interfaces = vec![mk_interface("eth0", true, "198.51.100.2/24")];
+            },
+            Topic::Layer2,
+            Mark::Note,
+            "not on n2: it has no address in the subnet of 192.0.2.10, and others, like n1, have",
+        ),
+        (
+            "drain",
+            |s| {
+                let node = s.nodes.get_mut("n2").unwrap();
+                let annotations = node.metadata.annotations.get_or_insert_default();
+                annotations.insert(DRAIN.to_owned(), "true".to_owned());
+            },
+            Topic::Layer2,
+            Mark::Note,
+            "not on n2: the Node drains (portolan.dev/drain)",
         ),
     ]);
 }

@@ -125,6 +125,10 @@ impl Allocator {
             let node = node.to_string();
             return Some(Refusal::NodeAddress { address, node });
         }
+        if let Some(stranger) = self.quarantined.get(&address) {
+            let stranger = stranger.clone();
+            return Some(Refusal::Quarantined { address, stranger });
+        }
         let claim = self.claims.get(&address);
         let kept = claim.is_some_and(|claim| claim.keepers > 0);
         if kept && !self.kept.holds(address, namespace, name) {
@@ -351,7 +355,7 @@ impl Allocator {
     }
 
     /// The pool to try at this turn: the named one only, or those for automatic use in their order.
-    fn candidate(&self, request: &Request<'_>, turn: usize) -> Option<PoolId> {
+    pub(super) fn candidate(&self, request: &Request<'_>, turn: usize) -> Option<PoolId> {
         match request.pool {
             Some(name) if turn == 0 => self.by_name.get(name).copied(),
             Some(_) => None,

@@ -11,7 +11,7 @@ use super::sharing::{Port, Sharing};
 pub(super) enum State {
     /// Nobody has it.
     Free,
-    /// No Service has it, but it is not to be had: a node uses it, or it is promised to somebody.
+    /// No Service has it, but it is not to be had: a node or a stranger uses it, or it is promised to somebody.
     Withheld,
     /// A Service has it.
     Assigned,
@@ -30,6 +30,8 @@ pub(super) struct Claim {
     pub(super) node: bool,
     /// It was given up for somebody who has not got it yet.
     pub(super) promised: bool,
+    /// A station outside the cluster uses it.
+    pub(super) quarantined: bool,
 }
 
 impl Claim {
@@ -37,7 +39,7 @@ impl Claim {
     pub(super) fn state(&self) -> State {
         if self.shown > 0 || !self.owners.is_empty() {
             State::Assigned
-        } else if self.keepers > 0 || self.node || self.promised {
+        } else if self.keepers > 0 || self.node || self.promised || self.quarantined {
             State::Withheld
         } else {
             State::Free

@@ -69,7 +69,12 @@ impl Allocator {
                 continue;
             } else {
                 // The same words whoever has them: those who wait need not hear of each one that changes hands.
-                format!("{name} has no address left that is not held, reserved, retained, or used by a node")
+                match self.quarantine_of(Some(name), family) {
+                    Some(words) => format!("{name} has no address left: {words}"),
+                    None => format!(
+                        "{name} has no address left that is not held, reserved, retained, or used by a node"
+                    ),
+                }
             });
         }
         let more = words.len().saturating_sub(NAMED);
@@ -78,5 +83,25 @@ impl Allocator {
             words.push(format!("{more} more are no help either"));
         }
         words.join("; ")
+    }
+
+    /// What to say of addresses in quarantine where addresses are missing, in one pool or in all; `None` if there are none.
+    #[must_use]
+    pub fn quarantine_of(&self, pool: Option<&str>, family: Family) -> Option<String> {
+        let count = self.in_quarantine(pool, family);
+        let (are, them) = match count {
+            0 => return None,
+            1 => ("1 is", "it"),
+            _ => ("are", "them"),
+        };
+        let many = if count == 1 {
+            String::new()
+        } else {
+            format!("{count} ")
+        };
+        Some(format!(
+            "{many}{are} in quarantine, because stations outside the cluster use {them} (status.quarantined): take {them} \
+             from those, or keep {them} out with spec.excludedAddresses"
+        ))
     }
 }

@@ -4,7 +4,8 @@
 //!                  ┌ decided: what we gave (memory outlives a stale status)
 //! taken address ◄──┼ shown:   what any Service's status says, ours or not     ── free again only when none holds
 //!                  ├ kept:    reserved, or retained for a Service by its name; given up for one that asks for exactly it
-//!                  └ node:    a node uses it itself
+//!                  ├ node:    a node uses it itself
+//!                  └ quarantined: a station outside the cluster uses it
 //! ```
 //!
 //! An address is free only when all have let go. So a cache that lags behind our own writes frees nothing, an address that a
@@ -22,6 +23,7 @@
 //! | `demand` | who waits for an address that another one has |
 //! | `pool`, `interval` | what is free |
 //! | `reserve`, `quota` | what is kept for whom, and how much a namespace may have |
+//! | `quarantine` | addresses that strangers use, and how Services get off them |
 //! | `inventory` | pools as the user sees them: numbers, shadows, what they lack |
 
 mod choose;
@@ -32,6 +34,7 @@ mod interval;
 mod inventory;
 mod own;
 mod pool;
+mod quarantine;
 mod quota;
 mod refusal;
 mod request;
@@ -55,6 +58,7 @@ use demand::Demands;
 pub use holding::Holding;
 use pool::Pool;
 pub use pool::Usage;
+pub use quarantine::Stranger;
 pub use refusal::Refusal;
 pub use request::{Families, Request};
 use reserve::Kept;
@@ -148,6 +152,8 @@ pub struct Allocator {
     kept: Kept,
     /// Addresses of nodes, with the name of one that has it.
     nodes: BTreeMap<IpAddr, Box<str>>,
+    /// Addresses that stations outside the cluster use.
+    quarantined: BTreeMap<IpAddr, Stranger>,
     demands: Demands,
     /// Services that keep what somebody else asks for by name.
     disturbed: BTreeSet<ServiceId>,

@@ -78,7 +78,8 @@ pub struct Usage {
     pub assigned: u128,
     /// Free to be given out.
     pub available: u128,
-    /// All that may be given out: beside the two above, those that nodes use, and those that are reserved or retained.
+    /// All that may be given out: beside the two above, those that nodes use, and those that are reserved, retained, or in
+    /// quarantine.
     pub total: u128,
 }
 

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use portolan_api::annotation::{ADDRESS_POOL, ALLOW_SHARED_IP, LOAD_BALANCER_IPS};
 use portolan_api::range::Family;
 
-use super::{Collision, ServiceId};
+use super::{Collision, ServiceId, Stranger};
 
 /// Why something was not given.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,6 +75,13 @@ pub enum Refusal {
         /// The node.
         node: String,
     },
+    /// An exact address that a station outside the cluster uses.
+    Quarantined {
+        /// The address.
+        address: IpAddr,
+        /// The station.
+        stranger: Stranger,
+    },
     /// The namespace has as many addresses of the pool as it may have.
     Quota {
         /// The pool.
@@ -121,6 +128,7 @@ impl Refusal {
             Self::Sharing { .. } => "SharingConflict",
             Self::Reserved { .. } => "AddressReserved",
             Self::NodeAddress { .. } => "AddressUsedByNode",
+            Self::Quarantined { .. } => "AddressQuarantined",
             Self::Quota { .. } => "QuotaReached",
             Self::UnknownPool(_) => "UnknownPool",
             Self::Restricted { .. } => "PoolRestricted",
@@ -238,6 +246,11 @@ impl fmt::Display for Refusal {
                 f,
                 "{address} is an address of Node {node} itself: ask for another address, and keep it out with \
                  spec.excludedAddresses of the IPAddressPool"
+            ),
+            Self::Quarantined { address, stranger } => write!(
+                f,
+                "{address} is in quarantine, because {stranger} uses it: take it from that station, or ask for another \
+                 address, and keep it out with spec.excludedAddresses of the IPAddressPool"
             ),
             Self::Quota {
                 pool,

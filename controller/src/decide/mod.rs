@@ -3,6 +3,7 @@
 //! ```text
 //!                 ┌─ config    user objects ─► compile ─► pools and rules in force, SpeakerConfig, verdicts
 //! Model, Dirty ──►├─ retention deletions ─► what is kept for whom
+//!                 ├─ quarantine strangers ─► what nobody gets, and who moves
 //!                 ├─ service   request ─► allocator ─► placement ─► patch: difference to the status ─► Write
 //!                 └─ object    verdicts, pool: counters and conditions ─► difference to the status ─► Write
 //! ```
@@ -17,10 +18,13 @@ mod object;
 mod patch;
 mod placement;
 mod pool;
+mod quarantine;
+mod recent;
 mod retention;
 mod service;
 mod spread;
 mod standing;
+mod stranger;
 #[cfg(test)]
 mod tests;
 
@@ -43,6 +47,7 @@ use crate::place::{Board, Ground};
 use crate::write::{Failure, Outcome, Target, Write};
 use contest::Contests;
 use placement::Agenda;
+use quarantine::Quarantine;
 use retention::Retention;
 use standing::{Standings, Waiting};
 
@@ -95,6 +100,7 @@ pub struct Core {
     standings: Standings,
     contests: Contests,
     retention: Retention,
+    quarantine: Quarantine,
     /// Services that have been looked at and wait for their turn.
     waiting: Waiting,
     /// When somebody has to be decided again.
@@ -113,6 +119,8 @@ pub struct Core {
 struct Dry {
     pool: String,
     exhausted: bool,
+    /// Addresses that strangers use.
+    quarantined: usize,
     /// With a quota, any change may matter to some namespace.
     change: Option<u64>,
 }
@@ -144,6 +152,7 @@ impl Core {
             standings: Standings::default(),
             contests: Contests::default(),
             retention: Retention::default(),
+            quarantine: Quarantine::default(),
             waiting: Waiting::default(),
             soon: None,
             config: SpeakerConfigSpec::default(),
@@ -219,6 +228,7 @@ impl Core {
         self.note_requests();
         self.adopt_all(now);
         self.recall();
+        self.recall_quarantine();
         self.model.dirty.nodes = true;
         self.model.dirty.all_services = true;
     }
@@ -251,7 +261,9 @@ impl Core {
         self.keep_for_the_departed(moment);
         self.write_config(moment, &mut writes);
         self.follow_agenda(moment);
+        self.review_strangers(moment);
         self.look(moment.now);
+        self.move_off(moment);
         self.settle(moment, &mut writes);
         self.count(moment.now);
         self.write_objects(moment, &mut writes);
@@ -270,6 +282,7 @@ impl Core {
         let placement = placement.chain(self.model.reports.deadline());
         deadlines
             .chain(self.retention.deadline())
+            .chain(self.quarantine.deadline())
             .chain(placement)
             .min()
     }
@@ -380,7 +393,7 @@ impl Core {
             let mut woken = Vec::new();
             let freed = self.alloc.take_freed();
             if !freed.is_empty() {
-                woken = self.helped(&freed);
+                woken = self.helped(&freed, moment.now);
             }
             woken.extend(self.alloc.take_disturbed());
             if woken.is_empty() || self.ledger.room() <= FOR_OBJECTS {
@@ -395,7 +408,7 @@ impl Core {
 
     /// The Services that lack something and can be helped now. There may be thousands who can not: they cost a look at the
     /// pools, and no words.
-    fn helped(&mut self, freed: &BTreeSet<Family>) -> Vec<ServiceId> {
+    fn helped(&mut self, freed: &BTreeSet<Family>, now: Instant) -> Vec<ServiceId> {
         let lacking = self.standings.waiting_for(freed);
         let mut helped = Vec::new();
         for id in lacking {
@@ -410,7 +423,9 @@ impl Core {
                 Request::of(id, service, Some(&namespace.labels)).ok()
             });
             let before = self.alloc.holding(id);
-            let same = request.is_none_or(|request| match self.alloc.place(&request) {
+            let placed =
+                request.map(|request| self.quarantine.place(&mut self.alloc, &request, now));
+            let same = placed.is_none_or(|placed| match placed {
                 Ok(now) => now.addresses == before && now.missing.as_ref() == Some(refusal),
                 Err(now) => before.is_empty() && now == *refusal,
             });
@@ -449,6 +464,7 @@ impl Core {
         self.alloc.forget(id);
         self.standings.remove(id);
         self.contests.forget(id);
+        self.quarantine.forget(id);
         self.board.leave(id);
     }
 

@@ -91,6 +91,7 @@ impl Core {
         let dry = |(name, usage): (&str, Usage)| Dry {
             pool: name.to_owned(),
             exhausted: usage.available == 0,
+            quarantined: self.alloc.in_quarantine(Some(name), family),
             change: limited(name).then(|| self.alloc.changes()),
         };
         pools.map(dry).collect()
@@ -139,6 +140,7 @@ impl Core {
                 self.retained_of(name)
                     .map(|record| ("retained".to_owned(), record)),
             );
+            status.extend(self.quarantined_of(name));
         }
         if let Some(verdicts) = &verdicts {
             let time = Time(moment.wall);

@@ -21,6 +21,8 @@ use crate::write::{Body, Note, Target, Write};
 pub(super) const PARTIALLY_ASSIGNED: &str = "PartiallyAssigned";
 /// Reason for a Service with an address that a node uses as well.
 pub(super) const USED_BY_NODE: &str = "AddressUsedByNode";
+/// Reason for a Service with an address that somebody else has as well.
+pub(super) const ADDRESS_CONFLICT: &str = "AddressConflict";
 /// Reason for a Service whose status another program rewrites.
 pub(super) const STATUS_CONTESTED: &str = "StatusContested";
 
@@ -262,6 +264,7 @@ fn notes(entry: &Entry, service: &Service, wanted: &Wanted, news: bool) -> Vec<N
         let told = match (verdict.status, verdict.reason) {
             (true, PARTIALLY_ASSIGNED) => Some((false, PARTIALLY_ASSIGNED)),
             (true, USED_BY_NODE) => Some((true, USED_BY_NODE)),
+            (true, ADDRESS_CONFLICT) => Some((true, ADDRESS_CONFLICT)),
             (true, _) => None,
             (false, STATUS_CONTESTED) => Some((true, STATUS_CONTESTED)),
             (false, _) => Some((true, "AllocationFailed")),

@@ -6,6 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use portolan_api::compile;
 use portolan_api::condition::{EXHAUSTED_SOON, READY, RESERVATIONS_HELD, SHADOWED, Verdict};
 use portolan_api::crd::IPAddressPoolSpec;
+use portolan_api::range::Family;
 use serde_json::{Map, Value, json};
 
 use super::Core;
@@ -69,7 +70,11 @@ impl Core {
         let Some((v4, v6)) = self.alloc.usage_of(name) else {
             return out_of_force(current);
         };
-        let mut verdicts = vec![ready(v4, v6), exhausted_soon(v4, v6, current)];
+        let families = [Family::V4, Family::V6].into_iter();
+        let mut strangers =
+            families.filter_map(|family| self.alloc.quarantine_of(Some(name), family));
+        let ready = ready(v4, v6, strangers.next().as_deref());
+        let mut verdicts = vec![ready, exhausted_soon(v4, v6, current)];
         verdicts.push(match self.alloc.shadow_of(name) {
             Some(other) => {
                 let why = format!(
@@ -132,13 +137,15 @@ fn out_of_force(current: &[Condition]) -> Vec<Verdict> {
         .collect()
 }
 
-fn ready(v4: Usage, v6: Usage) -> Verdict {
+/// `quarantine` is what to say of addresses that strangers use.
+fn ready(v4: Usage, v6: Usage, quarantine: Option<&str>) -> Verdict {
     let free = [("IPv4", v4), ("IPv6", v6)]
         .into_iter()
         .filter(|(_, usage)| usage.available > 0);
     let free: Vec<&str> = free.map(|(family, _)| family).collect();
     if free.is_empty() {
         let why = "every address is taken: add a range to spec.addresses, or delete a Service";
+        let why = quarantine.map_or_else(|| why.to_owned(), |more| format!("{why}; {more}"));
         return Verdict::no(READY, "Exhausted", why);
     }
     Verdict::yes(

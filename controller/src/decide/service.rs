@@ -9,8 +9,8 @@ use portolan_api::range::Family;
 
 use super::contest::Part;
 use super::patch::{
-    Annotations, MARKS_CONTESTED, PARTIALLY_ASSIGNED, STATUS_CONTESTED, Spared, USED_BY_NODE,
-    Wanted, difference, marks, shows, texts, wanted_marks,
+    ADDRESS_CONFLICT, Annotations, MARKS_CONTESTED, PARTIALLY_ASSIGNED, STATUS_CONTESTED, Spared,
+    USED_BY_NODE, Wanted, difference, marks, shows, texts, wanted_marks,
 };
 use super::standing::{Help, Lack};
 use super::{Core, Moment};
@@ -201,7 +201,7 @@ impl Core {
         let shown = service.vips();
         let request = Request::of(id, service, Some(labels));
         let known = Request::known(id, service, Some(labels));
-        let mut notes = Vec::new();
+        let mut notes = self.quarantine.farewell(id, &shown);
         // What another program writes there is not ours to adopt.
         let contested = self.contests.yields(id, moment.now).is_some();
         if landed.is_none() && self.alloc.holding(id).is_empty() && !contested {
@@ -218,7 +218,7 @@ impl Core {
                 let why = format!(
                     "{address} in the status belongs to Service {owner}: this one gets another address"
                 );
-                notes.push((true, "AddressConflict", why));
+                notes.push((true, ADDRESS_CONFLICT, why));
             }
         }
         if landed.is_some_and(|landed| !shows(service, landed)) {
@@ -231,7 +231,7 @@ impl Core {
             }
         }
         let (addresses, refusal) = match &request {
-            Ok(request) => match self.alloc.place(request) {
+            Ok(request) => match self.quarantine.place(&mut self.alloc, request, moment.now) {
                 Ok(assignment) => (assignment.addresses, assignment.missing),
                 Err(refusal) => (Holding::default(), Some(refusal)),
             },
@@ -355,6 +355,7 @@ impl Core {
         let served = self.standings.has(id);
         self.standings.remove(id);
         self.contests.forget(id);
+        self.quarantine.forget(id);
         self.board.leave(id);
         let service = self.model.services.get(id)?.service.as_deref()?;
         let by = service.annotation(CLASS);
@@ -398,6 +399,11 @@ impl Core {
     fn words(&self, refusal: &Refusal, request: Option<&Request<'_>>) -> String {
         let holder = self.holder(refusal);
         let words = refusal.message(holder.as_deref().unwrap_or_default());
+        if let Refusal::PoolExhausted { pool, family } = refusal
+            && let Some(quarantine) = self.alloc.quarantine_of(Some(pool), *family)
+        {
+            return format!("{words}; {quarantine}");
+        }
         let obstacles = refusal
             .lacks()
             .zip(request)
@@ -468,9 +474,12 @@ impl Core {
         let own = addresses
             .iter()
             .find_map(|a| Some((a, self.alloc.node_of(a)?)));
-        let warning = own.map(|(address, node)| {
-            format!("; Node {node} uses {address} itself: give one of the two another address")
+        let of_node = own.map(|(address, node)| {
+            format!("Node {node} uses {address} itself: give one of the two another address")
         });
+        let of_stranger = self.quarantine.words(addresses.iter());
+        let contended = of_stranger.is_some();
+        let warning = of_node.or(of_stranger).map(|words| format!("; {words}"));
         let held = format!(
             "{}{FROM_POOL}{}{}",
             texts(addresses),
@@ -479,6 +488,7 @@ impl Core {
         );
         match refusal {
             None if own.is_some() => Verdict::yes(ASSIGNED, USED_BY_NODE, held),
+            None if contended => Verdict::yes(ASSIGNED, ADDRESS_CONFLICT, held),
             None => Verdict::yes(ASSIGNED, "Assigned", held),
             Some((refusal, words)) if addresses.is_empty() => {
                 Verdict::no(ASSIGNED, refusal.reason(), words)

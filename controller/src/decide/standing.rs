@@ -84,7 +84,8 @@ impl Help {
                 Refusal::Taken { .. }
                 | Refusal::Sharing { .. }
                 | Refusal::Reserved { .. }
-                | Refusal::NodeAddress { .. },
+                | Refusal::NodeAddress { .. }
+                | Refusal::Quarantined { .. },
             ) => Self::Holder,
             Some(Refusal::Quota { .. } | Refusal::PoolExhausted { .. }) => Self::Anybody,
             Some(Refusal::NoPool(_) | Refusal::Exhausted(_)) => match open {

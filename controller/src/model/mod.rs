@@ -9,6 +9,7 @@
 //! An event that is older than what is known is ignored (by `resourceVersion`): the fresh lists that a new leader reads
 //! run ahead of its watches.
 
+mod conflicts;
 mod endpoints;
 mod reports;
 mod service;
@@ -33,6 +34,7 @@ use portolan_api::crd::{
 use portolan_api::view::{self, EndpointSlice, Namespace, Node, NodeReport, ServiceCIDR};
 use portolan_daemon::watch::{Change, Key};
 
+pub use conflicts::{Conflict, Heard};
 pub use endpoints::Endpoints;
 pub use reports::Reports;
 pub use service::{Ingress, Labels, Service};
@@ -121,6 +123,10 @@ pub struct Dirty {
     pub nodes: bool,
     /// Addresses that a node has taken over, or has no more.
     pub acting: BTreeSet<IpAddr>,
+    /// Addresses that a node has begun to answer for.
+    pub answered: BTreeSet<IpAddr>,
+    /// What is said of strangers that use our addresses.
+    pub conflicts: bool,
     /// User objects changed: compile again.
     pub config: bool,
     /// User objects whose status may have to change.
@@ -475,10 +481,15 @@ impl Model {
             Change::Apply(report) => self.reports.apply(report, now),
             Change::Delete((_, name)) => self.reports.remove(&name),
             Change::Unreadable(..) => return None,
-            Change::Synced => return Some(Watch::NodeReports),
+            Change::Synced => {
+                self.reports.complete();
+                return Some(Watch::NodeReports);
+            }
         };
         self.dirty.all_services |= news.links;
         self.dirty.acting.extend(news.acting);
+        self.dirty.answered.extend(news.answered);
+        self.dirty.conflicts |= news.conflicts;
         None
     }
 

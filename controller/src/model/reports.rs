@@ -1,4 +1,4 @@
-//! What speakers say of their nodes: links, and addresses that they took over.
+//! What speakers say of their nodes: links, addresses that they answer for or took over, and strangers who use those.
 //!
 //! A link that is lost counts for some time more. Speakers fail over by themselves and say so, and when a switch restarts,
 //! all links of a segment are lost one after the other: whoever followed each loss at once would pile up every address on
@@ -9,8 +9,9 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use portolan_api::crd::InterfaceReport;
-use portolan_api::view::NodeReport;
+use portolan_api::view::{AnsweredVip, NodeReport};
 
+use super::conflicts::{Conflict, Conflicts};
 use crate::place::Link;
 
 /// How long a link counts after it was lost.
@@ -22,6 +23,8 @@ pub struct Reports {
     by_node: BTreeMap<String, Report>,
     /// Nodes that answer for an address although its placement names another one first.
     actors: BTreeMap<IpAddr, BTreeSet<String>>,
+    conflicts: Conflicts,
+    complete: bool,
 }
 
 /// What is kept of one report.
@@ -31,6 +34,8 @@ struct Report {
     /// As reported.
     interfaces: Vec<InterfaceReport>,
     acting: BTreeSet<IpAddr>,
+    /// Addresses that it answers for, ascending.
+    answered: Vec<IpAddr>,
     /// Its speaker is one that reports links.
     reports_links: bool,
     /// Links that work.
@@ -46,6 +51,10 @@ pub(super) struct News {
     pub(super) links: bool,
     /// Addresses that were taken over, or are not any more.
     pub(super) acting: BTreeSet<IpAddr>,
+    /// Addresses that are answered now, and were not before.
+    pub(super) answered: Vec<IpAddr>,
+    /// Strangers.
+    pub(super) conflicts: bool,
 }
 
 impl Reports {
@@ -69,11 +78,28 @@ impl Reports {
         actors.map(String::as_str)
     }
 
+    /// The strangers that are reported, each with the address and the node.
+    pub fn conflicts(&self) -> impl Iterator<Item = (IpAddr, &str, &Conflict)> {
+        self.conflicts.iter()
+    }
+
+    /// Whether any node says that it answers for the address.
+    #[must_use]
+    pub fn answers(&self, address: IpAddr) -> bool {
+        let mut reports = self.by_node.values();
+        reports.any(|report| report.answered.binary_search(&address).is_ok())
+    }
+
     /// When a link that was lost counts no more.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         let lost = self.by_node.values().flat_map(|report| &report.lost);
         lost.map(|(until, _)| *until).min()
+    }
+
+    /// Every report has been seen once: what comes from now on has just happened.
+    pub(super) fn complete(&mut self) {
+        self.complete = true;
     }
 
     /// Takes in a report.
@@ -87,9 +113,13 @@ impl Reports {
             return News::default();
         }
         held.version = version;
+        let conflicts = report.status.conflicts;
+        let seen = self.complete.then_some(now);
         let mut news = News {
             links: held.report(report.status.interfaces, now),
             acting: held.acting.symmetric_difference(&acting).copied().collect(),
+            answered: held.answer(&report.status.l2_vips),
+            conflicts: self.conflicts.report(&name, &conflicts, seen),
         };
         held.acting.clone_from(&acting);
         self.act(&name, &news.acting, &acting);
@@ -106,6 +136,8 @@ impl Reports {
         News {
             links: report.reports_links,
             acting: report.acting,
+            answered: Vec::new(),
+            conflicts: self.conflicts.report(name, &[], None),
         }
     }
 
@@ -138,6 +170,16 @@ impl Reports {
 }
 
 impl Report {
+    /// Takes in which addresses are answered. Returns those that were not before.
+    fn answer(&mut self, vips: &[AnsweredVip]) -> Vec<IpAddr> {
+        let vips = vips.iter();
+        let mut now: Vec<IpAddr> = vips.filter_map(|vip| vip.address.parse().ok()).collect();
+        now.sort_unstable();
+        let before = std::mem::replace(&mut self.answered, now);
+        let fresh = |address: &&IpAddr| before.binary_search(address).is_err();
+        self.answered.iter().filter(fresh).copied().collect()
+    }
+
     /// Takes in what is reported of links. Returns whether that means anything.
     fn report(&mut self, interfaces: Vec<InterfaceReport>, now: Instant) -> bool {
         if self.interfaces == interfaces {

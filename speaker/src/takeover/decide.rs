@@ -73,12 +73,24 @@ impl Takeover {
             }
             self.touch_shared(&key.node);
         }
+        for key in self.sessions.keys() {
+            let peer = match self.peers.get_mut(key.node.as_str()) {
+                Some(peer) => peer,
+                None => self.peers.entry(Arc::from(key.node.as_str())).or_default(),
+            };
+            peer.paths.entry(key.interface).or_default().watch(now);
+        }
     }
 
     /// Finds out whether segments lead anywhere.
     fn review_segments(&mut self, now: Instant) {
         for (index, segment) in &mut self.segments {
-            let before = (segment.contact(), segment.is_settling());
+            if segment.began() {
+                let peers = self.peers.values_mut();
+                peers
+                    .filter_map(|peer| peer.paths.get_mut(index))
+                    .for_each(|path| path.excuse(now));
+            }
             let watched = segment.peers.iter().filter(|(_, watched)| **watched);
             let paths = watched.filter_map(|(node, _)| self.peers.get(node)?.paths.get(index));
             let (mut up, mut was_up) = (false, false);
@@ -93,7 +105,7 @@ impl Takeover {
                     witnesses,
                 });
             }
-            if before != (segment.contact(), segment.is_settling()) {
+            if segment.turned() {
                 let here = self
                     .vips
                     .iter()

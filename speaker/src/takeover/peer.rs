@@ -12,6 +12,18 @@ use super::claims::Known;
 /// For so long after its last message a node counts as living, if BFD does not know better.
 pub(super) const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
 
+/// A node that BFD has never seen is not waited for any longer after this, since it last gave a sign of life, if ever.
+pub(super) const UNSEEN: Duration = Duration::from_secs(5);
+
+/// Why nothing is to be expected of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Absence {
+    /// BFD saw it go, or it said so itself.
+    Gone(Cause),
+    /// It has not been seen for long. A firewall may hide it.
+    Unseen,
+}
+
 /// What BFD says of a path.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Watch {
@@ -33,6 +45,8 @@ pub(super) struct Path {
     pub(super) watch: Watch,
     /// It has told all its claims since the session came Up.
     pub(super) greeted: bool,
+    /// Since when there is a session that was never Up.
+    unseen: Option<Instant>,
     heard: Option<Instant>,
     window: Window,
     assembly: Option<Assembly>,
@@ -81,8 +95,28 @@ impl Path {
         self.watch != before
     }
 
+    /// We were cut off: that it went silent says nothing about the other side.
+    pub(super) fn excuse(&mut self, now: Instant) {
+        self.unseen = self.unseen.map(|_| now);
+        if matches!(
+            self.watch,
+            Watch::Down {
+                cause: Cause::Silent,
+                ..
+            }
+        ) {
+            self.watch = Watch::Unknown;
+        }
+    }
+
+    /// There is a session from now on, if there was none.
+    pub(super) fn watch(&mut self, now: Instant) {
+        self.unseen.get_or_insert(now);
+    }
+
     /// The session is another one now, or there is none.
     pub(super) fn unwatch(&mut self) {
+        self.unseen = None;
         self.watch = Watch::Unknown;
         self.greeted = false;
     }
@@ -101,9 +135,7 @@ impl Path {
         match self.watch {
             Watch::Up => true,
             Watch::Unknown => self.speaks(now),
-            Watch::Down { since, cause, .. } => {
-                cause != Cause::Stops && at > since && self.speaks(now)
-            }
+            Watch::Down { since, .. } => at > since && self.speaks(now),
         }
     }
 
@@ -202,22 +234,40 @@ impl Peer {
         !self.leaving && known.held && self.on(homes).any(|path| path.vouches(known.at, now))
     }
 
-    /// Why nothing more is to be expected of the node on these segments; `None` while something is.
-    pub(super) fn out(&self, homes: &BTreeSet<u32>) -> Option<Cause> {
+    /// Why nothing is to be expected of the node on these segments; or when it is to be asked again.
+    pub(super) fn absence(
+        &self,
+        homes: &BTreeSet<u32>,
+        now: Instant,
+    ) -> Result<Absence, Option<Instant>> {
         if self.leaving {
-            return Some(Cause::Stops);
+            return Ok(Absence::Gone(Cause::Stops));
         }
         if self.on(homes).any(Path::is_up) {
-            return None;
+            return Err(None);
         }
-        let downs = self.on(homes).filter_map(|path| match path.watch {
+        let gone = self.on(homes).filter_map(|path| match path.watch {
             Watch::Down { since, cause, .. } => {
                 let silent = self.on_wire.is_none_or(|heard| heard <= since);
                 (silent || cause == Cause::Stops).then_some(cause)
             }
             Watch::Unknown | Watch::Up => None,
         });
-        downs.max()
+        if let Some(cause) = gone.max() {
+            return Ok(Absence::Gone(cause));
+        }
+        let unseen = self
+            .on(homes)
+            .filter_map(|path| path.unseen)
+            .max()
+            .ok_or(None)?;
+        let signs = [self.heard, self.on_wire].into_iter().flatten();
+        let until = signs.chain([unseen]).max().unwrap_or(unseen) + UNSEEN;
+        if until <= now {
+            Ok(Absence::Unseen)
+        } else {
+            Err(Some(until))
+        }
     }
 
     /// When it was heard last, by whatever means.

@@ -9,7 +9,7 @@ use portolan_proto::claim::Claim;
 
 use super::api::Cause;
 use super::claims::Claims;
-use super::peer::Peer;
+use super::peer::{Absence, Peer};
 use super::segment::{Contact, Segment};
 use super::vip::{Phase, Vip, rank};
 
@@ -129,10 +129,11 @@ impl<'a> View<'a> {
         {
             return Move::StandBy(None);
         }
-        let waiting_for = vip
-            .before()
-            .filter(|node| self.out(vip, node).is_none())
-            .count();
+        let expected = || {
+            vip.before()
+                .filter_map(|node| self.absence(vip, node).err())
+        };
+        let waiting_for = expected().count();
         if waiting_for > 0 && rival.is_some() {
             return Move::StandBy(None);
         }
@@ -155,7 +156,7 @@ impl<'a> View<'a> {
             let waiting_for = u32::try_from(waiting_for).unwrap_or(u32::MAX);
             let patience = VACANT * waiting_for.min(8) * (1 << vip.disappointments.min(DOUBLINGS));
             if vacant + patience > self.now {
-                return Move::StandBy(Some(vacant + patience));
+                return Move::StandBy(expected().flatten().chain([vacant + patience]).min());
             }
         }
         self.check(vip, claim)
@@ -215,38 +216,48 @@ impl<'a> View<'a> {
             .unwrap_or(Contact::Isolated)
     }
 
-    fn out(&self, vip: &Vip, node: &str) -> Option<Cause> {
-        self.peers.get(node).and_then(|peer| peer.out(&vip.homes))
+    /// Why nothing is to be expected of a node, or when to ask again.
+    fn absence(&self, vip: &Vip, node: &str) -> Result<Absence, Option<Instant>> {
+        let peer = self.peers.get(node).ok_or(None)?;
+        peer.absence(&vip.homes, self.now)
     }
 
     /// The node that answered, or should have, and is dead or leaving for certain: its address needs no check.
     fn gone(&self, vip: &Vip) -> Option<(Arc<str>, Cause)> {
-        let gone = |node: &str| Some((Arc::from(node), self.out(vip, node)?));
+        let gone = |node: &str| match self.absence(vip, node) {
+            Ok(Absence::Gone(cause)) => Some((Arc::from(node), cause)),
+            Ok(Absence::Unseen) | Err(_) => None,
+        };
         match &vip.holder {
             Some(holder) => gone(holder),
             None => vip.before().find_map(|node| gone(node)),
         }
     }
 
-    /// We had to stop a moment ago, and everybody else has told that he did not begin.
+    /// We had to stop a moment ago, and everybody else who lives has told that he did not begin.
     fn was_ours(&self, vip: &Vip) -> bool {
         let recently = vip.lost.is_some_and(|lost| lost + OURS > self.now);
-        recently && self.others_told(vip)
+        recently
+            && self
+                .others(vip)
+                .all(|node| self.absence(vip, node).is_ok() || self.has_told(vip, node))
     }
 
-    /// Whether what others hold is known, as far as it ever will be.
+    /// Whether what others hold is known, as far as it ever will be. That BFD takes them for dead does not count here: a
+    /// moment ago we may have been cut off.
     fn is_settled(&self, vip: &Vip) -> bool {
-        let homes = || vip.homes.iter().filter_map(|home| self.segments.get(home));
-        !homes().any(Segment::is_settling) || self.others_told(vip)
+        let mut homes = vip.homes.iter().filter_map(|home| self.segments.get(home));
+        !homes.any(Segment::is_settling) || self.others(vip).all(|node| self.has_told(vip, node))
     }
 
-    fn others_told(&self, vip: &Vip) -> bool {
-        let others = vip.duty.nodes.iter().filter(|node| *node != self.node);
-        others.into_iter().all(|node| {
-            let mut homes = vip.homes.iter().filter_map(|home| self.segments.get(home));
-            self.out(vip, node).is_some()
-                || homes.any(|home| home.is_running() && home.has_told(node))
-        })
+    fn others<'v>(&self, vip: &'v Vip) -> impl Iterator<Item = &'v String> + use<'v, 'a> {
+        let me = self.node;
+        vip.duty.nodes.iter().filter(move |node| *node != me)
+    }
+
+    fn has_told(&self, vip: &Vip, node: &str) -> bool {
+        let mut homes = vip.homes.iter().filter_map(|home| self.segments.get(home));
+        homes.any(|home| home.is_running() && home.has_told(node))
     }
 }
 

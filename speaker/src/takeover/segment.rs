@@ -69,6 +69,10 @@ pub(super) struct Segment {
     settling: Option<Instant>,
     /// Those who have told it since then.
     told: BTreeSet<Arc<str>>,
+    /// It settles since the last review.
+    began: bool,
+    /// What the addresses were judged by.
+    judged: Option<(Contact, bool)>,
     pub(super) speech: Speech,
 }
 
@@ -89,6 +93,8 @@ impl Segment {
             isolated: false,
             settling: None,
             told: BTreeSet::new(),
+            began: false,
+            judged: None,
             speech: Speech::default(),
         };
         segment.name.clone_from(&link.name);
@@ -148,6 +154,7 @@ impl Segment {
     fn settle(&mut self, now: Instant) {
         self.settling = Some(now + SETTLE);
         self.told.clear();
+        self.began = true;
         self.speech.ask_until(now, now + SETTLE);
     }
 
@@ -173,6 +180,17 @@ impl Segment {
             }
             _ => Contact::Connected,
         }
+    }
+
+    /// Whether it began to settle since this was asked last: what BFD said before is void.
+    pub(super) fn began(&mut self) -> bool {
+        std::mem::take(&mut self.began)
+    }
+
+    /// Whether its addresses are to be judged again, since this was asked last.
+    pub(super) fn turned(&mut self) -> bool {
+        let current = Some((self.contact(), self.is_settling()));
+        std::mem::replace(&mut self.judged, current) != current
     }
 
     /// A station answered.

@@ -13,6 +13,7 @@ mod order;
 mod outcomes;
 mod placement;
 mod pools;
+mod quarantine;
 mod quota;
 mod ranges;
 mod reservations;
@@ -28,7 +29,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use portolan_api::ObjectKey;
 use portolan_api::annotation::{ADDRESS_POOL, ALLOW_SHARED_IP, ASSIGNED, LOAD_BALANCER_IPS, POOL};
 use portolan_api::crd::{IPAddressPool, IPAddressPoolSpec, SpeakerConfig};
-use portolan_api::view::{Ingress, Namespace, Node, NodeAddress, Service, TrafficPolicy};
+use portolan_api::view::{
+    Ingress, Namespace, Node, NodeAddress, NodeReport, Service, TrafficPolicy,
+};
 use portolan_daemon::watch::Change;
 
 use super::*;
@@ -41,6 +44,8 @@ struct World {
     pools: BTreeMap<String, IPAddressPool>,
     namespaces: BTreeMap<String, Namespace>,
     nodes: BTreeMap<String, Node>,
+    /// Of speakers that are alive.
+    reports: BTreeMap<String, NodeReport>,
     config: Option<SpeakerConfig>,
     version: u64,
     start: Instant,
@@ -63,6 +68,7 @@ fn mk_world(pools: &[(&str, &str)]) -> World {
         pools: BTreeMap::new(),
         namespaces: BTreeMap::from([("shop".to_owned(), mk_namespace("shop"))]),
         nodes: BTreeMap::new(),
+        reports: BTreeMap::new(),
         config: None,
         version: 100,
         start: now,

@@ -33,6 +33,10 @@ impl World {
         for node in self.nodes.values().cloned().collect::<Vec<_>>() {
             self.observe(Event::Node(Change::Apply(node)));
         }
+        for (node, report) in self.reports.clone() {
+            self.speaker(&node, "alive");
+            self.observe(Event::Report(Change::Apply(report)));
+        }
         for synced in [
             Event::Service(Change::Synced),
             Event::Pool(Change::Synced),

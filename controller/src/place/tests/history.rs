@@ -236,7 +236,9 @@ proptest! {
         steps in prop::collection::vec(any_step(), 1..150),
     ) {
         let mut cluster = Cluster::new(nodes);
-        steps.into_iter().for_each(|step| cluster.step(step));
+        for step in steps {
+            cluster.step(step);
+        }
         let excess: u32 = {
             let total = u32::try_from(cluster.seats.len()).unwrap();
             let share = total.div_ceil(u32::try_from(cluster.alive.len()).unwrap());

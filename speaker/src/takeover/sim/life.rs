@@ -165,10 +165,10 @@ fn settled(world: &World) {
     }
 }
 
-/// Who holds what.
+/// Who answers for what.
 fn map(world: &World) -> BTreeMap<IpAddr, Vec<usize>> {
     let vips = world.placements.keys();
-    vips.map(|vip| (*vip, world.holders(*vip))).collect()
+    vips.map(|vip| (*vip, world.answering(*vip))).collect()
 }
 
 /// A failure of one node, seen by BFD, and its end.

@@ -562,7 +562,7 @@ impl World {
     /// All nodes are told the newest placements, each after some time.
     pub(super) fn publish(&mut self) {
         for node in 0..self.nodes.len() {
-            if self.nodes[node].knows.is_some() {
+            if self.runs(node) {
                 let delay = u64::from(self.dice.between(1, 100)) * 1000;
                 let boot = self.nodes[node].boot;
                 self.after(delay, Event::Api { node, boot });
