@@ -278,7 +278,7 @@ mod tests {
         let same = format!("n{}", "r".repeat(20));
         let stale = format!("{}-", "T".repeat(20));
         for (row, when, script, states) in [
-            ("once", BeforeUse, format!("n{silence}"), format!("{held}-")),
+            ("once", BeforeUse, format!("n{silence}"), held.clone()),
             (
                 "renewed",
                 BeforeUse,
