@@ -414,7 +414,7 @@ impl Speaker {
                 tracing::warn!(%vip, %mac, interface, "a station outside the cluster uses a VIP");
             }
             News::Lost(news) => {
-                tracing::warn!(news, "takeovers happened faster than they could be told")
+                tracing::warn!(news, "takeovers happened faster than they could be told");
             }
         }
         self.report_soon();

@@ -189,6 +189,15 @@ impl World {
         self.vips(name, 2).await
     }
 
+    /// As [`Self::service`], with an endpoint on the first node that never answers.
+    pub async fn service_without_pods(&self, name: &str) -> Result<Vec<IpAddr>> {
+        self.apply(&service_yaml(name, "Cluster")).await?;
+        self.cluster
+            .set_endpoints("default", name, &[Endpoint::without_pod("node-1")])
+            .await?;
+        self.vips(name, 2).await
+    }
+
     /// Waits for that many addresses of a Service in namespace default.
     pub async fn vips(&self, name: &str, count: usize) -> Result<Vec<IpAddr>> {
         let what = format!("{count} addresses of Service {name}");
@@ -215,6 +224,14 @@ impl World {
             .filter_map(|entry| entry.ip)
             .map(parse)
             .collect()
+    }
+
+    /// The addresses that a Service in namespace default has inside of the cluster.
+    pub async fn cluster_ips(&self, name: &str) -> Result<Vec<IpAddr>> {
+        let services: Api<Service> = Api::default_namespaced(self.cluster.client());
+        let spec = services.get(name).await?.spec.unwrap_or_default();
+        let addresses = spec.cluster_ips.unwrap_or_default();
+        addresses.iter().map(|ip| Ok(ip.parse()?)).collect()
     }
 
     /// Waits until the last twenty answers that a client gets come from exactly these nodes, none missing.

@@ -4,15 +4,17 @@ use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Context, Result, ensure};
 use ipnetwork::IpNetwork;
-use k8s_openapi::api::core::v1::{Node, Service};
+use k8s_openapi::api::core::v1::Node;
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use portolan_api::crd::{NodeReport, SessionReport, SessionState};
 use portolan_tests::kubernetes::{Endpoint, Face};
-use portolan_tests::lab::router::{Bird, Frr, Gobgp, Neighbour, Router, RouterConfig};
-use portolan_tests::lab::{Host, Lab, Layout, retry_until};
+use portolan_tests::lab::router::{Bird, Frr, Gobgp, Router};
+use portolan_tests::lab::{Layout, retry_until};
 use portolan_tests::world::{BGP, NODE_AS, POOL, ROUTER_AS, SOON, Shape, World, peer_yaml};
 use serde_json::json;
+
+use crate::site::{self, wait_for_hops, wait_for_kernel};
 
 const RANGES: &str = "
 apiVersion: portolan.dev/v1alpha1
@@ -20,65 +22,6 @@ kind: BGPAdvertisement
 metadata: { name: ranges }
 spec: { routes: [ClusterIPRange] }
 ";
-
-/// A router that waits for a session from each node, one per family.
-fn mk_config(lab: &Lab, router: &Host, key: Option<&str>) -> RouterConfig {
-    let addresses = lab.nodes.iter().flat_map(|node| node.host.address().both());
-    let neighbour = |address: IpAddr| {
-        let neighbour = Neighbour::at(address, NODE_AS).passive();
-        match key {
-            Some(key) => neighbour.password(key),
-            None => neighbour,
-        }
-    };
-    RouterConfig::new(
-        ROUTER_AS,
-        router.address().v4,
-        addresses.map(neighbour).collect(),
-    )
-}
-
-/// Peers for both families of every router.
-fn mk_peers(lab: &Lab) -> String {
-    let of_router = |(index, router): (usize, &Host)| {
-        let Dual { v4, v6 } = router.address();
-        let name = |family: &str| format!("router-{}-{family}", index + 1);
-        format!(
-            "{}---{}---",
-            peer_yaml(&name("v4"), v4.into(), ""),
-            peer_yaml(&name("v6"), v6.into(), "")
-        )
-    };
-    lab.routers.iter().enumerate().map(of_router).collect()
-}
-use portolan_tests::lab::Dual;
-
-fn mk_hops(lab: &Lab, like: IpAddr) -> Vec<IpAddr> {
-    lab.nodes
-        .iter()
-        .map(|node| node.host.address().of_family(like))
-        .collect()
-}
-
-async fn wait_for_hops(router: &dyn Router, prefix: IpNetwork, hops: &[IpAddr]) -> Result<()> {
-    let what = format!("{} to know {prefix} by {hops:?}", router.name());
-    retry_until(SOON, &what, async || {
-        let seen = router.next_hops(prefix)?;
-        ensure!(seen == hops, "it knows {seen:?}");
-        Ok(())
-    })
-    .await
-}
-
-async fn wait_for_kernel(lab: &Lab, host: &Host, prefix: IpNetwork, hops: &[IpAddr]) -> Result<()> {
-    let what = format!("{prefix} by {hops:?} in the kernel of {}", host.name());
-    retry_until(SOON, &what, async || {
-        let seen = lab.kernel_hops(host, prefix)?;
-        ensure!(seen == hops, "it has {seen:?}");
-        Ok(())
-    })
-    .await
-}
 
 /// The session of a node with a peer, as the node reports it.
 async fn session(world: &World, node: &str, peer: &str) -> Result<SessionReport> {
@@ -117,22 +60,19 @@ async fn every_router_learns_and_spreads_and_clients_are_answered(face: Face) ->
     };
     let world = World::start(shape).await?;
     let lab = &world.lab;
-    let frr = Frr::start(&lab.routers[0], &mk_config(lab, &lab.routers[0], None)).await?;
-    let bird = Bird::start(&lab.routers[1], &mk_config(lab, &lab.routers[1], None)).await?;
-    let gobgp = Gobgp::start(&lab.routers[2], &mk_config(lab, &lab.routers[2], None)).await?;
+    let frr = Frr::start(&lab.routers[0], &site::config(lab, &lab.routers[0])).await?;
+    let bird = Bird::start(&lab.routers[1], &site::config(lab, &lab.routers[1])).await?;
+    let gobgp = Gobgp::start(&lab.routers[2], &site::config(lab, &lab.routers[2])).await?;
     world
-        .apply(&format!("{POOL}---{BGP}---{RANGES}---{}", mk_peers(lab)))
+        .apply(&format!(
+            "{POOL}---{BGP}---{RANGES}---{}",
+            site::peers(lab, "")
+        ))
         .await?;
     let pods: Vec<_> = world.pods.iter().collect();
     let vips = world.service("web", "Cluster", &pods).await?;
 
-    let services: Api<Service> = Api::default_namespaced(world.cluster.client());
-    let spec = services.get("web").await?.spec.unwrap_or_default();
-    let cluster_ips = spec.cluster_ips.unwrap_or_default();
-    let cluster_ips = cluster_ips
-        .iter()
-        .map(|ip| Ok(ip.parse()?))
-        .collect::<Result<Vec<IpAddr>>>()?;
+    let cluster_ips = world.cluster_ips("web").await?;
     let ranges: [IpNetwork; 2] = ["10.96.0.0/12".parse()?, "fd00:96::/112".parse()?];
     let prefixes: Vec<IpNetwork> = vips
         .iter()
@@ -142,7 +82,7 @@ async fn every_router_learns_and_spreads_and_clients_are_answered(face: Face) ->
     let routers: [&dyn Router; 3] = [&frr, &bird, &gobgp];
     for (router, host) in routers.iter().zip(&lab.routers) {
         for prefix in &prefixes {
-            let hops = mk_hops(lab, prefix.ip());
+            let hops = site::hops(lab, prefix.ip());
             wait_for_hops(*router, *prefix, &hops).await?;
             if router.has_fib() {
                 wait_for_kernel(lab, host, *prefix, &hops).await?;
@@ -176,7 +116,7 @@ async fn internal_peers_get_local_preference_and_an_empty_path(face: Face) -> Re
     .await?;
     let lab = &world.lab;
     let router = &lab.routers[0];
-    let mut config = mk_config(lab, router, None);
+    let mut config = site::config(lab, router);
     config.asn = NODE_AS;
     let frr = Frr::start(router, &config).await?;
     let advertisement = BGP.replace("spec: {", "spec: { localPref: 250, ");
@@ -188,26 +128,12 @@ async fn internal_peers_get_local_preference_and_an_empty_path(face: Face) -> Re
     world
         .apply(&format!("{POOL}---{advertisement}---{peer}"))
         .await?;
-    world
-        .apply(&portolan_tests::world::service_yaml("web", "Cluster"))
-        .await?;
-    let outside = Endpoint::at(
-        Dual {
-            v4: "10.244.1.99".parse()?,
-            v6: "fd00:244:0:1::99".parse()?,
-        },
-        "node-1",
-    );
-    world
-        .cluster
-        .set_endpoints("default", "web", &[outside])
-        .await?;
-    let vips = world.vips("web", 2).await?;
+    let vips = world.service_without_pods("web").await?;
     let vip = vips
         .into_iter()
         .find(IpAddr::is_ipv4)
         .context("an IPv4 address")?;
-    wait_for_hops(&frr, vip.into(), &mk_hops(lab, vip)).await?;
+    wait_for_hops(&frr, vip, &site::hops(lab, vip)).await?;
     for path in frr.rib(vip.into())? {
         assert_eq!((path.as_path, path.local_pref), (vec![], Some(250)));
     }
@@ -228,7 +154,11 @@ async fn md5_keys_by_value_and_by_secret(face: Face) -> Result<()> {
     };
     let world = World::start(shape).await?;
     let router = &world.lab.routers[0];
-    let frr = Frr::start(router, &mk_config(&world.lab, router, Some("right"))).await?;
+    let frr = Frr::start(
+        router,
+        &site::config_with(&world.lab, router, |peer| peer.password("right")),
+    )
+    .await?;
     let peer = |more: &str| peer_yaml("keyed", router.address().v4.into(), more);
 
     world
@@ -335,9 +265,9 @@ async fn md5_keys_by_value_and_by_secret(face: Face) -> Result<()> {
 async fn policy_local_follows_endpoints(face: Face) -> Result<()> {
     let world = World::start(Shape::of(face)).await?;
     let lab = &world.lab;
-    let frr = Frr::start(&lab.routers[0], &mk_config(lab, &lab.routers[0], None)).await?;
+    let frr = Frr::start(&lab.routers[0], &site::config(lab, &lab.routers[0])).await?;
     world
-        .apply(&format!("{POOL}---{BGP}---{}", mk_peers(lab)))
+        .apply(&format!("{POOL}---{BGP}---{}", site::peers(lab, "")))
         .await?;
     let [first, second] = &world.pods[..] else {
         panic!("a pod per node")
@@ -345,7 +275,7 @@ async fn policy_local_follows_endpoints(face: Face) -> Result<()> {
     let vips = world.service("web", "Local", &[first]).await?;
     let only = |index: usize, vip: IpAddr| vec![lab.nodes[index].host.address().of_family(vip)];
     for vip in &vips {
-        wait_for_kernel(lab, &lab.routers[0], (*vip).into(), &only(0, *vip)).await?;
+        wait_for_kernel(lab, &lab.routers[0], *vip, &only(0, *vip)).await?;
         world
             .answers(&lab.clients[0], SocketAddr::new(*vip, 80), &["node-1"])
             .await?;
@@ -388,9 +318,7 @@ async fn policy_local_follows_endpoints(face: Face) -> Result<()> {
             .await?;
         for vip in &vips {
             let hops: Vec<IpAddr> = nodes.iter().flat_map(|index| only(*index, *vip)).collect();
-            wait_for_hops(&frr, (*vip).into(), &hops)
-                .await
-                .context(step)?;
+            wait_for_hops(&frr, *vip, &hops).await.context(step)?;
             if step == "ready on both" {
                 // With policy Local the pod that answers is on the node that was passed: ECMP really uses both.
                 let to = SocketAddr::new(*vip, 80);
@@ -408,19 +336,19 @@ async fn a_node_leaves_and_comes_back(face: Face) -> Result<()> {
     let mut world = World::start(Shape::of(face)).await?;
     let frr = Frr::start(
         &world.lab.routers[0],
-        &mk_config(&world.lab, &world.lab.routers[0], None),
+        &site::config(&world.lab, &world.lab.routers[0]),
     )
     .await?;
     world
-        .apply(&format!("{POOL}---{BGP}---{}", mk_peers(&world.lab)))
+        .apply(&format!("{POOL}---{BGP}---{}", site::peers(&world.lab, "")))
         .await?;
     let vips = {
         let pods: Vec<_> = world.pods.iter().collect();
         world.service("web", "Cluster", &pods).await?
     };
     let vip = vips[0];
-    let both = mk_hops(&world.lab, vip);
-    wait_for_hops(&frr, vip.into(), &both).await?;
+    let both = site::hops(&world.lab, vip);
+    wait_for_hops(&frr, vip, &both).await?;
 
     let nodes: Api<Node> = Api::all(world.cluster.client());
     let label = async |value: Option<&str>| {
@@ -429,16 +357,16 @@ async fn a_node_leaves_and_comes_back(face: Face) -> Result<()> {
         nodes.patch("node-1", &PatchParams::default(), &patch).await
     };
     label(Some("")).await?;
-    wait_for_hops(&frr, vip.into(), &both[1..])
+    wait_for_hops(&frr, vip, &both[1..])
         .await
         .context("excluded")?;
     label(None).await?;
-    wait_for_hops(&frr, vip.into(), &both)
+    wait_for_hops(&frr, vip, &both)
         .await
         .context("included again")?;
 
     world.speakers[0].stop(SOON).await?;
-    wait_for_hops(&frr, vip.into(), &both[1..])
+    wait_for_hops(&frr, vip, &both[1..])
         .await
         .context("stopped")?;
     let log = frr.log()?;
@@ -447,7 +375,7 @@ async fn a_node_leaves_and_comes_back(face: Face) -> Result<()> {
         "FRR heard no reason: {log}"
     );
     world.speakers[0].restart()?;
-    wait_for_hops(&frr, vip.into(), &both)
+    wait_for_hops(&frr, vip, &both)
         .await
         .context("started again")?;
 
@@ -459,7 +387,7 @@ async fn a_node_leaves_and_comes_back(face: Face) -> Result<()> {
         .set_endpoints("default", "web", &endpoints)
         .await?;
     world.lab.nodes[0].cut()?;
-    wait_for_kernel(&world.lab, &world.lab.routers[0], vip.into(), &both[1..])
+    wait_for_kernel(&world.lab, &world.lab.routers[0], vip, &both[1..])
         .await
         .context("cut")?;
     world

@@ -10,12 +10,12 @@ use kube::Api;
 use kube::api::{Patch, PatchParams};
 use portolan_api::crd::NodeReport;
 use portolan_tests::kubernetes::{Endpoint, Face};
-use portolan_tests::lab::router::{Bird, Frr, Neighbour, Path, Router, RouterConfig};
+use portolan_tests::lab::router::{Bird, Frr, Neighbour, Path, Router};
 use portolan_tests::lab::{Host, Lab, Layout, retry_until};
-use portolan_tests::world::{
-    NODE_AS, POOL, ROUTER_AS, SOON, Shape, World, peer_yaml, service_yaml,
-};
+use portolan_tests::world::{NODE_AS, POOL, SOON, Shape, World, peer_yaml, service_yaml};
 use serde_json::json;
+
+use crate::site::{config_v4, wait_for_hops, wait_for_kernel};
 
 /// What one ready endpoint counts for, in bytes per second.
 const GBIT: u64 = 125_000_000;
@@ -29,13 +29,6 @@ metadata: {{ name: {name} }}
 spec: {spec}
 ---"
     )
-}
-
-/// A router that waits for an IPv4 session from each node.
-fn mk_config(lab: &Lab, router: &Host) -> RouterConfig {
-    let nodes = lab.nodes.iter();
-    let neighbours = nodes.map(|node| Neighbour::at(node.host.address().v4, NODE_AS).passive());
-    RouterConfig::new(ROUTER_AS, router.address().v4, neighbours.collect())
 }
 
 fn mk_peers(lab: &Lab) -> String {
@@ -63,27 +56,6 @@ async fn wait_for_path(
     .await
 }
 
-async fn wait_for_hops(router: &dyn Router, prefix: IpNetwork, hops: &[IpAddr]) -> Result<()> {
-    let what = format!("{prefix} by {hops:?}");
-    wait_for_path(router, prefix, &what, |paths| {
-        let mut seen: Vec<IpAddr> = paths.iter().filter_map(|path| path.next_hop).collect();
-        seen.sort_unstable();
-        seen == hops
-    })
-    .await
-    .map(drop)
-}
-
-async fn wait_for_kernel(host: &Host, prefix: IpNetwork, hops: &[IpAddr]) -> Result<()> {
-    let what = format!("{prefix} by {hops:?} in the kernel of {}", host.name());
-    retry_until(SOON, &what, async || {
-        let seen = host.kernel_route(prefix)?;
-        ensure!(seen == hops, "it has {seen:?}");
-        Ok(())
-    })
-    .await
-}
-
 fn mk_hops(lab: &Lab) -> Vec<IpAddr> {
     let nodes = lab.nodes.iter();
     nodes.map(|node| node.host.address().v4.into()).collect()
@@ -101,8 +73,8 @@ async fn what_steers_traffic_arrives_as_it_is_written(face: Face) -> Result<()> 
     })
     .await?;
     let lab = &world.lab;
-    let frr = Frr::start(&lab.routers[0], &mk_config(lab, &lab.routers[0])).await?;
-    let bird = Bird::start(&lab.routers[1], &mk_config(lab, &lab.routers[1])).await?;
+    let frr = Frr::start(&lab.routers[0], &config_v4(lab, &lab.routers[0])).await?;
+    let bird = Bird::start(&lab.routers[1], &config_v4(lab, &lab.routers[1])).await?;
     let advertisement = mk_advertisement(
         "bgp",
         "{ med: 77, asPathPrepend: 2, bandwidth: LocalEndpoints, communities: \
@@ -178,7 +150,7 @@ async fn external_cluster_and_pod_addresses_are_announced_when_a_rule_asks(
     })
     .await?;
     let lab = &world.lab;
-    let frr = Frr::start(&lab.routers[0], &mk_config(lab, &lab.routers[0])).await?;
+    let frr = Frr::start(&lab.routers[0], &config_v4(lab, &lab.routers[0])).await?;
     let pods = mk_advertisement("pods", "{ routes: [PodCIDR] }");
     let service = |more: &str| {
         format!(
@@ -211,29 +183,25 @@ spec:
         "{ routes: [ExternalIP, ClusterIP], serviceSelectors: [{ matchLabels: { announce: 'yes' } }] }",
     );
     world.apply(&single).await?;
-    let outside = portolan_tests::lab::Dual {
-        v4: "10.244.1.99".parse()?,
-        v6: "fd00:244:0:1::99".parse()?,
-    };
-    let endpoint = Endpoint::at(outside, "node-1");
+    let endpoint = Endpoint::without_pod("node-1");
     world
         .cluster
         .set_endpoints("default", "inside", &[endpoint])
         .await?;
     let hops = mk_hops(lab);
     for address in [cluster_ip, external_ip] {
-        wait_for_hops(&frr, address.into(), &hops).await?;
+        wait_for_hops(&frr, address, &hops).await?;
     }
     world
         .apply(&service("  internalTrafficPolicy: Local"))
         .await?;
-    wait_for_hops(&frr, cluster_ip.into(), &hops[..1]).await?;
-    wait_for_hops(&frr, external_ip.into(), &hops).await?;
+    wait_for_hops(&frr, cluster_ip, &hops[..1]).await?;
+    wait_for_hops(&frr, external_ip, &hops).await?;
     services
         .delete("inside", &kube::api::DeleteParams::default())
         .await?;
     for address in [cluster_ip, external_ip] {
-        wait_for_hops(&frr, address.into(), &[]).await?;
+        wait_for_hops(&frr, address, &[]).await?;
     }
     Ok(())
 }
@@ -253,7 +221,7 @@ async fn a_cordoned_node_is_avoided_without_a_lost_request_and_comes_back(
     let world = World::start(Shape::of(face)).await?;
     let lab = &world.lab;
     let router = &lab.routers[0];
-    let frr = Frr::start(router, &mk_config(lab, router)).await?;
+    let frr = Frr::start(router, &config_v4(lab, router)).await?;
     let advertisement = mk_advertisement("bgp", "{ drainCommunity: '65000:99' }");
     world
         .apply(&format!("{POOL}---{advertisement}{}", mk_peers(lab)))
@@ -262,7 +230,7 @@ async fn a_cordoned_node_is_avoided_without_a_lost_request_and_comes_back(
     let vips = world.service("web", "Cluster", &pods).await?;
     let vip = vips.into_iter().find(IpAddr::is_ipv4).context("IPv4")?;
     let hops = mk_hops(lab);
-    wait_for_kernel(router, vip.into(), &hops).await?;
+    wait_for_kernel(lab, router, vip, &hops).await?;
     let to = SocketAddr::new(vip, 80);
     world
         .answers(&lab.clients[0], to, &["node-1", "node-2"])
@@ -270,7 +238,7 @@ async fn a_cordoned_node_is_avoided_without_a_lost_request_and_comes_back(
     let client = lab.clients[0].probe(to, Duration::from_millis(20), Duration::from_secs(2))?;
 
     cordon(&world, "node-1", true).await?;
-    wait_for_kernel(router, vip.into(), &hops[1..]).await?;
+    wait_for_kernel(lab, router, vip, &hops[1..]).await?;
     let paths = frr.rib(vip.into())?;
     let draining = paths.iter().find(|path| path.next_hop == Some(hops[0]));
     let draining = draining.context("a draining node goes on announcing")?;
@@ -288,11 +256,11 @@ async fn a_cordoned_node_is_avoided_without_a_lost_request_and_comes_back(
     .await?;
 
     cordon(&world, "node-2", true).await?;
-    wait_for_kernel(router, vip.into(), &hops).await?;
+    wait_for_kernel(lab, router, vip, &hops).await?;
     cordon(&world, "node-1", false).await?;
-    wait_for_kernel(router, vip.into(), &hops[..1]).await?;
+    wait_for_kernel(lab, router, vip, &hops[..1]).await?;
     cordon(&world, "node-2", false).await?;
-    wait_for_kernel(router, vip.into(), &hops).await?;
+    wait_for_kernel(lab, router, vip, &hops).await?;
 
     let report = client.finish().await?;
     let lost: Vec<_> = report.failures().collect();
@@ -332,7 +300,7 @@ async fn unused_addresses_of_announced_ranges_are_unreachable(face: Face) -> Res
     .await?;
     let lab = &world.lab;
     let router = &lab.routers[0];
-    let mut config = mk_config(lab, router);
+    let mut config = config_v4(lab, router);
     config
         .neighbours
         .push(Neighbour::at(lab.nodes[0].host.address().v6, NODE_AS).passive());
@@ -347,9 +315,7 @@ async fn unused_addresses_of_announced_ranges_are_unreachable(face: Face) -> Res
         .await?;
     let pods: Vec<_> = world.pods.iter().collect();
     let vips = world.service("web", "Cluster", &pods).await?;
-    let services: Api<Service> = Api::default_namespaced(world.cluster.client());
-    let spec = services.get("web").await?.spec.unwrap_or_default();
-    let cluster_ips = spec.cluster_ips.unwrap_or_default();
+    let used = world.cluster_ips("web").await?;
     let client = &lab.clients[0];
     let node = &lab.nodes[0].host;
     for prefix in [
@@ -380,10 +346,6 @@ async fn unused_addresses_of_announced_ranges_are_unreachable(face: Face) -> Res
         })
         .await?;
     }
-    let used = cluster_ips
-        .iter()
-        .map(|ip| ip.parse())
-        .collect::<Result<Vec<IpAddr>, _>>()?;
     for address in vips.iter().chain(&used) {
         let to = SocketAddr::new(*address, 80);
         world.answers(client, to, &["node-1"]).await?;

@@ -1,7 +1,6 @@
 //! Interoperation: what a BGPPeer can say, with every routing daemon of Debian.
 //!
 //! ```text
-//! site      nodes, FRR and BIRD, as most scenarios have them
 //! matrix    the sheet: a case per row, a daemon per column, and a reason where a daemon can not take part
 //! cases     the rows: kinds of sessions
 //! witness   a router's kernel, that notes every route that comes and goes
@@ -18,7 +17,6 @@ mod drain;
 mod link;
 mod matrix;
 mod restart;
-mod site;
 mod weights;
 mod witness;
 

@@ -13,6 +13,8 @@ use portolan_tests::lab::router::{
 };
 use portolan_tests::lab::{Host, Lab, Layout, Link, Node, Pod, retry_until};
 
+use crate::site;
+
 const SPEAKERS: u32 = 64512;
 const ROUTERS: u32 = 64500;
 const VIPS: [&str; 2] = ["192.0.2.10", "2001:db8:aa::10"];
@@ -130,29 +132,13 @@ async fn every_daemon_learns_two_next_hops_and_clients_reach_both_nodes() -> Res
         );
         assert_eq!(router.prefixes()?, mk_vips().map(IpNetwork::from), "{name}");
         if name != "GoBGP" {
-            check_refresh(&**router).await?;
+            site::check_refresh(&**router).await?;
         }
     }
     Ok(())
 }
 
 /// Asked for its routes again, a neighbour sends them again.
-async fn check_refresh(router: &dyn Router) -> Result<()> {
-    let name = router.name();
-    for before in router.sessions()? {
-        router.refresh(before.peer)?;
-        retry_until(SOON, &format!("UPDATEs anew at {name}"), async || {
-            let sessions = router.sessions()?;
-            let after = sessions.iter().find(|it| it.peer == before.peer);
-            let more = after.is_some_and(|after| after.updates > before.updates);
-            ensure!(more, "{before:?}, now {after:?}");
-            Ok(())
-        })
-        .await?;
-    }
-    Ok(())
-}
-
 /// `ExaBGP` can say what `GoBGP` can not.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_daemon_shows_link_bandwidth_that_has_a_way_to() -> Result<()> {

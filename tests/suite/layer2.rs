@@ -1,5 +1,13 @@
 //! Layer 2: exactly one node answers for an address, and when it goes another takes over.
 
+mod conflict;
+mod crowd;
+mod failover;
+mod links;
+mod partition;
+mod silence;
+mod wire;
+
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -7,17 +15,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::Service;
 use kube::{Api, ResourceExt as _};
+use portolan_tests::drill::LAN_POOL as POOL;
 use portolan_tests::kubernetes::{Endpoint, Face};
 use portolan_tests::lab::{Host, Layout, Report, retry_until};
 use portolan_tests::world::{L2, SOON, Shape, World};
-
-/// Addresses of the LAN itself: layer 2 serves those who look for them on their own link.
-const POOL: &str = "
-apiVersion: portolan.dev/v1alpha1
-kind: IPAddressPool
-metadata: { name: lan }
-spec: { addresses: [172.30.200.0/24, 'fd00:30::aa00/120'] }
-";
 
 fn mk_shape(face: Face) -> Shape {
     Shape {
@@ -29,8 +30,8 @@ fn mk_shape(face: Face) -> Shape {
     }
 }
 
-async fn mk_world(face: Face) -> Result<(World, Vec<IpAddr>)> {
-    let world = World::start(mk_shape(face)).await?;
+async fn mk_world(shape: Shape) -> Result<(World, Vec<IpAddr>)> {
+    let world = World::start(shape).await?;
     world.apply(&format!("{POOL}---{L2}")).await?;
     let pods: Vec<_> = world.pods.iter().collect();
     let vips = world.service("web", "Cluster", &pods).await?;
@@ -117,7 +118,7 @@ fn believed(client: &Host, vip: IpAddr) -> Result<Option<String>> {
 
 /// Issue row 4, first half.
 async fn exactly_one_node_answers_and_clients_are_served(face: Face) -> Result<()> {
-    let (world, vips) = mk_world(face).await?;
+    let (world, vips) = mk_world(mk_shape(face)).await?;
     for vip in &vips {
         let answerer = sole_answerer(&world, *vip).await?;
         assert_eq!(
@@ -149,7 +150,7 @@ fn only_connections_in_flight_may_fail(report: &Report) {
 /// Issue row 4, second half: killing the speaker moves the address, the client's neighbour entry follows, and traffic goes
 /// on (the node that lost its speaker still forwards what reaches it).
 async fn killing_the_speaker_moves_the_address(face: Face) -> Result<()> {
-    let (mut world, vips) = mk_world(face).await?;
+    let (mut world, vips) = mk_world(mk_shape(face)).await?;
     for vip in vips {
         sole_answerer(&world, vip).await?;
         let old = placed(&world).await?;
@@ -189,92 +190,9 @@ async fn killing_the_speaker_moves_the_address(face: Face) -> Result<()> {
     Ok(())
 }
 
-/// Issue row 4: the node dies with everything on it. `PORTOLAN_REPEAT` repeats it, for figures.
-async fn a_dead_node_loses_its_addresses_to_another(face: Face) -> Result<()> {
-    let (mut world, vips) = mk_world(face).await?;
-    let repeat: usize = std::env::var("PORTOLAN_REPEAT")
-        .ok()
-        .and_then(|n| n.parse().ok())
-        .unwrap_or(1);
-    let mut gaps = Vec::new();
-    for round in 0..repeat {
-        let vip = vips[round % vips.len()];
-        let old = sole_answerer(&world, vip).await?;
-        // Endpoints elsewhere only: what is measured is who answers, not when a dead pod is noticed.
-        let alive = world
-            .pods
-            .iter()
-            .enumerate()
-            .filter(|(index, _)| *index != old);
-        let endpoints: Vec<Endpoint> = alive.map(|(_, pod)| Endpoint::ready(pod)).collect();
-        world
-            .cluster
-            .set_endpoints("default", "web", &endpoints)
-            .await?;
-        let nodes: Vec<String> = endpoints
-            .iter()
-            .map(|endpoint| endpoint.node.clone())
-            .collect();
-        let names: Vec<&str> = nodes.iter().map(String::as_str).collect();
-        let to = SocketAddr::new(vip, 80);
-        world.answers(&world.lab.lan_client, to, &names).await?;
-        let prober =
-            world
-                .lab
-                .lan_client
-                .probe(to, Duration::from_millis(10), Duration::from_secs(1))?;
-        tokio::time::sleep(Duration::from_millis(500)).await;
-        world.speakers[old].kill()?;
-        world.lab.nodes[old].cut()?;
-        world
-            .answers(&world.lab.lan_client, to, &names)
-            .await
-            .context("traffic goes on")?;
-        let report = prober.finish().await?;
-        gaps.push(report.longest_gap());
-        assert_ne!(placed(&world).await?, old);
-        revive(&mut world, old).await?;
-    }
-    gaps.sort_unstable();
-    println!(
-        "figure: {face}: node death, client gap over {} rounds: p50 {:?}, max {:?}",
-        gaps.len(),
-        gaps[gaps.len() / 2],
-        gaps[gaps.len() - 1]
-    );
-    Ok(())
-}
-
-/// Power comes back: cables, proxy, speaker. The returning node takes nothing back.
-async fn revive(world: &mut World, index: usize) -> Result<()> {
-    let before = placed(world).await?;
-    world.lab.nodes[index].heal()?;
-    world.proxies[index] = world.cluster.start_proxy(&world.lab.nodes[index]).await?;
-    world.speakers[index].restart()?;
-    let log = world.speakers[index].log_file().to_owned();
-    retry_until(
-        SOON,
-        "the returned speaker to know the cluster",
-        async || {
-            let text = std::fs::read_to_string(&log)?;
-            let last = text.rfind("cluster state known").context("it does not")?;
-            ensure!(text[last..].len() < 4096, "that was before it was killed");
-            Ok(())
-        },
-    )
-    .await?;
-    tokio::time::sleep(Duration::from_secs(3)).await;
-    assert_eq!(
-        placed(world).await?,
-        before,
-        "a node that returns takes nothing back"
-    );
-    Ok(())
-}
-
 /// An orderly stop hands over before it ends: no request fails.
 async fn an_orderly_stop_hands_over(face: Face) -> Result<()> {
-    let (mut world, vips) = mk_world(face).await?;
+    let (mut world, vips) = mk_world(mk_shape(face)).await?;
     let vip = vips[0];
     sole_answerer(&world, vip).await?;
     let old = placed(&world).await?;
@@ -318,7 +236,6 @@ async fn policy_local_answers_where_the_endpoint_is(face: Face) -> Result<()> {
 on_both_faces!(
     exactly_one_node_answers_and_clients_are_served,
     killing_the_speaker_moves_the_address,
-    a_dead_node_loses_its_addresses_to_another,
     an_orderly_stop_hands_over,
     policy_local_answers_where_the_endpoint_is
 );

@@ -37,4 +37,5 @@ mod lab_life;
 mod lab_smoke;
 mod layer2;
 mod rawpeer;
+mod site;
 mod survival;

@@ -11,10 +11,12 @@ use k8s_openapi::api::core::v1::Service;
 use kube::api::{ListParams, PatchParams, PostParams};
 use kube::{Api, ResourceExt as _};
 use portolan_tests::kubernetes::Face;
-use portolan_tests::lab::router::{Frr, Neighbour, Router, RouterConfig};
+use portolan_tests::lab::router::{Frr, Router};
 use portolan_tests::lab::{Layout, retry_until};
-use portolan_tests::world::{BGP, NODE_AS, POOL, ROUTER_AS, SOON, Shape, World, peer_yaml};
+use portolan_tests::world::{BGP, POOL, SOON, Shape, World, peer_yaml};
 use serde_json::json;
+
+use crate::site::config_v4;
 
 /// How long the API server stays away. The issue asks for a minute.
 const OUTAGE: Duration = Duration::from_secs(60);
@@ -84,13 +86,7 @@ async fn restarts_relists_and_outages_change_nothing(face: Face) -> Result<()> {
     };
     let mut world = World::start(shape).await?;
     let router = &world.lab.routers[0];
-    let neighbours = world
-        .lab
-        .nodes
-        .iter()
-        .map(|node| Neighbour::at(node.host.address().v4, NODE_AS).passive());
-    let config = RouterConfig::new(ROUTER_AS, router.address().v4, neighbours.collect());
-    let frr = Arc::new(Frr::start(router, &config).await?);
+    let frr = Arc::new(Frr::start(router, &config_v4(&world.lab, router)).await?);
     world
         .apply(&format!(
             "{POOL}---{BGP}---{}",

@@ -27,11 +27,36 @@ struct Reason {
 type Number = (&'static str, &'static str, fn(&InterfaceStatus) -> u64);
 
 /// All that are copied.
-const OF_INTERFACES: [Number; 6] = [
+const OF_INTERFACES: [Number; 11] = [
     (
         "requests",
         "Questions about addresses that are answered here",
         |it| it.requests,
+    ),
+    (
+        "rate_limited",
+        "Questions that were not answered because there were too many",
+        |it| it.rate_limited,
+    ),
+    (
+        "dropped",
+        "Frames that the kernel dropped because they came faster than they were read",
+        |it| it.dropped,
+    ),
+    (
+        "pauses",
+        "Pauses made so that a flood does not take a whole processor",
+        |it| it.pauses,
+    ),
+    (
+        "probes",
+        "Questions sent: whether addresses are in use, and to witnesses",
+        |it| it.probes,
+    ),
+    (
+        "stranger_claims",
+        "Claims of stations outside the cluster on addresses that are answered here or checked",
+        |it| it.conflicts,
     ),
     ("replies", "Answers sent", |it| it.replies),
     ("announcements", "Unasked frames sent", |it| {

@@ -238,6 +238,12 @@ fn interface_in_full(status: &InterfaceStatus) -> Value {
         "malformed": status.malformed,
         "sendFailures": status.send_failures,
         "claimsMissed": status.claims_missed,
+        "rateLimited": status.rate_limited,
+        "dropped": status.dropped,
+        "pauses": status.pauses,
+        "probes": status.probes,
+        "strangerClaims": status.conflicts,
+        "realTime": status.real_time,
         "error": status.error,
     })
 }

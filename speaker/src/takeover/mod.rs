@@ -1,30 +1,109 @@
 //! Which addresses this node answers for: the takeover machine. Pure: no sockets, no clock.
+//!
+//! ```text
+//!   duties, nodes, links ─► homes, sessions wanted ─► BFD
+//!   BFD ─► paths Up/Down ──┐
+//!   messages ─► claims ────┼─► rules: one judgement per address ─► held ─► ARP and NDP
+//!   wire: checks, claims ──┤                    │
+//!   witnesses ─► contact ──┘                    └─► speech ─► messages
+//!
+//!                    ┌──────── a greater claim counts ────────┐
+//!                    ▼                                        │
+//!   StandingBy ── our turn ─► (looked for on the wire) ─► Holding ── isolated, gone ─► silent
+//! ```
+//!
+//! An address has a *placement*: nodes in order, with a number (term). A node that answers has a *claim*, (term, turn). Claims
+//! are totally ordered; who holds goes on until it hears a greater one that counts. A claim counts while BFD sees its node,
+//! or the node was heard within a second. Each takeover counts one turn more than all that was heard of, so the latest wins
+//! everywhere and a node that returns takes nothing back.
+//!
+//! *Our turn* it is when no claim of this term or a newer one counts, a segment leads somewhere, the others have been asked
+//! (after start, link up and isolation: for half a second at most), and every node before us in the placement is dead by BFD
+//! or leaves. A node that BFD has never seen, or that is there and answers nothing, is waited for: five seconds for each.
+//!
+//! *Looked for on the wire* is an address before its use, unless we know who answered and BFD saw him die, or he says that he
+//! leaves, or it is a planned move, or it was ours a moment ago and everybody has told that he did not take it. So a node
+//! that a firewall hides still wins, and so does a stranger: that is a conflict.
+//!
+//! A *planned move* is a newer term that names another node first: it claims, and the old holder lets go when it hears that.
+//! A holder that a newer term does not name first keeps its claim as it is. *Leaving* means: claim nothing, answer until
+//! somebody else claims, three seconds at most.
+//!
+//! Any message may be lost: [`speech`] says what is repeated until when. That two hold unknown to each other ends by hellos,
+//! which go on until BFD sees everybody and everybody has told all his claims since.
 
+mod alarms;
 mod api;
+mod claims;
+mod decide;
+mod neighbourhood;
+mod peer;
+mod rules;
+mod segment;
 pub(crate) mod shell;
+#[cfg(test)]
+mod sim;
+mod speech;
+#[cfg(test)]
+mod tests;
+mod vip;
 pub(crate) mod wire;
 
 pub use api::{
     Cause, Checked, Duty, Effect, PathState, Rival, SessionKey, SessionWish, Standing, State, Took,
 };
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use portolan_api::crd::NodeRule;
 use portolan_proto::claim::Message;
 use portolan_proto::ethernet::MacAddr;
 
+use self::alarms::Alarms;
+use self::claims::Claims;
+use self::neighbourhood::Nodes;
+use self::peer::{Complete, Peer, SIGN_OF_LIFE, Watch};
+use self::segment::Segment;
+use self::vip::{Duel, Occupant, Phase, Vip};
 use crate::l2::Interfaces;
 use crate::link::{Exclude, Links};
+
+/// Shortest time between two complete statements on a segment, when asked, and when only greeted.
+const ASKED: Duration = Duration::from_millis(20);
+const GREETED: Duration = Duration::from_millis(250);
+/// After a session went Down, hellos say everything for so long: the other side may not hear us ask.
+const LOUD: Duration = Duration::from_secs(2);
+/// An address that a node uses is looked for again after this, and in growing steps; one that a stranger uses, rarely.
+const AGAIN: Duration = Duration::from_secs(2);
+const CONFLICT: Duration = Duration::from_secs(30);
+/// Other speakers that are listened to.
+const PEERS: usize = 1024;
 
 /// The machine of one node.
 #[derive(Debug)]
 pub struct Takeover {
-    node: String,
+    node: Arc<str>,
+    vips: BTreeMap<IpAddr, Vip>,
+    segments: BTreeMap<u32, Segment>,
+    macs: BTreeSet<MacAddr>,
+    nodes: Nodes,
     sessions: BTreeMap<SessionKey, SessionWish>,
+    peers: BTreeMap<Arc<str>, Peer>,
+    claims: Claims,
+    leaving: Option<Instant>,
+    /// When an address is to be looked at again.
+    alarms: Alarms<IpAddr>,
+    /// When a node has been silent for too long.
+    silences: Alarms<Arc<str>>,
+    /// Addresses to be looked at now.
+    dirty: BTreeSet<IpAddr>,
+    /// What is answered for has changed.
+    changed: bool,
+    took: BTreeMap<(Arc<str>, Cause), Vec<IpAddr>>,
+    effects: VecDeque<Effect>,
 }
 
 impl Takeover {
@@ -32,8 +111,21 @@ impl Takeover {
     #[must_use]
     pub fn new(node: String) -> Self {
         Self {
-            node,
+            node: Arc::from(node),
+            vips: BTreeMap::new(),
+            segments: BTreeMap::new(),
+            macs: BTreeSet::new(),
+            nodes: Nodes::default(),
             sessions: BTreeMap::new(),
+            peers: BTreeMap::new(),
+            claims: Claims::default(),
+            leaving: None,
+            alarms: Alarms::default(),
+            silences: Alarms::default(),
+            dirty: BTreeSet::new(),
+            changed: false,
+            took: BTreeMap::new(),
+            effects: VecDeque::new(),
         }
     }
 
@@ -42,95 +134,356 @@ impl Takeover {
     ///
     /// Not to be called before everything is known: blind is silent.
     pub fn set_duties(&mut self, duties: BTreeMap<IpAddr, Duty>, now: Instant) {
-        let _ = (duties, now);
+        let gone: Vec<IpAddr> = self
+            .vips
+            .keys()
+            .filter(|ip| !duties.contains_key(ip))
+            .copied()
+            .collect();
+        let mut changed = !gone.is_empty();
+        for ip in gone {
+            self.release(ip, now);
+            self.vips.remove(&ip);
+            self.alarms.set(&ip, None);
+        }
+        for (ip, duty) in duties {
+            match self.vips.get_mut(&ip) {
+                Some(vip) if vip.duty == duty => continue,
+                Some(vip) => vip.assign(duty, &self.node, now),
+                None => drop(self.vips.insert(ip, Vip::new(duty, &self.node, now))),
+            }
+            changed = true;
+            self.dirty.insert(ip);
+        }
+        if changed {
+            self.arrange(now);
+        }
+        self.finish(now);
     }
 
     /// Replaces what is known of the nodes that take part in placements (`SpeakerConfigSpec::nodes`).
     pub fn set_nodes(&mut self, nodes: &[NodeRule], now: Instant) {
-        let _ = (nodes, now);
+        self.nodes = Nodes::new(nodes);
+        self.arrange(now);
+        self.finish(now);
     }
 
     /// Replaces the links of this node.
-    pub fn set_links(&mut self, links: Arc<Links>, exclude: &Exclude, now: Instant) {
-        let _ = (links, exclude, now);
+    pub fn set_links(&mut self, links: &Links, exclude: &Exclude, now: Instant) {
+        self.macs = links.iter().filter_map(|link| link.mac).collect();
+        let own = links
+            .iter()
+            .filter(|link| link.master.is_none() && link.mac.is_some_and(MacAddr::is_station));
+        let present: BTreeMap<u32, _> = own
+            .filter(|link| !exclude.matches(&link.name))
+            .map(|link| (link.index, link))
+            .collect();
+        self.segments.retain(|index, _| present.contains_key(index));
+        for (index, link) in present {
+            let segment = self
+                .segments
+                .entry(index)
+                .or_insert_with(|| Segment::new(link));
+            segment.follow(link, now);
+        }
+        self.arrange(now);
+        self.dirty.extend(self.vips.keys());
+        self.finish(now);
     }
 
-    /// Replaces the stations of a segment that can be asked whether we are still connected, beside the nodes: gateways and
-    /// neighbours that the kernel knows. Without any, and without nodes there, a segment always counts as connected.
+    /// Replaces the stations of a segment that can be asked whether we are still connected, beside the nodes: gateways, and
+    /// neighbours that the kernel knows and that were there a moment ago. Without any, a segment with a carrier always counts
+    /// as connected.
     pub fn set_witnesses(&mut self, interface: u32, stations: BTreeSet<IpAddr>, now: Instant) {
-        let _ = (interface, stations, now);
+        if let Some(segment) = self.segments.get_mut(&interface) {
+            segment.stations = stations;
+        }
+        self.finish(now);
     }
 
-    /// The BFD sessions that are wanted, by node and interface.
+    /// The BFD sessions that are wanted, by node and interface. None while we leave.
     #[must_use]
     pub fn sessions(&self) -> &BTreeMap<SessionKey, SessionWish> {
         &self.sessions
     }
 
+    /// The interfaces on which messages are to be heard, by index, with their names.
+    #[must_use]
+    pub fn segments(&self) -> BTreeMap<u32, String> {
+        let used = self.segments.iter().filter(|(_, segment)| segment.used);
+        used.map(|(index, segment)| (*index, segment.name.clone()))
+            .collect()
+    }
+
     /// A session changed its state. Reports of sessions that are not wanted change nothing.
     pub fn path(&mut self, key: &SessionKey, state: PathState, now: Instant) {
-        let _ = (key, state, now);
+        let Some(wish) = self.sessions.get(key) else {
+            return;
+        };
+        let node: Arc<str> = Arc::from(key.node.as_str());
+        let peer = self.peers.entry(node.clone()).or_default();
+        let path = peer.paths.entry(key.interface).or_default();
+        if !path.watched(state, wish.detection(), now) {
+            return;
+        }
+        if path.watch == Watch::Up {
+            peer.leaving = false;
+        }
+        if let Some(segment) = self.segments.get_mut(&key.interface) {
+            match state {
+                PathState::Up => {}
+                PathState::Down => segment.speech.be_loud(now + LOUD),
+                PathState::Leaving => segment.left_in_order(now),
+            }
+        }
+        self.touch_shared(&node);
+        self.finish(now);
     }
 
     /// An authentic message arrived, be it twice: the machine sorts out repetitions.
     pub fn hear(&mut self, interface: u32, message: &Message, now: Instant) {
-        let _ = (interface, message, now);
+        let sender = message.sender.as_str();
+        let full = self.peers.len() >= PEERS && !self.peers.contains_key(sender);
+        if sender == &*self.node || full || !self.segments.contains_key(&interface) {
+            return;
+        }
+        let node: Arc<str> = Arc::from(sender);
+        let Some(heard) = self
+            .peers
+            .entry(node.clone())
+            .or_default()
+            .hear(interface, message, now)
+        else {
+            return;
+        };
+        if heard.reborn {
+            let void = self.claims.forget(&node);
+            self.dirty.extend(void);
+        }
+        if heard.matters {
+            self.touch_shared(&node);
+        }
+        for entry in &message.statement.entries {
+            if self
+                .claims
+                .note(&node, entry, (interface, message.sequence), now)
+            {
+                self.dirty.insert(entry.vip);
+            }
+        }
+        if let Some(complete) = heard.complete {
+            self.told_all(interface, &node, &complete);
+        }
+        self.silences.set(&node, Some(now + SIGN_OF_LIFE));
+        self.answer(interface, &node, message, now);
+        self.finish(now);
     }
 
     /// A station was heard to use an address by ARP or NDP. Says whose station it is.
     pub fn heard_on_wire(
         &mut self,
         interface: u32,
-        vip: IpAddr,
+        ip: IpAddr,
         mac: MacAddr,
         now: Instant,
     ) -> Rival {
-        let _ = (interface, vip, mac, now);
-        Rival::Stranger
+        if self.macs.contains(&mac) {
+            return Rival::Node(self.node.to_string());
+        }
+        let Some(node) = self.nodes.by_mac(mac).cloned() else {
+            return Rival::Stranger;
+        };
+        self.peers
+            .entry(node.clone())
+            .or_default()
+            .seen_on_wire(now);
+        if let Some(vip) = self.vips.get_mut(&ip) {
+            vip.vacant = now;
+            let speech = self
+                .segments
+                .get_mut(&interface)
+                .map(|segment| &mut segment.speech);
+            if vip.claim().is_some() && vip.duel.is_none() {
+                vip.duel = Some(Duel {
+                    node: node.clone(),
+                    asked: now,
+                });
+            }
+            if let Some(speech) = speech {
+                speech.ask_once(now);
+                speech.tell_all(GREETED, now);
+            }
+            self.dirty.insert(ip);
+            self.finish(now);
+        }
+        Rival::Node(node.to_string())
     }
 
     /// A station that was asked by [`Effect::Ask`] answered.
     pub fn witnessed(&mut self, interface: u32, now: Instant) {
-        let _ = (interface, now);
+        if let Some(segment) = self.segments.get_mut(&interface) {
+            segment.answered(now);
+            self.finish(now);
+        }
     }
 
     /// The result of an [`Effect::Check`].
-    pub fn checked(&mut self, vip: IpAddr, verdict: Checked, now: Instant) {
-        let _ = (vip, verdict, now);
+    pub fn checked(&mut self, ip: IpAddr, verdict: Checked, now: Instant) {
+        let Some(vip) = self
+            .vips
+            .get_mut(&ip)
+            .filter(|vip| matches!(vip.phase, Phase::Checking { .. }))
+        else {
+            return;
+        };
+        let Checked::Taken { mac, interface } = verdict else {
+            vip.phase = Phase::Free { at: now };
+            return self.look_at(ip, now);
+        };
+        if self.macs.contains(&mac) {
+            vip.phase = Phase::Free { at: now };
+            return self.look_at(ip, now);
+        }
+        vip.vacant = now;
+        let (by, pause) = match self.nodes.by_mac(mac) {
+            Some(node) => {
+                vip.holder = Some(node.clone());
+                self.peers
+                    .entry(node.clone())
+                    .or_default()
+                    .seen_on_wire(now);
+                (Occupant::Node, AGAIN * (1 << vip.disappointments.min(4)))
+            }
+            None => (Occupant::Stranger { mac, interface }, CONFLICT),
+        };
+        // Two that look for the same address at the same time find each other; not twice in a row.
+        let apart = Duration::from_millis(u64::from(vip.rank.unwrap_or_default()) * 450);
+        vip.disappointments = vip.disappointments.saturating_add(1);
+        vip.phase = Phase::Taken {
+            again: now + pause + apart,
+            by,
+        };
+        if let Some(segment) = self.segments.get_mut(&interface) {
+            segment.speech.ask_once(now);
+        }
+        self.look_at(ip, now);
     }
 
-    /// The speaker stops in order: others are told, and each address is answered for until another node claims it, three
-    /// seconds at most. It is done when [`Self::held`] is empty.
+    /// The speaker stops in order, or the node is to be left alone: others are told, nothing is claimed, and each address is
+    /// answered for until another node claims it, three seconds at most. It is done when [`Self::held`] is empty.
     pub fn leave(&mut self, now: Instant) {
-        let _ = now;
+        self.leaving.get_or_insert(now);
+        self.say_whether_we_leave(now);
+    }
+
+    /// The node is to take part again after [`Self::leave`].
+    pub fn stay(&mut self, now: Instant) {
+        self.leaving = None;
+        let paths = self
+            .peers
+            .values_mut()
+            .flat_map(|peer| peer.paths.values_mut());
+        paths.for_each(peer::Path::unwatch);
+        self.say_whether_we_leave(now);
     }
 
     /// Time has passed.
     pub fn handle_timeout(&mut self, now: Instant) {
-        let _ = now;
+        while let Some(ip) = self.alarms.pop(now) {
+            self.dirty.insert(ip);
+        }
+        while let Some(node) = self.silences.pop(now) {
+            self.touch_shared(&node);
+        }
+        self.finish(now);
     }
 
     /// When [`Self::handle_timeout`] is to be called next.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
-        None
+        let segments = self.segments.values();
+        let segments = segments.flat_map(|segment| [segment.next_review(), segment.speech.next()]);
+        segments
+            .chain([self.alarms.next(), self.silences.next()])
+            .flatten()
+            .min()
     }
 
     /// The next thing to do, in order. To be emptied after each call of any other method.
     pub fn poll(&mut self) -> Option<Effect> {
-        None
+        self.effects.pop_front()
     }
 
     /// What is to be answered for, and on which interfaces: always by name.
     #[must_use]
     pub fn held(&self) -> BTreeMap<IpAddr, Interfaces> {
-        BTreeMap::new()
+        let held = self.vips.iter().filter(|(_, vip)| vip.claim().is_some());
+        held.map(|(ip, vip)| (*ip, self.interfaces(vip))).collect()
     }
 
     /// How it stands with each VIP, for reports and explanations.
     #[must_use]
     pub fn standing(&self) -> BTreeMap<IpAddr, Standing> {
-        let _ = &self.node;
-        BTreeMap::new()
+        let standing = |(ip, vip): (&IpAddr, &Vip)| (*ip, self.stand(vip));
+        self.vips.iter().map(standing).collect()
+    }
+
+    fn interfaces(&self, vip: &Vip) -> Interfaces {
+        let homes = vip.homes.iter().filter_map(|home| self.segments.get(home));
+        Interfaces::Named(homes.map(|segment| segment.name.clone()).collect())
+    }
+
+    fn look_at(&mut self, ip: IpAddr, now: Instant) {
+        self.dirty.insert(ip);
+        self.finish(now);
+    }
+
+    /// A node has said all that it claims on a segment.
+    fn told_all(&mut self, interface: u32, node: &Arc<str>, (named, first): &Complete) {
+        for ip in self.claims.keep_only(node, interface, named, *first) {
+            let vip = self.vips.get_mut(&ip);
+            if let Some(vip) = vip.filter(|vip| vip.holder.as_ref() == Some(node)) {
+                vip.holder = None;
+            }
+            self.dirty.insert(ip);
+        }
+        let waited = self
+            .segments
+            .get_mut(&interface)
+            .is_some_and(|segment| segment.told_all(node));
+        if waited {
+            let here = self
+                .vips
+                .iter()
+                .filter(|(_, vip)| vip.homes.contains(&interface));
+            self.dirty.extend(here.map(|(ip, _)| *ip));
+        }
+    }
+
+    /// Says what we hold to whoever asks, and to a node that BFD does not see: it may have come back this moment.
+    fn answer(&mut self, interface: u32, node: &Arc<str>, message: &Message, now: Instant) {
+        let path = self
+            .peers
+            .get(node)
+            .and_then(|peer| peer.paths.get(&interface));
+        let seen = path.is_some_and(peer::Path::is_up);
+        let Some(segment) = self.segments.get_mut(&interface) else {
+            return;
+        };
+        if message.statement.ask {
+            segment.speech.tell_all(ASKED, now);
+        } else if !message.statement.all && !seen && segment.peers.contains_key(node) {
+            segment.speech.tell_all(GREETED, now);
+        }
+    }
+
+    /// Everything that a node has to do with is to be looked at again.
+    fn touch_shared(&mut self, node: &str) {
+        let placed = self
+            .vips
+            .iter()
+            .filter(|(_, vip)| vip.duty.nodes.iter().any(|it| it == node));
+        self.dirty.extend(placed.map(|(ip, _)| *ip));
+        self.dirty.extend(self.claims.by(node));
     }
 }

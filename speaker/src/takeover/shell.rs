@@ -42,7 +42,7 @@ use crate::link::{Exclude, Links};
 use keyring::Keyring;
 use news::Digest;
 use paths::Paths;
-use stations::Stations;
+use stations::{Stations, Witnesses};
 
 /// News that may wait for the core. What does not fit is counted with the next that does.
 const NEWS: usize = 64;
@@ -168,6 +168,7 @@ struct Task {
     links: watch::Receiver<Arc<Links>>,
     exclude: Exclude,
     stations: watch::Receiver<Arc<Stations>>,
+    witnesses: BTreeMap<u32, Witnesses>,
     orders: watch::Receiver<Orders>,
     /// What is followed of the orders.
     followed: Orders,
@@ -222,6 +223,7 @@ impl Task {
             links,
             exclude,
             stations,
+            witnesses: BTreeMap::new(),
             orders,
             followed: Orders::default(),
             heard,
@@ -339,6 +341,7 @@ impl Task {
             self.machine.path(&key, state, now);
             self.act(now);
         }
+        self.follow_stations(now);
         self.changed(now);
     }
 
@@ -414,7 +417,7 @@ impl Task {
         let links = Arc::clone(&self.links.borrow_and_update());
         // Sockets first: the machine has something to say on a segment that is new.
         self.wire.set_links(Arc::clone(&links), now);
-        self.machine.set_links(links, &self.exclude, now);
+        self.machine.set_links(&links, &self.exclude, now);
         self.act(now);
         self.follow_sessions(now);
         self.stand_by();
@@ -422,11 +425,15 @@ impl Task {
 
     fn follow_stations(&mut self, now: Instant) {
         let stations = Arc::clone(&self.stations.borrow_and_update());
-        for (interface, addresses) in stations.iter() {
-            self.machine
-                .set_witnesses(*interface, addresses.clone(), now);
+        for (interface, heard) in stations.iter() {
+            let witnesses = self.witnesses.entry(*interface).or_default();
+            let alive = self.paths.see_somebody(*interface);
+            if witnesses.follow(heard, alive, now) {
+                let all = witnesses.all();
+                self.machine.set_witnesses(*interface, all, now);
+                self.act(now);
+            }
         }
-        self.act(now);
     }
 
     fn follow_orders(&mut self, now: Instant) {
@@ -482,8 +489,9 @@ impl Task {
         self.answer();
         self.paths.forget();
         let links = Arc::clone(&self.links.borrow());
-        self.machine.set_links(links, &self.exclude, now);
+        self.machine.set_links(&links, &self.exclude, now);
         self.machine.set_nodes(&self.followed.nodes, now);
+        self.witnesses.clear();
         self.follow_stations(now);
     }
 

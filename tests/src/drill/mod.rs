@@ -9,10 +9,12 @@
 //! client sends a datagram every 2 ms and opens a connection every 20 ms, to both families. The switch asks for
 //! both addresses every 10 ms, and its [tap](crate::lab::Tap) judges who answered when.
 
+mod crowd;
 mod fault;
 mod outcome;
 pub mod page;
 
+pub use crowd::{Crowd, Taken};
 pub use fault::Fault;
 pub use outcome::{Outcome, Phase, Place, View, Wire};
 

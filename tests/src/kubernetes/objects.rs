@@ -1,6 +1,6 @@
 //! What a kubelet and a controller-manager would write: Nodes that are ready, EndpointSlices of Services.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use anyhow::{Context, Result};
 use k8s_openapi::api::core::v1::{Node as NodeObject, Service, ServicePort};
@@ -56,6 +56,16 @@ impl Endpoint {
             serving: true,
             terminating: false,
         }
+    }
+
+    /// A ready endpoint on a node whose address nobody has, for scenarios that send no traffic.
+    #[must_use]
+    pub fn without_pod(node: &str) -> Self {
+        let address = Dual {
+            v4: Ipv4Addr::new(10, 244, 1, 99),
+            v6: Ipv6Addr::new(0xfd00, 0x244, 0, 1, 0, 0, 0, 0x99),
+        };
+        Self::at(address, node)
     }
 
     /// Not ready, as when its readiness probe fails.

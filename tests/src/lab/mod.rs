@@ -168,6 +168,12 @@ impl Lab {
         address::management(self.site.slot.number(), 1)
     }
 
+    /// The link of the root namespace on the management network.
+    #[must_use]
+    pub fn uplink(&self) -> String {
+        self.site.slot.uplink()
+    }
+
     /// Next hops of the kernel's route of a router for exactly this prefix, sorted. A router that was told both addresses of
     /// an IPv6 next hop may use the link-local one (RFC 2545 §3): here stands the address that its node has on the LAN.
     ///

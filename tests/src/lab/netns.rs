@@ -141,7 +141,10 @@ impl Netns {
     }
 
     /// Writes kernel settings: pairs of a path below `/proc/sys/net` and a value.
-    pub(super) fn sysctl(&self, settings: &[(&str, &str)]) -> Result<()> {
+    ///
+    /// # Errors
+    /// The first setting that the kernel refuses or does not have.
+    pub fn sysctl(&self, settings: &[(&str, &str)]) -> Result<()> {
         self.enter(|| {
             for (path, value) in settings {
                 let path = Path::new("/proc/sys/net").join(path);

@@ -21,6 +21,7 @@ use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 
 use super::fault::Half;
 use super::frames::{self, Meaning};
+use super::host::{Host, Link};
 use super::netns::Netns;
 use super::tenure::Claim;
 
@@ -115,6 +116,25 @@ impl Tap {
     pub fn heard(&self, half: Half, vip: IpAddr) -> Vec<Claim> {
         let bridge = half.bridge();
         self.claims(vip, |frame| frame.way == Way::In && &*frame.port == bridge)
+    }
+
+    /// How long a host took for each answer about `target`: from the moment when a question went out at its port of the
+    /// switch to the answer that came in there.
+    #[must_use]
+    pub fn answer_times(&self, host: &Host, target: IpAddr) -> Vec<Duration> {
+        let port = host.port(Link::Lan);
+        let mut asked = None;
+        let mut times = Vec::new();
+        for frame in lock(&self.seen).iter().filter(|frame| *frame.port == *port) {
+            match (frame.way, frame.meaning) {
+                (Way::Out, Meaning::Asks(wanted)) if wanted == target => asked = Some(frame.at),
+                (Way::In, Meaning::Answers(who, _)) if who == target => {
+                    times.extend(asked.take().map(|at| frame.at.saturating_sub(at)));
+                }
+                _ => {}
+            }
+        }
+        times
     }
 
     fn claims(&self, vip: IpAddr, wanted: impl Fn(&Seen) -> bool) -> Vec<Claim> {

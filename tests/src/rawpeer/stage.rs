@@ -73,11 +73,7 @@ impl Stage {
     /// When the API server refuses.
     pub async fn endpoint(&self, service: &str) -> Result<()> {
         let node = self.world.lab.nodes.first().context("no node")?;
-        let address = Dual {
-            v4: Ipv4Addr::new(10, 244, 1, 99),
-            v6: "fd00:244:0:1::99".parse()?,
-        };
-        let endpoints = [Endpoint::at(address, node.name())];
+        let endpoints = [Endpoint::without_pod(node.name())];
         self.world
             .cluster
             .set_endpoints("default", service, &endpoints)

@@ -9,7 +9,7 @@ use portolan_tests::lab::{Layout, Link, retry_until};
 use portolan_tests::world::{BGP, POOL, SOON, Shape, World};
 use tokio::time::Instant;
 
-use super::site::{self, Routers};
+use crate::site::{self, Routers};
 
 const PROFILE: &str = "
 apiVersion: portolan.dev/v1alpha1
@@ -37,21 +37,7 @@ pub(super) async fn a_silent_node_is_found_by_bfd(face: Face) -> Result<()> {
     world
         .apply(&format!("{POOL}---{BGP}---{PROFILE}---{peers}"))
         .await?;
-    world
-        .apply(&portolan_tests::world::service_yaml("web", "Cluster"))
-        .await?;
-    let outside = portolan_tests::kubernetes::Endpoint::at(
-        portolan_tests::lab::Dual {
-            v4: "10.244.1.99".parse()?,
-            v6: "fd00:244:0:1::99".parse()?,
-        },
-        "node-1",
-    );
-    world
-        .cluster
-        .set_endpoints("default", "web", &[outside])
-        .await?;
-    let vips = world.vips("web", 2).await?;
+    let vips = world.service_without_pods("web").await?;
     let all_up = async || {
         for (router, host) in routers.both().into_iter().zip(&world.lab.routers) {
             wait_for_bfd(router, 4).await?;

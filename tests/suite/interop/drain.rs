@@ -13,7 +13,7 @@ use portolan_tests::lab::{Layout, Prober, retry_until};
 use portolan_tests::world::{BGP, NODE_AS, POOL, SOON, Shape, World};
 use serde_json::json;
 
-use super::site::{self, Routers};
+use crate::site::{self, Routers};
 
 /// GRACEFUL_SHUTDOWN (RFC 8326 §5).
 const GSHUT: &str = "65535:0";

@@ -11,12 +11,13 @@ use ipnetwork::IpNetwork;
 use kube::Api;
 use kube::api::{DeleteParams, ListParams};
 use portolan_api::crd::BGPPeer;
-use portolan_tests::kubernetes::{Endpoint, Face};
+use portolan_tests::kubernetes::Face;
 use portolan_tests::lab::router::{Daemon, Router, RouterConfig, Session};
-use portolan_tests::lab::{Dual, Host, Layout, retry_until};
-use portolan_tests::world::{BGP, NODE_AS, POOL, SOON, Shape, World, service_yaml};
+use portolan_tests::lab::{Host, Layout, retry_until};
+use portolan_tests::world::{BGP, NODE_AS, POOL, Shape, World};
 
 use super::cases::Case;
+use crate::site;
 
 /// The defaults.
 const PROFILE: &str = "
@@ -84,19 +85,7 @@ impl Stage {
         world
             .apply(&format!("{POOL}---{advertisement}---{PROFILE}"))
             .await?;
-        world.apply(&service_yaml("web", "Cluster")).await?;
-        let outside = Endpoint::at(
-            Dual {
-                v4: "10.244.1.99".parse()?,
-                v6: "fd00:244:0:1::99".parse()?,
-            },
-            "node-1",
-        );
-        world
-            .cluster
-            .set_endpoints("default", "web", &[outside])
-            .await?;
-        let vips = world.vips("web", 2).await?;
+        let vips = world.service_without_pods("web").await?;
         Ok(Self { world, vips })
     }
 
@@ -223,17 +212,7 @@ impl Stage {
             .await?;
         }
         if case.refresh {
-            for before in router.sessions()? {
-                router.refresh(before.peer)?;
-                retry_until(SOON, "UPDATEs anew", async || {
-                    let sessions = router.sessions()?;
-                    let after = sessions.iter().find(|it| it.peer == before.peer);
-                    let more = after.is_some_and(|after| after.updates > before.updates);
-                    ensure!(more, "{before:?}, now {after:?}");
-                    Ok(())
-                })
-                .await?;
-            }
+            site::check_refresh(router).await?;
         }
         Ok(())
     }

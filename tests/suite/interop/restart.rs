@@ -13,8 +13,8 @@ use portolan_tests::lab::router::Neighbour;
 use portolan_tests::lab::{Layout, Prober, retry_until};
 use portolan_tests::world::{BGP, POOL, SOON, Shape, World};
 
-use super::site::{self, Routers};
 use super::witness::Witness;
+use crate::site::{self, Routers};
 
 const PEER: &str = "  enableGracefulRestart: true\n  gracefulRestartTime: 60s\n";
 

@@ -10,7 +10,7 @@ use portolan_tests::lab::retry_until;
 use portolan_tests::lab::router::{Frr, Router};
 use portolan_tests::world::{BGP, POOL, SOON, Shape, World};
 
-use super::site;
+use crate::site;
 
 /// What one endpoint is worth, in bytes per second.
 const ENDPOINT: u64 = 125_000_000;
@@ -20,7 +20,7 @@ pub(super) async fn traffic_follows_the_number_of_endpoints(face: Face) -> Resul
     let world = World::start(Shape::of(face)).await?;
     let lab = &world.lab;
     let router = &lab.routers[0];
-    let frr = Frr::start(router, &site::config(lab, router, |neighbour| neighbour)).await?;
+    let frr = Frr::start(router, &site::config(lab, router)).await?;
     let advertisement = BGP.replace("spec: {", "spec: { bandwidth: LocalEndpoints, ");
     let peers = site::peers(lab, "");
     world

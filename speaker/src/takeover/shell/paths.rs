@@ -71,12 +71,11 @@ impl Paths {
         };
         for (key, wish) in wishes {
             let spec = spec(wish, authentication);
-            match self.sessions.get_mut(key) {
-                Some(path) => path.follow(wish, spec),
-                None => {
-                    let path = Path::open(&self.engine, wish, spec);
-                    self.sessions.insert(key.clone(), path);
-                }
+            if let Some(path) = self.sessions.get_mut(key) {
+                path.follow(wish, spec);
+            } else {
+                let path = Path::open(&self.engine, wish, spec);
+                self.sessions.insert(key.clone(), path);
             }
         }
         for (key, path) in &mut self.sessions {
@@ -128,6 +127,14 @@ impl Paths {
         of_node
             .filter_map(|(_, path)| path.live.borrow().last_heard)
             .max()
+    }
+
+    /// Whether BFD sees another node on this interface, or has nobody to look for there.
+    pub(super) fn see_somebody(&self, interface: u32) -> bool {
+        let here =
+            |(key, path): &(&SessionKey, &Path)| key.interface == interface && path.ends.is_none();
+        let mut here = self.sessions.iter().filter(here).peekable();
+        here.peek().is_none() || here.any(|(_, path)| path.told.state == Some(PathState::Up))
     }
 
     /// For the report.

@@ -1,13 +1,17 @@
-//! Stations that a segment can be probed with: the neighbours that the kernel knows there, routers first.
+//! Stations that a segment can be probed with: the neighbours that the kernel has heard there lately, routers first.
 //!
 //! They must be known before they are needed, so they are looked at now and then. This one thing is polled: a subscription
 //! would wake the speaker for every neighbour of every pod.
+//!
+//! Who was not heard for a minute has perhaps left, and would make a segment look dead whose last other node has died. But
+//! on a segment that is dead nobody is heard: there the list of those who were there before it died goes on to count, for
+//! [`TRUST`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::TryStreamExt as _;
 use rtnetlink::packet_route::neighbour::{
@@ -21,6 +25,12 @@ pub(super) type Stations = BTreeMap<u32, BTreeSet<IpAddr>>;
 
 /// Time between two looks.
 const LOOK: Duration = Duration::from_secs(10);
+/// How lately a station was heard.
+pub(super) const LATELY: Duration = Duration::from_secs(60);
+/// How long stations count that are not heard any more, on a segment without any other sign of life.
+pub(super) const TRUST: Duration = Duration::from_secs(300);
+/// The kernel's unit of time towards programs (USER_HZ), on every architecture that we run on.
+const TICK: Duration = Duration::from_millis(10);
 /// Longest time that one may take.
 const TIMEOUT: Duration = Duration::from_secs(2);
 /// Stations of one segment: one that lives is enough, and each is asked ten times a second when it matters.
@@ -100,17 +110,31 @@ async fn look() -> io::Result<Stations> {
 struct Neighbour {
     interface: u32,
     is_host: bool,
-    is_stale: bool,
+    /// Time since it was heard.
+    silence: Duration,
     address: IpAddr,
 }
 
 impl Neighbour {
     fn read(message: &NeighbourMessage) -> Option<Self> {
-        let is_stale = match message.header.state {
-            NeighbourState::Reachable | NeighbourState::Permanent => false,
-            NeighbourState::Stale | NeighbourState::Delay | NeighbourState::Probe => true,
-            _ => return None,
-        };
+        // A permanent entry is somebody's configuration: nothing was heard.
+        let resolved = matches!(
+            message.header.state,
+            NeighbourState::Reachable
+                | NeighbourState::Stale
+                | NeighbourState::Delay
+                | NeighbourState::Probe
+        );
+        let silence = message
+            .attributes
+            .iter()
+            .find_map(|attribute| match attribute {
+                NeighbourAttribute::CacheInfo(info) => Some(TICK * info.confirmed),
+                _ => None,
+            })?;
+        if !resolved || silence > LATELY {
+            return None;
+        }
         let address = message
             .attributes
             .iter()
@@ -127,7 +151,7 @@ impl Neighbour {
         Some(Self {
             interface: message.header.ifindex,
             is_host: !message.header.flags.contains(NeighbourFlags::Router),
-            is_stale,
+            silence,
             address,
         })
     }
@@ -146,21 +170,47 @@ fn choose(mut neighbours: Vec<Neighbour>) -> Stations {
     stations
 }
 
+/// The stations of one segment that count.
+#[derive(Debug, Default)]
+pub(super) struct Witnesses {
+    heard: BTreeSet<IpAddr>,
+    /// Not heard any more, since the segment has no other sign of life.
+    lost: BTreeMap<IpAddr, Instant>,
+}
+
+impl Witnesses {
+    /// Takes in who was heard lately; `alive` when the segment has another sign of life. Returns whether others count now.
+    pub(super) fn follow(&mut self, heard: &BTreeSet<IpAddr>, alive: bool, now: Instant) -> bool {
+        let before = self.all();
+        let gone = self.heard.difference(heard);
+        self.lost.extend(gone.map(|station| (*station, now)));
+        self.heard.clone_from(heard);
+        self.lost.retain(|station, since| {
+            !alive && !heard.contains(station) && now.saturating_duration_since(*since) < TRUST
+        });
+        before != self.all()
+    }
+
+    pub(super) fn all(&self) -> BTreeSet<IpAddr> {
+        self.heard.iter().chain(self.lost.keys()).copied().collect()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn of_many_neighbours_routers_and_those_heard_lately_are_chosen() {
-        let mk = |last: u8, is_host, is_stale| Neighbour {
+        let mk = |last: u8, is_host, seconds| Neighbour {
             interface: 3,
             is_host,
-            is_stale,
+            silence: Duration::from_secs(seconds),
             address: [192, 0, 2, last].into(),
         };
-        let mut neighbours: Vec<Neighbour> = (1..=20).map(|last| mk(last, true, true)).collect();
-        neighbours.push(mk(254, false, true));
-        neighbours.push(mk(100, true, false));
+        let mut neighbours: Vec<Neighbour> = (1..=20).map(|last| mk(last, true, 40)).collect();
+        neighbours.push(mk(254, false, 50));
+        neighbours.push(mk(100, true, 1));
         let chosen = choose(neighbours).remove(&3).unwrap();
         assert_eq!(chosen.len(), OF_ONE);
         for last in [254, 100, 1] {
@@ -192,5 +242,36 @@ mod tests {
         assert!(stations.borrow_and_update().is_empty());
         publish(&found, Stations::new());
         assert!(!stations.has_changed().unwrap());
+    }
+
+    #[test]
+    fn on_a_segment_without_a_sign_of_life_those_who_were_there_go_on_to_count_for_a_while() {
+        let start = tokio::time::Instant::now().into_std();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let [one, other] = [1, 2].map(|last| IpAddr::from([192, 0, 2, last]));
+        let both: BTreeSet<IpAddr> = [one, other].into();
+        let nobody = BTreeSet::new();
+        let mut witnesses = Witnesses::default();
+        assert!(witnesses.follow(&both, true, at(0)));
+        assert!(witnesses.follow(&[one].into(), true, at(10)), "has left");
+        assert_eq!(witnesses.all(), [one].into());
+        witnesses.follow(&both, true, at(20));
+        assert!(
+            !witnesses.follow(&nobody, false, at(30)),
+            "the segment is dead"
+        );
+        assert!(!witnesses.follow(&nobody, false, at(329)));
+        assert_eq!(witnesses.all(), both);
+        assert!(
+            witnesses.follow(&nobody, false, at(330)),
+            "that was long ago"
+        );
+        witnesses.follow(&both, false, at(340));
+        witnesses.follow(&nobody, false, at(350));
+        assert!(
+            witnesses.follow(&nobody, true, at(360)),
+            "it lives, and they are not there"
+        );
+        assert_eq!(witnesses.all(), nobody);
     }
 }

@@ -15,6 +15,7 @@
 //! fib         when a router's kernel got its routes
 //! flood       a router with a million routes
 //! failover    a node dies, found by BFD
+//! layer2      all that can happen to the node that answers for an address
 //! sheet       one line per figure, budget beside it
 //! ```
 //!
@@ -28,6 +29,7 @@ mod controller;
 mod failover;
 mod fib;
 mod flood;
+mod layer2;
 mod load;
 mod mrt;
 mod peer;
@@ -95,6 +97,18 @@ struct Flags {
     #[arg(long, value_name = "COUNT", default_value_t = 60)]
     kills: usize,
 
+    /// Instead of everything else: the faults of a node that answers by ARP and NDP, as clients and the wire see them
+    #[arg(long)]
+    layer2: bool,
+
+    /// With --layer2: repetitions of each fault
+    #[arg(long, value_name = "COUNT", default_value_t = 30)]
+    repeat: usize,
+
+    /// With --layer2: only faults with these words in their names
+    #[arg(long, value_name = "WORDS")]
+    only: Option<String>,
+
     /// Services that are created at once; with --allocation also twice as many
     #[arg(long, value_name = "COUNT", default_value_t = 5000)]
     services: usize,
@@ -126,6 +140,10 @@ async fn run(flags: &Flags) -> Result<()> {
     }
     if flags.failover {
         return failover::measure(if flags.quick { 4 } else { flags.kills }).await;
+    }
+    if flags.layer2 {
+        let repeat = if flags.quick { 1 } else { flags.repeat };
+        return layer2::measure(repeat, flags.only.as_deref()).await;
     }
     let mut sheet = Sheet::begin();
     sizes(&mut sheet)?;

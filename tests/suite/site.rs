@@ -1,4 +1,5 @@
-//! What the scenarios with FRR and BIRD share: every node speaks with every router, one session per family.
+//! What scenarios with routers share: every node speaks with every router, one session per family, and what is waited
+//! for at the routers.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -22,8 +23,8 @@ pub(super) struct Routers {
 impl Routers {
     pub(super) async fn start(lab: &Lab, adapt: fn(Neighbour) -> Neighbour) -> Result<Self> {
         Ok(Self {
-            frr: Frr::start(&lab.routers[0], &config(lab, &lab.routers[0], adapt)).await?,
-            bird: Bird::start(&lab.routers[1], &config(lab, &lab.routers[1], adapt)).await?,
+            frr: Frr::start(&lab.routers[0], &config_with(lab, &lab.routers[0], adapt)).await?,
+            bird: Bird::start(&lab.routers[1], &config_with(lab, &lab.routers[1], adapt)).await?,
         })
     }
 
@@ -33,9 +34,25 @@ impl Routers {
 }
 
 /// A router that waits for a session from each node, one per family.
-pub(super) fn config(lab: &Lab, router: &Host, adapt: fn(Neighbour) -> Neighbour) -> RouterConfig {
+pub(super) fn config(lab: &Lab, router: &Host) -> RouterConfig {
+    config_with(lab, router, |neighbour| neighbour)
+}
+
+/// As [`config`], with neighbours that say more.
+pub(super) fn config_with(
+    lab: &Lab,
+    router: &Host,
+    adapt: fn(Neighbour) -> Neighbour,
+) -> RouterConfig {
     let addresses = lab.nodes.iter().flat_map(|node| node.host.address().both());
     let neighbours = addresses.map(|address| adapt(Neighbour::at(address, NODE_AS).passive()));
+    RouterConfig::new(ROUTER_AS, router.address().v4, neighbours.collect())
+}
+
+/// A router that waits for an IPv4 session from each node.
+pub(super) fn config_v4(lab: &Lab, router: &Host) -> RouterConfig {
+    let nodes = lab.nodes.iter();
+    let neighbours = nodes.map(|node| Neighbour::at(node.host.address().v4, NODE_AS).passive());
     RouterConfig::new(ROUTER_AS, router.address().v4, neighbours.collect())
 }
 
@@ -60,15 +77,33 @@ pub(super) fn hops(lab: &Lab, like: IpAddr) -> Vec<IpAddr> {
         .collect()
 }
 
+/// Waits until a router knows a prefix by exactly these next hops.
+pub(super) async fn wait_for_hops(
+    router: &dyn Router,
+    prefix: impl Into<IpNetwork>,
+    hops: &[IpAddr],
+) -> Result<()> {
+    let prefix = prefix.into();
+    let what = format!("{} to know {prefix} by {hops:?}", router.name());
+    retry_until(SOON, &what, async || {
+        let seen = router.next_hops(prefix)?;
+        ensure!(seen == hops, "it knows {seen:?}");
+        Ok(())
+    })
+    .await
+}
+
+/// Waits until a router's kernel forwards by exactly these next hops.
 pub(super) async fn wait_for_kernel(
     lab: &Lab,
     host: &Host,
-    vip: IpAddr,
+    prefix: impl Into<IpNetwork>,
     hops: &[IpAddr],
 ) -> Result<()> {
-    let what = format!("{vip} by {hops:?} in the kernel of {}", host.name());
+    let prefix = prefix.into();
+    let what = format!("{prefix} by {hops:?} in the kernel of {}", host.name());
     retry_until(SOON, &what, async || {
-        let seen = lab.kernel_hops(host, IpNetwork::from(vip))?;
+        let seen = lab.kernel_hops(host, prefix)?;
         ensure!(seen == hops, "it has {seen:?}");
         Ok(())
     })
@@ -85,6 +120,23 @@ pub(super) async fn wait_for_sessions(router: &dyn Router, count: usize) -> Resu
         Ok(())
     })
     .await
+}
+
+/// Asks for all routes again, session by session: UPDATEs must come.
+pub(super) async fn check_refresh(router: &dyn Router) -> Result<()> {
+    let name = router.name();
+    for before in router.sessions()? {
+        router.refresh(before.peer)?;
+        retry_until(SOON, &format!("UPDATEs anew at {name}"), async || {
+            let sessions = router.sessions()?;
+            let after = sessions.iter().find(|it| it.peer == before.peer);
+            let more = after.is_some_and(|after| after.updates > before.updates);
+            ensure!(more, "{before:?}, now {after:?}");
+            Ok(())
+        })
+        .await?;
+    }
+    Ok(())
 }
 
 /// A client behind each router that asks all the time.
