@@ -159,7 +159,6 @@ fn no_history_breaks_a_promise() {
         "Exhausted",
         "StatusContested",
         "AddressConflict",
-        "AddressQuarantined",
         "quarantined",
         "moved",
     ] {
