@@ -23,6 +23,7 @@ use crate::place::{self, Candidate, Ground, Load, Nodes, Seat, SeatId, Site, Wis
 
 /// After a placement was changed, how long a node that answers otherwise may not have heard of it.
 const GRACE: Duration = Duration::from_secs(5);
+
 /// What stands in the annotations of a Service about its placement.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Written {
