@@ -199,9 +199,7 @@ impl Author {
         for entry in entries {
             entry.encode(&mut writer);
         }
-        let signature = key.sign(&out);
-        out.extend(signature);
-        out
+        key.signed(&out)
     }
 }
 

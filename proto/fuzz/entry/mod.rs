@@ -7,11 +7,13 @@
 
 mod bfd;
 mod bgp;
+mod claim;
 mod link;
 mod session;
 
 pub use bfd::{bfd_packet, bfd_session};
 pub use bgp::{bgp_frame, bgp_notification, bgp_open, bgp_pack, bgp_refresh, bgp_update};
+pub use claim::claim;
 pub use link::{arp, ndp};
 pub use session::bgp_session;
 
@@ -19,7 +21,7 @@ pub use session::bgp_session;
 pub type Target = fn(&[u8]);
 
 /// All of them by name, which is also that of the target and of the folder of its corpus.
-pub const ALL: [(&str, Target); 11] = [
+pub const ALL: [(&str, Target); 12] = [
     ("bgp_frame", bgp_frame),
     ("bgp_open", bgp_open),
     ("bgp_update", bgp_update),
@@ -29,6 +31,7 @@ pub const ALL: [(&str, Target); 11] = [
     ("bgp_session", bgp_session),
     ("bfd_packet", bfd_packet),
     ("bfd_session", bfd_session),
+    ("claim", claim),
     ("arp", arp),
     ("ndp", ndp),
 ];

@@ -45,6 +45,12 @@ impl Key {
         key
     }
 
+    /// The content with its signature behind it.
+    #[must_use]
+    pub fn signed(&self, content: &[u8]) -> Vec<u8> {
+        [content, &self.sign(content)].concat()
+    }
+
     /// HMAC-SHA256 of the content (RFC 2104, FIPS 180-4).
     pub(super) fn sign(&self, content: &[u8]) -> [u8; Self::SIGNATURE] {
         self.mac(content).map_or([0; Self::SIGNATURE], |mac| {

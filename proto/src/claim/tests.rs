@@ -35,7 +35,7 @@ fn decode(datagram: &[u8]) -> Result<Message, Error> {
 
 /// Content with a proper signature.
 fn signed(content: &[u8]) -> Vec<u8> {
-    [content, &mk_key().sign(content)].concat()
+    mk_key().signed(content)
 }
 
 fn hex(octets: &[u8]) -> String {

@@ -16,8 +16,8 @@ use super::speech::Speech;
 use crate::link::Link;
 
 /// Time between two questions to witnesses, and after an answer.
-const ASK: Duration = Duration::from_millis(100);
-const ASK_AGAIN: Duration = Duration::from_millis(600);
+const ASK: Duration = Duration::from_millis(50);
+const ASK_AGAIN: Duration = Duration::from_millis(500);
 /// Isolated, when nobody has answered for so long.
 const PATIENCE: Duration = Duration::from_millis(300);
 /// How long an answer counts.

@@ -156,6 +156,8 @@ impl Task {
     fn handle_timeout(&mut self, now: Instant) {
         self.machine.handle_timeout(now);
         self.act(now);
+        // Sessions that nothing needs any more end after a while.
+        self.follow_sessions(now);
         self.wire.handle_timeout(now);
         self.paths.handle_timeout(now);
         self.keyring.handle_timeout(now);
