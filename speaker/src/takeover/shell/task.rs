@@ -24,6 +24,8 @@ use crate::link::{Exclude, Links};
 
 /// From a change to the picture of it.
 const PICTURE_PAUSE: Duration = Duration::from_millis(50);
+/// Time between two pictures when nothing is known to have changed: who stands by for whom changes by the clock, too.
+const PICTURE_REFRESH: Duration = Duration::from_secs(5);
 /// Shortest time between two more announcements of an address that another node has given up.
 const ANNOUNCE_PAUSE: Duration = Duration::from_secs(1);
 
@@ -161,16 +163,17 @@ impl Task {
         self.keyring.handle_timeout(now);
         self.follow_keys(now);
         if self.picture_at.is_some_and(|at| at <= now) {
-            self.picture_at = None;
+            self.picture_at = Some(now + PICTURE_REFRESH);
             self.show(now);
         }
     }
 
     /// Does what the machine asks for. Then, and only then, tells of it.
     fn act(&mut self, now: Instant) {
-        let mut acted = false;
+        let mut visible = false;
         while let Some(effect) = self.machine.poll() {
-            acted = true;
+            // What is said and asked is no change of how things stand, and goes on for as long as a node is away.
+            visible |= !matches!(effect, Effect::Send { .. } | Effect::Ask { .. });
             match effect {
                 Effect::Answers => self.answer(),
                 Effect::Send {
@@ -193,7 +196,7 @@ impl Task {
                 Effect::Yielded { vip, to } => self.outward.news.yielded(vip, to),
             }
         }
-        if acted {
+        if visible {
             self.outward.news.send(clock());
             self.changed(now);
         }
@@ -230,6 +233,9 @@ impl Task {
         self.machine.hear(heard.interface, &heard.message, now);
         self.act(now);
         self.announce_again(&heard.message, now);
+        if !heard.message.statement.entries.is_empty() {
+            self.changed(now);
+        }
     }
 
     /// Whoever gave an address up has answered for it until now, and is believed still by those who asked last.
@@ -420,7 +426,8 @@ impl Task {
 
     /// Something is different in the picture.
     fn changed(&mut self, now: Instant) {
-        self.picture_at.get_or_insert(now + PICTURE_PAUSE);
+        let soon = now + PICTURE_PAUSE;
+        self.picture_at = Some(self.picture_at.map_or(soon, |at| at.min(soon)));
     }
 
     fn show(&mut self, now: Instant) {
@@ -434,6 +441,12 @@ impl Task {
             problems: self.wire.problems(),
             signs: self.keyring.signing(now).is_some(),
         };
-        self.outward.pictures.send_replace(Arc::new(picture));
+        self.outward.pictures.send_if_modified(|shown| {
+            let differs = **shown != picture;
+            if differs {
+                *shown = Arc::new(picture);
+            }
+            differs
+        });
     }
 }
