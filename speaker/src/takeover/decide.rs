@@ -172,6 +172,9 @@ impl Takeover {
             vip.vacant = now;
         }
         vip.occupied = strongest.is_some();
+        if vip.occupied {
+            vip.lost = None;
+        }
         let holds = vip.claim().is_some();
         let contested = holds && vip.occupied;
         for home in &vip.homes {

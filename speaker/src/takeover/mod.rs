@@ -88,6 +88,8 @@ pub struct Takeover {
     node: Arc<str>,
     vips: BTreeMap<IpAddr, Vip>,
     segments: BTreeMap<u32, Segment>,
+    /// Witnesses beside the nodes, by interface; they may be known before the interface is.
+    stations: BTreeMap<u32, BTreeSet<IpAddr>>,
     macs: BTreeSet<MacAddr>,
     nodes: Nodes,
     sessions: BTreeMap<SessionKey, SessionWish>,
@@ -118,6 +120,7 @@ impl Takeover {
             node: Arc::from(node),
             vips: BTreeMap::new(),
             segments: BTreeMap::new(),
+            stations: BTreeMap::new(),
             macs: BTreeSet::new(),
             nodes: Nodes::default(),
             sessions: BTreeMap::new(),
@@ -186,10 +189,12 @@ impl Takeover {
             .collect();
         self.segments.retain(|index, _| present.contains_key(index));
         for (index, link) in present {
-            let segment = self
-                .segments
-                .entry(index)
-                .or_insert_with(|| Segment::new(link));
+            let stations = self.stations.get(&index);
+            let segment = self.segments.entry(index).or_insert_with(|| {
+                let mut segment = Segment::new(link);
+                segment.stations = stations.cloned().unwrap_or_default();
+                segment
+            });
             segment.follow(link, now);
         }
         self.arrange(now);
@@ -202,8 +207,9 @@ impl Takeover {
     /// as connected.
     pub fn set_witnesses(&mut self, interface: u32, stations: BTreeSet<IpAddr>, now: Instant) {
         if let Some(segment) = self.segments.get_mut(&interface) {
-            segment.stations = stations;
+            segment.stations.clone_from(&stations);
         }
+        self.stations.insert(interface, stations);
         self.finish(now);
     }
 

@@ -158,6 +158,10 @@ impl Task {
     fn handle_timeout(&mut self, now: Instant) {
         self.machine.handle_timeout(now);
         self.act(now);
+        // Sessions that nothing needs any more end after a while.
+        if !self.paths.are(self.machine.sessions()) {
+            self.follow_sessions(now);
+        }
         self.wire.handle_timeout(now);
         self.paths.handle_timeout(now);
         self.keyring.handle_timeout(now);
@@ -298,7 +302,19 @@ impl Task {
         }
     }
 
+    /// Whether a station that is no known node's can be none at all: a node whose speaker has not reported yet is unknown.
+    fn knows_all(&self, vip: IpAddr) -> bool {
+        let known = |name: &String| {
+            *name == self.node || self.followed.nodes.iter().any(|node| node.name == *name)
+        };
+        let duty = self.followed.duties.get(&vip);
+        duty.is_some_and(|duty| duty.nodes.iter().all(known))
+    }
+
     fn note_conflict(&mut self, interface: u32, vip: IpAddr, mac: MacAddr, before_use: bool) {
+        if !self.knows_all(vip) {
+            return;
+        }
         let links = self.links.borrow();
         let name = links.get(interface).map(|link| link.name.clone());
         drop(links);
