@@ -425,7 +425,7 @@ impl Task {
 
     fn follow_sessions(&mut self, now: Instant) {
         if self.followed.leaving {
-            return self.paths.close();
+            return self.paths.follow(&BTreeMap::new(), None, now);
         }
         let authentication = self.keyring.authentication(now);
         self.paths
