@@ -1,11 +1,18 @@
 //! A runtime on a thread of its own, for what must not wait until the core has looked at five thousand Services: the
-//! takeover machine, the messages between speakers, the links, and what carries BFD's word to them.
+//! takeover machine, the messages between speakers, the links, and what carries BFD's word to them. Nor must it wait for
+//! programs of others on a busy node, so it has real-time priority where that is permitted: behind BFD and the threads that
+//! answer, which it depends on.
 
 use std::io;
 use std::thread::JoinHandle;
 
-use tokio::runtime::{Builder, Handle};
+use tokio::runtime::{Builder, Handle, Runtime};
 use tokio_util::sync::CancellationToken;
+
+use crate::sys;
+
+/// Before all ordinary threads, behind those that answer (10) and BFD (20).
+const PRIORITY: i32 = 5;
 
 /// The thread. It ends with this value; what runs on it is dropped then.
 #[derive(Debug)]
@@ -24,7 +31,7 @@ impl Prompt {
         let stopped = stop.clone();
         let thread = std::thread::Builder::new()
             .name("takeover".into())
-            .spawn(move || runtime.block_on(stopped.cancelled()))?;
+            .spawn(move || run(&runtime, &stopped))?;
         Ok(Self {
             handle,
             stop,
@@ -36,6 +43,16 @@ impl Prompt {
     pub(crate) fn handle(&self) -> &Handle {
         &self.handle
     }
+}
+
+fn run(runtime: &Runtime, stopped: &CancellationToken) {
+    if let Err(error) = sys::set_real_time(PRIORITY) {
+        tracing::warn!(
+            %error,
+            "takeovers run without real-time priority (CAP_SYS_NICE): on a busy node they take longer"
+        );
+    }
+    runtime.block_on(stopped.cancelled());
 }
 
 impl Drop for Prompt {

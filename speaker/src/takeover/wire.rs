@@ -154,8 +154,10 @@ impl Wire {
 
     /// Tries again what failed.
     pub(super) fn handle_timeout(&mut self, now: Instant) {
-        let ended = self.ports.values().any(Port::has_ended);
-        if ended || self.retry.is_some_and(|retry| retry <= now) {
+        if self.ports.values().any(Port::has_ended) {
+            self.retry.get_or_insert(now + RETRY);
+        }
+        if self.retry.is_some_and(|retry| retry <= now) {
             self.follow(now);
         }
     }

@@ -10,6 +10,7 @@ use kube::Api;
 use kube::api::{ListParams, Patch, PatchParams};
 use portolan_api::annotation::{EXCLUDE_NODE, SPEAKER_SECRET};
 use portolan_api::crd::{NodeReport, NodeReportStatus};
+use portolan_tests::drill::page;
 use portolan_tests::kubernetes::Face;
 use portolan_tests::lab::retry_until;
 use portolan_tests::world::{SOON, World};
@@ -92,6 +93,21 @@ async fn a_takeover_is_told() -> Result<()> {
         "figure: last sign of life to announcement: {} ms",
         takeover.milliseconds
     );
+    let address = world.lab.nodes[taker].host.management();
+    let address = SocketAddr::new(address.context("a managed node")?.into(), 7472);
+    let (_, metrics) = page::get(address, "/metrics").await?;
+    for series in [
+        "portolan_l2_takeovers_total{cause=\"silent\"} 1",
+        "portolan_l2_vips_acting 2",
+        "portolan_l2_peers_wanted 2",
+    ] {
+        assert!(metrics.contains(series), "no {series} in:\n{metrics}");
+    }
+    let (_, page) = page::get(address, "/debug/layer2").await?;
+    let page: serde_json::Value = serde_json::from_str(&page)?;
+    let vip = &page["vips"][vips[0].to_string()];
+    assert_eq!(vip["state"], "Holding { acting: true }", "{page:#}");
+    assert_eq!(page["neighbours"].as_array().map(Vec::len), Some(2));
     let events: Api<Event> = Api::all(world.cluster.client());
     for kind in ["Node", "Service"] {
         retry_until(SOON, &format!("an event on the {kind}"), async || {

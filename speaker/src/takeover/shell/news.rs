@@ -64,7 +64,7 @@ pub(crate) struct Conflict {
 }
 
 /// How things stand.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Picture {
     /// What was ordered.
     pub(crate) duties: Arc<BTreeMap<IpAddr, Duty>>,
@@ -81,7 +81,7 @@ pub(crate) struct Picture {
 }
 
 /// A path to another node, as BFD sees it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Watched {
     pub(crate) key: SessionKey,
     pub(crate) wish: SessionWish,

@@ -20,6 +20,7 @@ const LINGER: Duration = Duration::from_secs(10);
 pub(super) struct Paths {
     engine: Engine,
     changes: watch::Receiver<()>,
+    wishes: BTreeMap<SessionKey, SessionWish>,
     sessions: BTreeMap<SessionKey, Path>,
     /// Those of addresses that a node, or this one, has no longer.
     parting: Vec<Path>,
@@ -49,6 +50,7 @@ impl Paths {
         Self {
             changes: engine.changes(),
             engine,
+            wishes: BTreeMap::new(),
             sessions: BTreeMap::new(),
             parting: Vec::new(),
         }
@@ -69,6 +71,7 @@ impl Paths {
         authentication: Option<&Authentication>,
         now: Instant,
     ) {
+        self.wishes.clone_from(wishes);
         let Some(authentication) = authentication else {
             return self.close();
         };
@@ -90,6 +93,11 @@ impl Paths {
                 path.ends.get_or_insert(now + LINGER);
             }
         }
+    }
+
+    /// Whether these are the ones that were asked for last.
+    pub(super) fn are(&self, wishes: &BTreeMap<SessionKey, SessionWish>) -> bool {
+        self.wishes == *wishes
     }
 
     /// Gives all of them up: peers hear AdminDown.

@@ -24,6 +24,8 @@ use crate::link::{Exclude, Links};
 
 /// From a change to the picture of it.
 const PICTURE_PAUSE: Duration = Duration::from_millis(50);
+/// Time between two pictures when nothing is known to have changed: who stands by for whom changes by the clock, too.
+const PICTURE_REFRESH: Duration = Duration::from_secs(5);
 /// Shortest time between two more announcements of an address that another node has given up.
 const ANNOUNCE_PAUSE: Duration = Duration::from_secs(1);
 
@@ -157,22 +159,25 @@ impl Task {
         self.machine.handle_timeout(now);
         self.act(now);
         // Sessions that nothing needs any more end after a while.
-        self.follow_sessions(now);
+        if !self.paths.are(self.machine.sessions()) {
+            self.follow_sessions(now);
+        }
         self.wire.handle_timeout(now);
         self.paths.handle_timeout(now);
         self.keyring.handle_timeout(now);
         self.follow_keys(now);
         if self.picture_at.is_some_and(|at| at <= now) {
-            self.picture_at = None;
+            self.picture_at = Some(now + PICTURE_REFRESH);
             self.show(now);
         }
     }
 
     /// Does what the machine asks for. Then, and only then, tells of it.
     fn act(&mut self, now: Instant) {
-        let mut acted = false;
+        let mut visible = false;
         while let Some(effect) = self.machine.poll() {
-            acted = true;
+            // What is said and asked is no change of how things stand, and goes on for as long as a node is away.
+            visible |= !matches!(effect, Effect::Send { .. } | Effect::Ask { .. });
             match effect {
                 Effect::Answers => self.answer(),
                 Effect::Send {
@@ -195,7 +200,7 @@ impl Task {
                 Effect::Yielded { vip, to } => self.outward.news.yielded(vip, to),
             }
         }
-        if acted {
+        if visible {
             self.outward.news.send(clock());
             self.changed(now);
         }
@@ -232,6 +237,9 @@ impl Task {
         self.machine.hear(heard.interface, &heard.message, now);
         self.act(now);
         self.announce_again(&heard.message, now);
+        if !heard.message.statement.entries.is_empty() {
+            self.changed(now);
+        }
     }
 
     /// Whoever gave an address up has answered for it until now, and is believed still by those who asked last.
@@ -294,7 +302,19 @@ impl Task {
         }
     }
 
+    /// Whether a station that is no known node's can be none at all: a node whose speaker has not reported yet is unknown.
+    fn knows_all(&self, vip: IpAddr) -> bool {
+        let known = |name: &String| {
+            *name == self.node || self.followed.nodes.iter().any(|node| node.name == *name)
+        };
+        let duty = self.followed.duties.get(&vip);
+        duty.is_some_and(|duty| duty.nodes.iter().all(known))
+    }
+
     fn note_conflict(&mut self, interface: u32, vip: IpAddr, mac: MacAddr, before_use: bool) {
+        if !self.knows_all(vip) {
+            return;
+        }
         let links = self.links.borrow();
         let name = links.get(interface).map(|link| link.name.clone());
         drop(links);
@@ -405,7 +425,7 @@ impl Task {
 
     fn follow_sessions(&mut self, now: Instant) {
         if self.followed.leaving {
-            return self.paths.close();
+            return self.paths.follow(&BTreeMap::new(), None, now);
         }
         let authentication = self.keyring.authentication(now);
         self.paths
@@ -422,7 +442,8 @@ impl Task {
 
     /// Something is different in the picture.
     fn changed(&mut self, now: Instant) {
-        self.picture_at.get_or_insert(now + PICTURE_PAUSE);
+        let soon = now + PICTURE_PAUSE;
+        self.picture_at = Some(self.picture_at.map_or(soon, |at| at.min(soon)));
     }
 
     fn show(&mut self, now: Instant) {
@@ -436,6 +457,12 @@ impl Task {
             problems: self.wire.problems(),
             signs: self.keyring.signing(now).is_some(),
         };
-        self.outward.pictures.send_replace(Arc::new(picture));
+        self.outward.pictures.send_if_modified(|shown| {
+            let differs = **shown != picture;
+            if differs {
+                *shown = Arc::new(picture);
+            }
+            differs
+        });
     }
 }
