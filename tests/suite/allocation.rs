@@ -15,6 +15,7 @@ mod rivals;
 mod shared_path;
 mod sharing;
 mod standing;
+mod strangers;
 mod turmoil;
 mod witness;
 

@@ -254,24 +254,10 @@ impl fmt::Display for Refusal {
             ),
             Self::Quota {
                 pool,
-                limit,
-                pair: true,
-                ..
-            } => write!(
-                f,
-                "the namespace may have {limit} addresses of IPAddressPool {pool} (spec.quota.addressesPerNamespace), which \
-                 leaves too few for both families: delete a Service, raise the quota, or want one family only"
-            ),
-            Self::Quota {
-                pool,
                 family,
                 limit,
-                pair: false,
-            } => write!(
-                f,
-                "the namespace has all {limit} addresses that it may have of IPAddressPool {pool} \
-                 (spec.quota.addressesPerNamespace), so there is no {family} address: delete a Service, or raise the quota"
-            ),
+                pair,
+            } => quota(f, pool, *family, *limit, *pair),
             Self::UnknownPool(pool) => write!(
                 f,
                 "annotation {ADDRESS_POOL}: there is no accepted IPAddressPool {pool}: create it, or name another"
@@ -296,4 +282,26 @@ impl fmt::Display for Refusal {
             ),
         }
     }
+}
+
+/// `pair`: there is room for one family, and both are wanted.
+fn quota(
+    f: &mut fmt::Formatter<'_>,
+    pool: &str,
+    family: Family,
+    limit: usize,
+    pair: bool,
+) -> fmt::Result {
+    if pair {
+        return write!(
+            f,
+            "the namespace may have {limit} addresses of IPAddressPool {pool} (spec.quota.addressesPerNamespace), which \
+             leaves too few for both families: delete a Service, raise the quota, or want one family only"
+        );
+    }
+    write!(
+        f,
+        "the namespace has all {limit} addresses that it may have of IPAddressPool {pool} \
+         (spec.quota.addressesPerNamespace), so there is no {family} address: delete a Service, or raise the quota"
+    )
 }

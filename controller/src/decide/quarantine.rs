@@ -231,7 +231,7 @@ impl Core {
             let age = ours.then_some((service.created, &entry.key))?;
             requests.push((age, request));
         }
-        requests.sort_by(|(a, _), (b, _)| a.cmp(b));
+        requests.sort_by_key(|(age, _)| *age);
         let requests: Vec<Request<'_>> = requests.into_iter().map(|(_, request)| request).collect();
         alloc.relocate(address, &requests)
     }

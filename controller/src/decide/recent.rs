@@ -41,8 +41,10 @@ impl Recent {
 
     /// Forgets what was given longer ago.
     pub(super) fn expire(&mut self, now: Instant) {
-        let over = |(at, ..): &(Instant, IpAddr, ServiceId)| *at + MOMENT <= now;
-        while let Some((at, address, service)) = self.order.pop_front_if(|first| over(first)) {
+        while let Some(&(at, address, service)) = self.order.front()
+            && at + MOMENT <= now
+        {
+            self.order.pop_front();
             // It may have been given again since.
             if self.given.get(&(address, service)) == Some(&at) {
                 self.given.remove(&(address, service));

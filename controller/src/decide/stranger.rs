@@ -21,9 +21,9 @@ use crate::model::Heard;
 
 /// How long an address stays in quarantine after the last report of the stranger. A report that says nothing new for so long
 /// does not count.
-pub(super) const HOLD: Duration = Duration::from_mins(10);
+pub(super) const HOLD: Duration = Duration::from_secs(600);
 /// How long users are told of a stranger after its last report.
-const LINGER: Duration = Duration::from_mins(1);
+const LINGER: Duration = Duration::from_secs(60);
 /// Most cases that are remembered.
 const MOST: usize = 4096;
 
@@ -83,9 +83,11 @@ impl Cases {
 
     /// What users are told of an address.
     pub(super) fn told(&self, address: IpAddr) -> Option<(When, &Case)> {
-        let either = [When::BeforeUse, When::Later].into_iter();
-        let either = either.filter_map(|when| Some((when, self.get(address, when)?)));
-        either.into_iter().find(|(_, case)| case.told)
+        let of_it = self
+            .0
+            .range((address, When::BeforeUse)..=(address, When::Later));
+        let mut told = of_it.filter(|(_, case)| case.told);
+        told.next().map(|((_, when), case)| (*when, case))
     }
 
     /// Takes in what a former leader has recorded. Whether it is still reported turns out at the next review.
@@ -102,80 +104,94 @@ impl Cases {
         moment: Moment,
     ) -> (Self, Option<Instant>) {
         let wall = moment.wall;
-        let mut reported: BTreeMap<(IpAddr, When), Vec<(Timestamp, Stranger)>> = BTreeMap::new();
+        let mut reported: BTreeMap<(IpAddr, When), Vec<Heeded>> = BTreeMap::new();
         for sighting in sightings {
             let key = (sighting.address, sighting.when);
-            let over = later(heard(sighting.heard, moment), HOLD);
-            let all = reported.entry(key).or_default();
-            all.push((over, sighting.stranger));
+            let heeded = Heeded {
+                until: later(heard(sighting.heard, moment), HOLD),
+                stranger: sighting.stranger,
+            };
+            reported.entry(key).or_default().push(heeded);
         }
         let mut now = BTreeMap::new();
-        let mut next: Option<Timestamp> = None;
+        let mut turns = Vec::new();
         for (key, case) in &self.0 {
             let all = reported.remove(key);
-            let mut case = case.clone();
-            match all
-                .as_deref()
-                .map(|all| current(all, Some(&case.stranger), wall))
-            {
-                Some(Some((over, stranger))) => {
-                    case = Case {
-                        stranger,
-                        until: None,
-                        told: true,
-                        ..case
-                    };
-                    next = earlier(next, over);
-                }
-                // It is reported, and nothing new was heard for long.
-                Some(None) => continue,
-                None => {
-                    let end = || whole(later(wall, key.1.hold()));
-                    let until = *case.until.get_or_insert_with(end);
-                    if until <= wall {
-                        continue;
-                    }
-                    let quiet = signed(key.1.hold().saturating_sub(LINGER));
-                    let silence = until.checked_sub(quiet).unwrap_or(until);
-                    case.told = silence > wall;
-                    next = earlier(next, if case.told { silence } else { until });
-                }
+            if let Some((case, turn)) = case.review(key.1, all.as_deref(), wall) {
+                now.insert(*key, case);
+                turns.push(turn);
             }
-            now.insert(*key, case);
         }
         for (key, all) in reported {
-            let Some((over, stranger)) = current(&all, None, wall).filter(|_| now.len() < MOST)
-            else {
-                continue;
-            };
-            next = earlier(next, over);
-            let since = Timestamp::from_second(wall.as_second()).unwrap_or(wall);
-            let case = Case {
-                stranger,
-                since,
-                until: None,
-                told: true,
-            };
-            now.insert(key, case);
+            let found = Heeded::choose(&all, None, wall).filter(|_| now.len() < MOST);
+            if let Some(Heeded { until, stranger }) = found {
+                now.insert(key, Case::open(stranger, wall));
+                turns.push(until);
+            }
         }
-        let left =
-            next.map(|next| Duration::try_from(next.duration_since(wall)).unwrap_or_default());
-        (Self(now), left.map(|left| moment.now + left))
+        let next = turns.into_iter().min().map(|turn| {
+            let left = turn.duration_since(wall);
+            moment.now + Duration::try_from(left).unwrap_or_default()
+        });
+        (Self(now), next)
     }
 }
 
-/// Of those who were heard not too long ago the one that is known, or else the first; and when none counts any more.
-fn current(
-    all: &[(Timestamp, Stranger)],
-    known: Option<&Stranger>,
-    wall: Timestamp,
-) -> Option<(Timestamp, Stranger)> {
-    let fresh = || all.iter().filter(|(over, _)| *over > wall);
-    let over = fresh().map(|(over, _)| *over).max()?;
-    let strangers = || fresh().map(|(_, stranger)| stranger);
-    let same = strangers().find(|stranger| Some(*stranger) == known);
-    let stranger = same.or_else(|| strangers().min())?;
-    Some((over, stranger.clone()))
+impl Case {
+    fn open(stranger: Stranger, wall: Timestamp) -> Self {
+        Self {
+            stranger,
+            since: Timestamp::from_second(wall.as_second()).unwrap_or(wall),
+            until: None,
+            told: true,
+        }
+    }
+
+    /// What becomes of the case, and when to look again; `None` when it is over. `reported` is what is said of the address.
+    fn review(
+        &self,
+        when: When,
+        reported: Option<&[Heeded]>,
+        wall: Timestamp,
+    ) -> Option<(Self, Timestamp)> {
+        let mut case = self.clone();
+        if let Some(all) = reported {
+            // It is over as well if nothing new was heard for long.
+            let found = Heeded::choose(all, Some(&self.stranger), wall)?;
+            (case.stranger, case.until, case.told) = (found.stranger, None, true);
+            return Some((case, found.until));
+        }
+        let until = self
+            .until
+            .unwrap_or_else(|| whole(later(wall, when.hold())));
+        if until <= wall {
+            return None;
+        }
+        let quiet = signed(when.hold().saturating_sub(LINGER));
+        let silence = until.checked_sub(quiet).unwrap_or(until);
+        (case.until, case.told) = (Some(until), silence > wall);
+        let turn = if case.told { silence } else { until };
+        Some((case, turn))
+    }
+}
+
+/// A sighting with the moment from which on it does not count, unless it is renewed.
+#[derive(Debug, Clone)]
+struct Heeded {
+    until: Timestamp,
+    stranger: Stranger,
+}
+
+impl Heeded {
+    /// Of the strangers that count the one that is known, or else the first; and when none counts any more.
+    fn choose(all: &[Self], known: Option<&Stranger>, wall: Timestamp) -> Option<Self> {
+        let fresh = || all.iter().filter(|one| one.until > wall);
+        let until = fresh().map(|one| one.until).max()?;
+        let strangers = || fresh().map(|one| &one.stranger);
+        let same = strangers().find(|stranger| Some(*stranger) == known);
+        let stranger = same.or_else(|| strangers().min())?.clone();
+        Some(Self { until, stranger })
+    }
 }
 
 /// When that was by our clock.
@@ -198,12 +214,137 @@ fn signed(time: Duration) -> SignedDuration {
     SignedDuration::try_from(time).unwrap_or(SignedDuration::MAX)
 }
 
-fn earlier(one: Option<Timestamp>, other: Timestamp) -> Option<Timestamp> {
-    Some(one.map_or(other, |one| one.min(other)))
-}
-
 /// Never before its time.
 fn whole(at: Timestamp) -> Timestamp {
     let second = at.as_second() + i64::from(at.subsec_nanosecond() > 0);
     Timestamp::from_second(second).unwrap_or(at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One address through time, a letter for every 30 seconds: `n` a node reports something new, `r` it reports the same
+    /// again, `.` it reports nothing. Says `T` while users are told, `h` while it is only held, `-` when it is over.
+    fn play(when: When, script: &str) -> String {
+        let start = tokio::time::Instant::now().into_std();
+        let address = IpAddr::from([10, 0, 0, 1]);
+        let mut cases = Cases::default();
+        let mut seen = start;
+        let state = |(step, letter): (usize, char)| {
+            let passed = Duration::from_secs(30 * step as u64);
+            let moment = Moment {
+                now: start + passed,
+                wall: Timestamp::UNIX_EPOCH + passed,
+            };
+            if letter == 'n' {
+                seen = moment.now;
+            }
+            let sighting = Sighting {
+                address,
+                when,
+                stranger: mk_stranger("n1"),
+                heard: Heard::Seen(seen),
+            };
+            let (next, turn) = cases.review((letter != '.').then_some(sighting), moment);
+            assert!(
+                turn.is_none_or(|turn| turn > moment.now),
+                "{script}, {step}"
+            );
+            assert_eq!(turn.is_none(), next.0.is_empty(), "{script}, {step}");
+            cases = next;
+            match cases.get(address, when) {
+                Some(case) if case.told => 'T',
+                Some(_) => 'h',
+                None => '-',
+            }
+        };
+        script.chars().enumerate().map(state).collect()
+    }
+
+    fn mk_stranger(node: &str) -> Stranger {
+        Stranger {
+            node: node.into(),
+            interface: "eth0".into(),
+            mac: "02:00:00:00:00:01".into(),
+        }
+    }
+
+    #[test]
+    fn a_case_is_told_a_little_longer_than_it_is_reported_and_held_much_longer() {
+        use When::{BeforeUse, Later};
+        let silence = ".".repeat(21);
+        let held = format!("TTT{}-", "h".repeat(18));
+        let same = format!("n{}", "r".repeat(20));
+        let stale = format!("{}-", "T".repeat(20));
+        for (row, when, script, states) in [
+            ("once", BeforeUse, format!("n{silence}"), held.clone()),
+            (
+                "renewed",
+                BeforeUse,
+                format!("nnn{silence}"),
+                format!("TT{held}-"),
+            ),
+            (
+                "it comes and goes",
+                BeforeUse,
+                "n.n...n....".to_owned(),
+                "TTTTThTTThh".to_owned(),
+            ),
+            (
+                "nothing new for ten minutes",
+                BeforeUse,
+                same.clone(),
+                stale.clone(),
+            ),
+            ("heard later", Later, "n....".to_owned(), "TTT--".to_owned()),
+            ("heard later, nothing new", Later, same, stale),
+            (
+                "nobody was there",
+                Later,
+                "...".to_owned(),
+                "---".to_owned(),
+            ),
+        ] {
+            assert_eq!(play(when, &script), states, "{row}");
+        }
+    }
+
+    #[test]
+    fn the_stranger_that_is_known_stays_as_long_as_it_is_reported() {
+        let now = tokio::time::Instant::now().into_std();
+        let wall = Timestamp::UNIX_EPOCH;
+        let review = |cases: &Cases, nodes: &[&str]| {
+            let sightings = nodes.iter().map(|node| Sighting {
+                address: IpAddr::from([10, 0, 0, 1]),
+                when: When::Later,
+                stranger: mk_stranger(node),
+                heard: Heard::Unknown,
+            });
+            let (cases, _) = cases.review(sightings, Moment { now, wall });
+            let node = cases.iter().next().unwrap().2.stranger.node.to_string();
+            (cases, node)
+        };
+        let (cases, node) = review(&Cases::default(), &["n2", "n3"]);
+        assert_eq!(node, "n2");
+        let (cases, node) = review(&cases, &["n1", "n2"]);
+        assert_eq!(node, "n2");
+        let (cases, node) = review(&cases, &["n3", "n1"]);
+        assert_eq!(node, "n1");
+        assert_eq!(review(&cases, &[]).1, "n1");
+    }
+
+    #[test]
+    fn cases_are_bounded() {
+        let now = tokio::time::Instant::now().into_std();
+        let wall = Timestamp::UNIX_EPOCH;
+        let sightings = (0..MOST + 10).map(|n| Sighting {
+            address: IpAddr::from(std::net::Ipv6Addr::from_bits(n as u128)),
+            when: When::BeforeUse,
+            stranger: mk_stranger("n1"),
+            heard: Heard::Seen(now),
+        });
+        let (cases, _) = Cases::default().review(sightings, Moment { now, wall });
+        assert_eq!(cases.0.len(), MOST);
+    }
 }

@@ -114,6 +114,10 @@ impl Watch {
 
 /// What has to be decided again.
 #[derive(Debug, Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each says whether one thing has changed"
+)]
 pub struct Dirty {
     /// Services whose address or placement may change.
     pub services: BTreeSet<ServiceId>,

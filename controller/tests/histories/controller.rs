@@ -3,13 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
+use k8s_openapi::api::coordination::v1::Lease;
 use portolan_api::ObjectKey;
+use portolan_api::annotation::SPEAKER_LEASE_PREFIX;
 use portolan_controller::decide::Core;
 use portolan_controller::model::{Event, Listed, Snapshot};
 use portolan_controller::write::Outcome;
 use portolan_daemon::watch::Change;
 
 use super::server::{self, Kind, Object, Server, State};
+use super::user;
 
 /// The class that the controllers serve: Services without one.
 pub(crate) const CLASS: Option<&str> = None;
@@ -35,6 +38,9 @@ impl Controller {
     pub(crate) fn start(&mut self, who: usize, now: Instant) {
         let class = CLASS.map(str::to_owned);
         let mut core = Core::new(&format!("c{who}"), "portolan-system", class);
+        for node in user::NODES {
+            core.observe(Event::Lease(Change::Apply(mk_lease(node))), now);
+        }
         for synced in [
             Event::L2(Change::Synced),
             Event::Bgp(Change::Synced),
@@ -43,7 +49,6 @@ impl Controller {
             Event::Community(Change::Synced),
             Event::ServiceCidr(Change::Synced),
             Event::Slice(Change::Synced),
-            Event::Report(Change::Synced),
             Event::Lease(Change::Synced),
         ] {
             core.observe(synced, now);
@@ -157,6 +162,15 @@ impl Controller {
             cursor.is_none_or(|cursor| last.is_some_and(|last| last.version > *cursor))
         })
     }
+}
+
+/// The Lease of a speaker that is alive.
+fn mk_lease(node: &str) -> Lease {
+    let mut lease = Lease::default();
+    lease.metadata.name = Some(format!("{SPEAKER_LEASE_PREFIX}{node}"));
+    let spec = lease.spec.get_or_insert_default();
+    spec.holder_identity = Some(node.to_owned());
+    lease
 }
 
 /// What a new leader reads; each list describes a moment since the reading began.

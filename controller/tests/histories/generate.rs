@@ -19,6 +19,7 @@ pub(crate) fn any_user() -> impl Generator<Value = User> {
         1 => (pool(), pool(), any::<bool>()).prop_map(|(a, b, first)| User::SplitPool(a, b, first)),
         2 => (0_u8..2, any::<bool>()).prop_map(|(n, gold)| User::LabelNamespace(n, gold)),
         2 => (0_u8..2, prop::option::of(0_u8..10)).prop_map(|(n, a)| User::NodeAddress(n, a)),
+        3 => any_report(any::<bool>()),
         2 => (service(), prop::collection::vec(0_u8..11, 1..4)).prop_map(|(s, a)| User::Show(s, a)),
         2 => service().prop_map(User::Wipe),
     ]
@@ -45,7 +46,15 @@ pub(crate) fn any_harmless() -> impl Generator<Value = User> {
         1 => (pool(), prop::collection::vec(any_pool_edit(), 0..3)).prop_map(|(p, e)| User::CreatePool(p, e)),
         3 => (pool(), rule).prop_map(|(p, e)| User::ChangePool(p, e)),
         2 => (0_u8..2, prop::option::of(0_u8..10)).prop_map(|(n, a)| User::NodeAddress(n, a)),
+        2 => any_report(Just(false)),
     ]
+}
+
+/// Strangers, more often none than many.
+fn any_report(before_use: impl Generator<Value = bool>) -> impl Generator<Value = User> {
+    let strangers = prop::collection::vec((0_u8..10, before_use), 0..3);
+    let answered = prop::collection::vec(0_u8..10, 0..2);
+    (0_u8..2, strangers, answered).prop_map(|(n, s, a)| User::Report(n, s, a))
 }
 
 fn any_creation(service: impl Generator<Value = u8>) -> impl Generator<Value = User> {

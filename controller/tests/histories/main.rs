@@ -24,6 +24,7 @@ mod rest;
 mod rules;
 mod server;
 mod step;
+mod strangers;
 mod user;
 mod world;
 
@@ -157,6 +158,9 @@ fn no_history_breaks_a_promise() {
         "AddressReserved",
         "Exhausted",
         "StatusContested",
+        "AddressConflict",
+        "quarantined",
+        "moved",
     ] {
         assert!(
             reached.contains(what),

@@ -11,6 +11,7 @@ use portolan_api::view::Service;
 
 use super::rules;
 use super::server::{Author, Kind, Object, Server, State};
+use super::strangers;
 use super::user::POOLS;
 
 /// What a Service was given in a term.
@@ -152,6 +153,12 @@ impl Promises {
                 "{address} is given to {key}, and it is retained for another one"
             ));
         }
+        let shut = |state: &State| strangers::is_shut(state, wall, address);
+        if !known && throughout(&shut) {
+            return Err(format!(
+                "{address} is given to {key}, and a stranger uses it"
+            ));
+        }
         self.gets_its_own(server, wall, key, service, address)
     }
 
@@ -180,6 +187,7 @@ impl Promises {
                     && rules::is_open(state, &force, service, own)
                     && rules::has_all_room(&written, own)
                     && !rules::is_of_a_node(state, own)
+                    && !strangers::is_suspect(state, own)
                     && rules::services(state)
                         .all(|(other, theirs)| other == key || !theirs.vips().contains(&own));
             });
@@ -319,5 +327,6 @@ fn may_take(
     };
     forced |= own.iter().any(collide);
     forced |= homes.iter().any(|home| closed.contains(home.as_str()));
+    forced |= replaced.is_some() && strangers::may_move(server, version, before, address);
     forced || (asked && (replaced.is_some() || is_asked_for))
 }

@@ -14,6 +14,7 @@ use portolan_api::view::Service;
 
 use super::rules::{self, is_balancer, is_marked, promised, verdict};
 use super::server::{Author, Entry, Kind, Object, State};
+use super::strangers;
 use super::user::{ADDRESSES, NAMESPACES};
 use super::world::{Usage, World};
 
@@ -108,6 +109,8 @@ impl World {
         let pools = rules::in_force(state);
         agree(state, &pools)?;
         self.look_at_retention(&pools)?;
+        let addresses: Vec<IpAddr> = ADDRESSES.iter().map(|a| a.parse().unwrap()).collect();
+        strangers::look(&self.server, self.wall, &addresses)?;
         let usage = self.look_at_quotas(&pools)?;
         for (key, service) in rules::services(state) {
             let seen = if rules::is_ours(service) {
@@ -167,7 +170,7 @@ impl World {
             (true, true) if shown.iter().any(|a| rules::is_of_a_node(state, *a)) => {
                 (true, "AddressUsedByNode")
             }
-            (true, true) => (true, "Assigned"),
+            (true, true) => (true, self.content(&shown, reason)),
             (false, true) if partly => (true, "PartiallyAssigned"),
             _ => (false, reason),
         };
@@ -200,6 +203,21 @@ impl World {
         self.could_be_served(pools, key, service, &missing)
     }
 
+    /// What a Service says that has all it wants, none of it an address of a node; it says `reason`.
+    fn content(&self, shown: &[IpAddr], reason: &str) -> &'static str {
+        let (state, wall) = (&self.server.state, self.wall);
+        let mut lingering = shown
+            .iter()
+            .filter(|address| strangers::lingers(&self.server, wall, **address));
+        let told = reason == "AddressConflict" && lingering.next().is_some();
+        let mut shown = shown.iter();
+        if told || shown.any(|address| strangers::is_reported(state, wall, *address, None)) {
+            "AddressConflict"
+        } else {
+            "Assigned"
+        }
+    }
+
     /// Whether the Service may have the address now, beside those who have it.
     fn is_free(
         &self,
@@ -213,6 +231,7 @@ impl World {
         let mut others = rules::services(state).filter(|(other, _)| *other != key);
         rules::is_open(state, pools, service, address)
             && !rules::is_of_a_node(state, address)
+            && !strangers::is_recorded(state, address)
             && !rules::is_reserved_for_others(pools, key, address)
             && !rules::is_retained_for_others(state, self.wall, key, address)
             && others.all(|(_, theirs)| {
@@ -415,6 +434,13 @@ impl World {
         let mut seen: BTreeSet<String> = reasons.map(|(_, reason)| reason.to_owned()).collect();
         if !rules::retained(state).is_empty() {
             seen.insert("retained".to_owned());
+        }
+        let suspect = |address: &&str| {
+            let address = address.parse().unwrap();
+            strangers::is_shut(state, self.wall, address)
+        };
+        if ADDRESSES.iter().any(|address| suspect(&address)) {
+            seen.insert("quarantined".to_owned());
         }
         let assigned = |s: &Service| rules::is_ours(s) && verdict(s).is_some_and(|(yes, _)| yes);
         let holders = rules::services(state).filter(|(_, service)| assigned(service));

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use portolan_api::ObjectKey;
 use portolan_api::crd::{IPAddressPool, SpeakerConfig};
-use portolan_api::view::{Namespace, Node, Service};
+use portolan_api::view::{Namespace, Node, NodeReport, Service};
 use portolan_controller::model::Event;
 use portolan_controller::write::{Body, Failure, Target, Write};
 use portolan_daemon::watch::Change;
@@ -20,15 +20,17 @@ pub(crate) enum Kind {
     Namespace,
     Node,
     Config,
+    Report,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 6] = [
         Self::Service,
         Self::Pool,
         Self::Namespace,
         Self::Node,
         Self::Config,
+        Self::Report,
     ];
 }
 
@@ -40,6 +42,7 @@ pub(crate) enum Object {
     Namespace(Namespace),
     Node(Node),
     Config(SpeakerConfig),
+    Report(NodeReport),
 }
 
 impl Object {
@@ -50,6 +53,7 @@ impl Object {
             Self::Namespace(_) => Kind::Namespace,
             Self::Node(_) => Kind::Node,
             Self::Config(_) => Kind::Config,
+            Self::Report(_) => Kind::Report,
         }
     }
 
@@ -60,6 +64,7 @@ impl Object {
             Self::Namespace(object) => &mut object.metadata,
             Self::Node(object) => &mut object.metadata,
             Self::Config(object) => &mut object.metadata,
+            Self::Report(object) => &mut object.metadata,
         }
     }
 
@@ -70,6 +75,7 @@ impl Object {
             Self::Namespace(object) => &object.metadata,
             Self::Node(object) => &object.metadata,
             Self::Config(object) => &object.metadata,
+            Self::Report(object) => &object.metadata,
         }
     }
 
@@ -89,6 +95,7 @@ impl Object {
             Self::Namespace(object) => Event::Namespace(Change::Apply(object)),
             Self::Node(object) => Event::Node(Change::Apply(object)),
             Self::Config(object) => Event::Config(Change::Apply(object)),
+            Self::Report(object) => Event::Report(Change::Apply(object)),
         }
     }
 }
@@ -102,6 +109,7 @@ pub(crate) fn gone(kind: Kind, key: &ObjectKey) -> Event {
         Kind::Namespace => Event::Namespace(Change::Delete(key)),
         Kind::Node => Event::Node(Change::Delete(key)),
         Kind::Config => Event::Config(Change::Delete(key)),
+        Kind::Report => Event::Report(Change::Delete(key)),
     }
 }
 
@@ -113,6 +121,7 @@ pub(crate) fn synced(kind: Kind) -> Event {
         Kind::Namespace => Event::Namespace(Change::Synced),
         Kind::Node => Event::Node(Change::Synced),
         Kind::Config => Event::Config(Change::Synced),
+        Kind::Report => Event::Report(Change::Synced),
     }
 }
 

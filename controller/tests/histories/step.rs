@@ -75,7 +75,7 @@ pub(crate) fn any_harmless_step() -> impl Strategy<Value = Step> {
 fn any_surroundings() -> impl Strategy<Value = Step> {
     let byte = || 0_u8..8;
     let who = || 0_u8..2;
-    let kind = || 0_u8..5;
+    let kind = || 0_u8..6;
     prop_oneof![
         6 => (who(), kind(), 1_u8..4).prop_map(|(to, kind, count)| Step::Deliver { to, kind, count }),
         6 => who().prop_map(|to| Step::CatchUp { to }),

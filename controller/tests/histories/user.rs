@@ -6,11 +6,13 @@ use jiff::Timestamp;
 use portolan_api::ObjectKey;
 use portolan_api::annotation::{ADDRESS_POOL, ALLOW_SHARED_IP, LOAD_BALANCER_IPS};
 use portolan_api::crd::{
-    IPAddressPool, IPAddressPoolSpec, Quota, Reservation, ServiceAllocation, Sharing, Strategy,
+    ConflictReport, IPAddressPool, IPAddressPoolSpec, Quota, Reservation, ServiceAllocation,
+    Sharing, Strategy,
 };
 use portolan_api::selector::LabelSelector;
 use portolan_api::view::{
-    Ingress, Namespace, Node, NodeAddress, Port, Service, ServiceStatus, TrafficPolicy,
+    AnsweredVip, Ingress, Namespace, Node, NodeAddress, NodeReport, Port, Service, ServiceStatus,
+    TrafficPolicy,
 };
 
 use super::server::{Author, Kind, Object, Server};
@@ -18,7 +20,7 @@ use super::server::{Author, Kind, Object, Server};
 pub(crate) const NAMESPACES: [&str; 2] = ["red", "blue"];
 const SERVICES: [&str; 3] = ["s0", "s1", "s2"];
 pub(crate) const POOLS: [&str; 3] = ["a", "b", "c"];
-const NODES: [&str; 2] = ["n0", "n1"];
+pub(crate) const NODES: [&str; 2] = ["n0", "n1"];
 /// Every address that any pool can have.
 pub(crate) const ADDRESSES: [&str; 10] = [
     "10.0.0.0",
@@ -67,6 +69,8 @@ pub(crate) enum User {
     SplitPool(u8, u8, bool),
     LabelNamespace(u8, bool),
     NodeAddress(u8, Option<u8>),
+    /// The speaker of a node reports strangers, each heard before the address was used or later; and what it answers for.
+    Report(u8, Vec<(u8, bool)>, Vec<u8>),
     /// Somebody writes addresses into a status.
     Show(u8, Vec<u8>),
     Wipe(u8),
@@ -215,6 +219,10 @@ impl User {
                 server.put(Object::Node(node), Author::User, wall);
                 true
             }
+            Self::Report(index, strangers, answered) => {
+                report(server, *index, strangers, answered, wall);
+                true
+            }
             Self::CreatePool(..)
             | Self::ChangePool(..)
             | Self::DeletePool(_)
@@ -316,6 +324,30 @@ fn change(
     }
     server.put(Object::Service(service), Author::User, wall);
     true
+}
+
+fn report(
+    server: &mut Server,
+    index: u8,
+    strangers: &[(u8, bool)],
+    answered: &[u8],
+    wall: Timestamp,
+) {
+    let conflict = |(address, before_use): &(u8, bool)| ConflictReport {
+        address: nth(&ADDRESSES, *address).to_owned(),
+        mac: "02:00:00:00:00:66".to_owned(),
+        interface: "eth0".to_owned(),
+        last: wall.to_string(),
+        before_use: *before_use,
+    };
+    let vip = |address: &u8| AnsweredVip {
+        address: nth(&ADDRESSES, *address).to_owned(),
+    };
+    let mut report = NodeReport::default();
+    report.metadata.name = Some(nth(&NODES, index).to_owned());
+    report.status.conflicts = strangers.iter().map(conflict).collect();
+    report.status.l2_vips = answered.iter().map(vip).collect();
+    server.put(Object::Report(report), Author::User, wall);
 }
 
 fn show(service: &mut Service, addresses: &[u8]) {

@@ -426,6 +426,10 @@ impl World {
         };
         self.say(format!("  write of c{from}  {} {said}", words(&write)));
         let done = result.is_ok();
+        let moves = |note: &portolan_controller::write::Note| note.message.contains(" instead, ");
+        if done && write.notes.iter().any(moves) {
+            self.seen.insert("moved".to_owned());
+        }
         if answered {
             let target = write.target.clone();
             self.controllers[from]

@@ -153,7 +153,7 @@ fn whoever_asked_by_name_or_was_in_use_keeps_its_address_and_is_told_what_to_do(
         ),
         ("asked by field", |world| {
             world.edit("a", |service| {
-                service.spec.load_balancer_ip = Some("10.0.0.0".to_owned())
+                service.spec.load_balancer_ip = Some("10.0.0.0".to_owned());
             });
         }),
         ("reserved", |world| {
@@ -190,7 +190,7 @@ fn whoever_asked_by_name_or_was_in_use_keeps_its_address_and_is_told_what_to_do(
         }),
         ("given back", |world| {
             world.edit_pool("p", "10.0.0.0/29", |spec| {
-                spec.retain = Some("10m".to_owned())
+                spec.retain = Some("10m".to_owned());
             });
             world.create("a");
             world.settle();
