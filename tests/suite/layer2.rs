@@ -7,6 +7,7 @@ mod links;
 mod partition;
 mod silence;
 mod speakers;
+mod trust;
 mod wire;
 
 use std::collections::BTreeSet;

@@ -3,13 +3,13 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use kube::Api;
 use kube::api::ListParams;
 use portolan_api::crd::{ConflictReport, NodeReport};
 use portolan_proto::ethernet::MacAddr;
 use portolan_tests::kubernetes::Face;
-use portolan_tests::lab::{Half, frames, now, retry_until};
+use portolan_tests::lab::{frames, now, retry_until};
 use portolan_tests::world::{L2, SOON, World, service_yaml};
 
 use super::{mk_shape, mk_world, sole_answerer};
@@ -165,6 +165,5 @@ async fn a_foreign_claim_is_reported_and_answered_at_most_every_ten_seconds() ->
         reported(&world, *vip, &FOREIGN.to_string(), false).await?;
     }
     assert_eq!(sole_answerer(&world, vip).await?, holder, "it goes on");
-    let heard = tap.heard(Half::Main, vip);
-    heard.last().context("somebody answered").map(drop)
+    Ok(())
 }

@@ -3,9 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
+use kube::Api;
+use kube::api::{Patch, PatchParams};
+use portolan_api::annotation::REBALANCE;
+use portolan_api::crd::L2Advertisement;
 use portolan_tests::drill::Crowd;
 use portolan_tests::kubernetes::Face;
+use portolan_tests::lab::{now, retry_until};
+use portolan_tests::world::SOON;
+use serde_json::json;
 
 /// Twice the budget of the design, for the last of a hundred.
 const TAKEOVER: Duration = Duration::from_secs(2);
@@ -16,6 +23,33 @@ fn counts(holders: &BTreeMap<std::net::IpAddr, usize>) -> Vec<usize> {
     (0..5)
         .map(|node| holders.values().filter(|holder| **holder == node).count())
         .collect()
+}
+
+/// Who wants the addresses back on a node that has returned says so, and they come one by one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rebalance_moves_as_few_as_possible_and_one_a_second() -> Result<()> {
+    let mut crowd = Crowd::start(Face::Embedded, 3, 12).await?;
+    crowd.power_lost(0).await?;
+    crowd.power_returns(0).await?;
+    let before = crowd.holders().await?;
+    assert_eq!(counts(&before)[..3], [0, 6, 6]);
+    let rules: Api<L2Advertisement> = Api::all(crowd.world.cluster.client());
+    let patch = Patch::Merge(json!({ "metadata": { "annotations": { REBALANCE: "now" } } }));
+    let begun = now();
+    rules.patch("l2", &PatchParams::default(), &patch).await?;
+    let after = retry_until(SOON * 2, "four addresses on each node", async || {
+        let holders = crowd.holders().await?;
+        ensure!(counts(&holders)[..3] == [4, 4, 4], "{:?}", counts(&holders));
+        Ok(holders)
+    })
+    .await?;
+    let took = now().saturating_sub(begun);
+    assert!(took >= Duration::from_secs(3), "four moves in {took:?}");
+    let moved = after
+        .iter()
+        .filter(|(vip, holder)| before[*vip] != **holder);
+    assert_eq!(moved.count(), 4, "no more than needed");
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,8 +4,11 @@
 use anyhow::{Context, Result, ensure};
 use kube::Api;
 use portolan_api::crd::NodeReport;
+use portolan_proto::ethernet::MacAddr;
+use portolan_tests::drill::Drill;
 use portolan_tests::kubernetes::{Cluster, Face};
-use portolan_tests::lab::{Lab, Node, retry_until};
+use portolan_tests::lab::frames::Meaning;
+use portolan_tests::lab::{Half, Lab, Node, last_claimant, retry_until};
 use portolan_tests::world::{SOON, World};
 
 use super::{POOL, mk_shape, sole_answerer};
@@ -52,6 +55,48 @@ async fn a_bridge_answers_in_place_of_its_port() -> Result<()> {
             Ok(())
         })
         .await?;
+    }
+    Ok(())
+}
+
+/// A NIC was replaced, or a bond chose another one: what clients remember is wrong from now on, and they are told.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_hardware_address_is_announced() -> Result<()> {
+    let drill = Drill::start(Face::Embedded, "").await?;
+    let holder = drill.settled().await?;
+    let node = &drill.world.lab.nodes[holder];
+    let new = MacAddr([2, 0, 0x5e, 0, 0, 0x77]);
+    drill.tap.forget();
+    node.host
+        .netns()
+        .ip(&[format!("link set eth0 address {new}")])?;
+    for vip in &drill.vips {
+        retry_until(
+            SOON,
+            "the new hardware address to be announced and answered",
+            async || {
+                let seen = drill.tap.seen();
+                let mut said = seen.iter().map(|it| it.meaning);
+                ensure!(
+                    said.any(|it| it == Meaning::Announces(*vip, new)),
+                    "{vip} is not announced"
+                );
+                let last = last_claimant(&drill.tap.heard(Half::Main, *vip));
+                ensure!(last == Some(new), "the last to claim {vip} was {last:?}");
+                Ok(())
+            },
+        )
+        .await?;
+        let entries = drill.world.lab.lan_client.neighbours()?;
+        let believed = entries
+            .into_iter()
+            .find(|it| it.address == *vip)
+            .and_then(|it| it.mac);
+        assert_eq!(
+            believed,
+            Some(new.to_string()),
+            "what the client believes of {vip}"
+        );
     }
     Ok(())
 }

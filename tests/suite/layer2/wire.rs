@@ -298,7 +298,7 @@ async fn neighbour_unreachability_detection_finds_the_address_reachable() -> Res
         let (asked, rhythm) = (asked.count(), pulse.finish().await?);
         println!("figure: {vip}: the client's kernel asked {asked} times; {rhythm}");
         assert!(
-            asked >= 5 && reachable[vip] > 0,
+            asked >= 2 && reachable[vip] > 0,
             "{vip}: probed {asked} times"
         );
         assert_eq!(rhythm.lost(), 0, "{rhythm}");
