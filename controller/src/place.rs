@@ -175,7 +175,8 @@ fn stand_by<'a>(
     candidates: &'a [Candidate<'a>],
     load: &Load,
 ) -> Option<&'a Candidate<'a>> {
-    let is_free = |node: &&Candidate<'_>| chosen.iter().all(|one| one.name != node.name);
+    let is_free =
+        |node: &&Candidate<'_>| !chosen.iter().any(|one| Arc::ptr_eq(one.name, node.name));
     let merit = |node: &Candidate<'_>| {
         let beside = |one: &&&Candidate<'_>| one.zone.is_some() && one.zone == node.zone;
         let Candidate {
@@ -193,20 +194,22 @@ fn stand_by<'a>(
         [_] => (load.after(holder, node.name), load.first(node.name)),
         _ => (load.second(node.name), load.answering(node.name)),
     };
-    let best = candidates.iter().filter(is_free).min_by_key(|node| {
-        let luck = spread(wish.key, node.name);
-        (merit(node), burden(node), luck)
-    })?;
-    let Some(kept) = held.iter().copied().find(|node| is_free(node)) else {
+    let free = || candidates.iter().filter(is_free);
+    let highest = free().map(merit).min()?;
+    let kept = held.iter().copied().find(|node| is_free(node));
+    let kept = kept.filter(|node| merit(node) == highest);
+    let review = wish.review && chosen.len() == 1;
+    if kept.is_some() && !review {
+        return kept;
+    }
+    let best = free().filter(|node| merit(node) == highest);
+    let best = best.min_by_key(|node| (burden(node), spread(wish.key, node.name)))?;
+    let Some(kept) = kept else {
         return Some(best);
     };
     let (bears, could) = (burden(kept).0, burden(best).0);
-    let lighter = wish.review && chosen.len() == 1 && could + bears / SLACK < bears;
-    Some(if merit(best) < merit(kept) || lighter {
-        best
-    } else {
-        kept
-    })
+    let lighter = could + bears / SLACK < bears;
+    Some(if lighter { best } else { kept })
 }
 
 /// A number that differs from group to group and from node to node, and is the same in every process.

@@ -112,14 +112,16 @@ impl Layer2 {
 
     /// Asks the links whether anybody uses the address: three probes in 300 ms on each interface (RFC 5227 §2.1.1, RFC
     /// 4862 §5.4), then [`Event::Checked`]; at once when somebody objects. A check that runs goes on when it is asked
-    /// for again on the same interfaces, and begins anew on others. Many checks at once are spread over time.
+    /// for again on the same interfaces, and begins anew on others. Many checks at once are spread over time. Where no
+    /// interface is usable, nobody is asked, and the address is free after the same time.
     pub fn check(&mut self, vip: IpAddr, interfaces: Interfaces) {
         lock(&self.engine).check(vip, interfaces, Instant::now().into_std());
         self.changed.notify_one();
     }
 
     /// Asks each of these addresses once whether it is there; those that answer within a second become
-    /// [`Event::Witness`].
+    /// [`Event::Witness`]. At most 64 are waited for on one interface; IPv6 ones are asked once there is a link-local
+    /// address to ask from.
     pub fn ask(&mut self, interface: u32, witnesses: &[IpAddr]) {
         lock(&self.engine).ask(interface, witnesses, Instant::now().into_std());
         self.changed.notify_one();
@@ -226,3 +228,6 @@ impl Follower {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,7 @@ mod failover;
 mod links;
 mod partition;
 mod silence;
+mod speakers;
 mod wire;
 
 use std::collections::BTreeSet;

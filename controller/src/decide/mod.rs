@@ -12,6 +12,7 @@
 //! stale cache changes nothing; when its term begins it forgets all that and reads the cluster afresh, because another
 //! leader may have decided since.
 
+mod agenda;
 mod config;
 mod contest;
 mod object;
@@ -45,8 +46,8 @@ use crate::ledger::Ledger;
 use crate::model::{Dirty, Event, Model, Service, Snapshot, Watch};
 use crate::place::{Board, Ground};
 use crate::write::{Failure, Outcome, Target, Write};
+use agenda::Agenda;
 use contest::Contests;
-use placement::Agenda;
 use quarantine::Quarantine;
 use retention::Retention;
 use standing::{Standings, Waiting};

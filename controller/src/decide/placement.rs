@@ -23,34 +23,6 @@ use crate::place::{self, Candidate, Ground, Load, Nodes, Seat, SeatId, Site, Wis
 
 /// After a placement was changed, how long a node that answers otherwise may not have heard of it.
 const GRACE: Duration = Duration::from_secs(5);
-/// Time from a change to the next look at all stand-bys.
-const REVIEW_DELAY: Duration = Duration::from_secs(1);
-/// Groups that get other stand-bys in one look: each is a write.
-const REVIEWED: usize = 16;
-/// Groups that are looked at in one look.
-const LOOKED_AT: usize = 256;
-
-/// What placement has yet to do, and when.
-#[derive(Debug, Default)]
-pub(super) struct Agenda {
-    /// When stand-bys are looked at again.
-    review: Option<Instant>,
-    /// Where the next look begins.
-    cursor: usize,
-    /// Services to decide again.
-    later: BTreeSet<(Instant, ServiceId)>,
-    /// What users asked to spread evenly.
-    pub(super) spreading: super::spread::Spreading,
-}
-
-impl Agenda {
-    pub(super) fn deadline(&self) -> Option<Instant> {
-        let later = self.later.first().map(|(due, _)| *due);
-        let due = later.into_iter().chain(self.review);
-        due.chain(self.spreading.deadline()).min()
-    }
-}
-
 /// What stands in the annotations of a Service about its placement.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Written {
@@ -223,9 +195,9 @@ impl Core {
         let acting = self.acting(seat);
         let settled = seat.since.is_none_or(|since| since + GRACE <= moment.now);
         let since = seat.since.filter(|_| !settled && acting.is_some());
-        self.agenda
-            .later
-            .extend(since.map(|since| (since + GRACE, first)));
+        if let Some(since) = since {
+            self.agenda.decide_later(first, since + GRACE);
+        }
         let acting = acting.filter(|_| settled);
         let ground = &self.ground;
         let changed = self
@@ -243,8 +215,7 @@ impl Core {
                 choose(wish, &ground.candidates(&able, &rules), load)
             });
         if changed {
-            let due = moment.now + REVIEW_DELAY;
-            self.agenda.review.get_or_insert(due);
+            self.agenda.review_soon(moment.now);
         }
         changed
     }
@@ -335,50 +306,6 @@ impl Core {
         let node = live.min_by_key(rank)?;
         let known = seat.nodes.first().is_some_and(|first| **first == **node);
         (!known).then(|| (*node).to_owned())
-    }
-
-    /// Wakes those whose time has come, and looks at stand-bys after changes: whoever inherits much more than others is
-    /// replaced, a few at a time.
-    pub(super) fn follow_agenda(&mut self, moment: Moment) {
-        while let Some((due, id)) = self.agenda.later.pop_first() {
-            if due > moment.now {
-                self.agenda.later.insert((due, id));
-                break;
-            }
-            self.model.dirty.services.insert(id);
-        }
-        if self.agenda.review.is_some_and(|due| due <= moment.now) {
-            self.agenda.review = None;
-            self.review(moment);
-        }
-        self.spread_evenly(moment);
-    }
-
-    fn review(&mut self, moment: Moment) {
-        let mut uneven = self.board.uneven(&self.ground.names());
-        if uneven.is_empty() {
-            return;
-        }
-        let begin = self.agenda.cursor % uneven.len();
-        uneven.rotate_left(begin);
-        self.agenda.cursor = begin + LOOKED_AT;
-        let mut changed = 0;
-        for seat in uneven.into_iter().take(LOOKED_AT) {
-            if self.arrange(seat, true, moment) {
-                self.wake(seat);
-                changed += 1;
-            }
-            if changed == REVIEWED {
-                break;
-            }
-        }
-    }
-
-    /// Every member of a group is to be decided again.
-    pub(super) fn wake(&mut self, seat: SeatId) {
-        let members = self.board.get(seat).map(|seat| &seat.members);
-        let members = members.into_iter().flatten();
-        self.model.dirty.services.extend(members.copied());
     }
 
     /// The numbers of the rules that cover any Service of a group.

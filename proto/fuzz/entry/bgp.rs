@@ -91,18 +91,15 @@ pub fn bgp_frame(data: &[u8]) {
 fn mk_config(mode: u8) -> Config {
     let asn = |number| Asn::new(number).expect("not 0");
     let local_as = asn(if mode & 1 == 0 { 65_000 } else { 4_200_000_001 });
+    let peer_as = match mode >> 1 & 3 {
+        0 => PeerAs::Exactly(asn(65_001)),
+        1 => PeerAs::Internal,
+        2 => PeerAs::External,
+        _ => PeerAs::Exactly(asn(4_200_000_002)),
+    };
+    let router_id = "10.0.0.1".parse().expect("an identifier");
     Config {
-        local_as,
-        peer_as: match mode >> 1 & 3 {
-            0 => PeerAs::Exactly(asn(65_001)),
-            1 => PeerAs::Internal,
-            2 => PeerAs::External,
-            _ => PeerAs::Exactly(asn(4_200_000_002)),
-        },
-        router_id: "10.0.0.1".parse().expect("an identifier"),
         hold_time: HoldTime::new(9).expect("at least 3"),
-        keepalive: None,
-        connect_retry: None,
         families: Families::only(Family::V4Unicast).with(Family::V6Unicast),
         listen: Listen::Both,
         extended_next_hop: mode & 8 != 0,
@@ -112,8 +109,7 @@ fn mk_config(mode: u8) -> Config {
             forwarding: true,
             long_lived: Some(std::time::Duration::from_secs(3600)),
         }),
-        authenticated: false,
-        single_hop: true,
+        ..Config::new(local_as, peer_as, router_id)
     }
 }
 

@@ -53,24 +53,20 @@ struct World {
 impl World {
     fn new(mode: u8) -> Self {
         let asn = |number| Asn::new(number).expect("not 0");
+        let peer_as = if mode & 1 == 0 {
+            PeerAs::Exactly(asn(65_001))
+        } else {
+            PeerAs::External
+        };
+        let router_id = if mode & 2 == 0 {
+            "10.0.0.1"
+        } else {
+            "10.0.0.200"
+        };
+        let router_id = router_id.parse().expect("an identifier");
         let config = Config {
-            local_as: asn(65_000),
-            peer_as: if mode & 1 == 0 {
-                PeerAs::Exactly(asn(65_001))
-            } else {
-                PeerAs::External
-            },
-            router_id: if mode & 2 == 0 {
-                "10.0.0.1"
-            } else {
-                "10.0.0.200"
-            }
-            .parse()
-            .expect("an identifier"),
             hold_time: HoldTime::new([0, 3, 9, 90][usize::from(mode >> 2 & 3)])
                 .expect("0 or at least 3"),
-            keepalive: None,
-            connect_retry: None,
             families: Families::only(Family::V4Unicast).with(Family::V6Unicast),
             listen: [
                 Listen::Active,
@@ -78,15 +74,13 @@ impl World {
                 Listen::Passive,
                 Listen::Active,
             ][usize::from(mode >> 4 & 3)],
-            extended_next_hop: false,
             graceful_restart: (mode & 0x40 != 0).then_some(GracefulRestart {
                 time: Duration::from_secs(120),
                 restarting: mode & 0x80 != 0,
                 forwarding: true,
                 long_lived: None,
             }),
-            authenticated: false,
-            single_hop: true,
+            ..Config::new(asn(65_000), peer_as, router_id)
         };
         Self {
             active: config.listen != Listen::Passive,

@@ -5,10 +5,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use ipnetwork::IpNetwork;
-use portolan_proto::bgp::session::{Config, Listen, Offer, SessionState};
+use portolan_proto::bgp::session::{Config, Offer, SessionState};
 use portolan_proto::bgp::{
-    Asn, Code, Families, Family, Frame, HoldTime, Kind, Notification, Open, Peek, Relation,
-    examine, write_keepalive,
+    Asn, Code, Frame, Kind, Notification, Open, Peek, Relation, examine, write_keepalive,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -77,20 +76,8 @@ impl Router {
 
 /// The router as it is configured.
 fn mk_router() -> Config {
-    Config {
-        local_as: asn(65000),
-        peer_as: PeerAs::Exactly(asn(65001)),
-        router_id: "192.0.2.1".parse().unwrap(),
-        hold_time: HoldTime::DEFAULT,
-        keepalive: None,
-        connect_retry: None,
-        families: Families::only(Family::V4Unicast),
-        listen: Listen::Active,
-        extended_next_hop: false,
-        graceful_restart: None,
-        authenticated: false,
-        single_hop: true,
-    }
+    let peer_as = PeerAs::Exactly(asn(65001));
+    Config::new(asn(65000), peer_as, "192.0.2.1".parse().unwrap())
 }
 
 /// Brings a session to Established, as the router would.
@@ -108,13 +95,7 @@ async fn establish_as(stream: TcpStream, config: &Config) -> Heard {
 async fn introduce(stream: TcpStream, config: &Config) -> (Vec<u8>, Heard) {
     let capabilities = Offer::FULL.capabilities(config);
     let mut hello = Vec::new();
-    Open::ours(
-        config.local_as,
-        config.hold_time,
-        config.router_id,
-        capabilities,
-    )
-    .encode(&mut hello);
+    config.open(capabilities).encode(&mut hello);
     write_keepalive(&mut hello);
     let mut heard = Heard {
         stream,
@@ -174,6 +155,19 @@ impl Heard {
     }
 }
 
+/// A router, and a node with a session with it, `tor`, and no other.
+async fn mk_sessions() -> (Router, Sessions) {
+    let router = Router::new().await;
+    let mut sessions = Sessions::new("node");
+    sessions.apply(vec![mk_spec("tor", router.port())]);
+    (router, sessions)
+}
+
+/// Waits until the only session is Established.
+async fn established(sessions: &Sessions) -> SessionStatus {
+    wait_for(sessions, |status| status.state == SessionState::Established).await
+}
+
 /// Waits until the status of the only session is as wished.
 async fn wait_for(sessions: &Sessions, wish: impl Fn(&SessionStatus) -> bool) -> SessionStatus {
     let mut changes = sessions.changes();
@@ -192,9 +186,7 @@ async fn wait_for(sessions: &Sessions, wish: impl Fn(&SessionStatus) -> bool) ->
 
 #[tokio::test]
 async fn routes_go_out_packed_and_changes_alone_after_that() {
-    let router = Router::new().await;
-    let mut sessions = Sessions::new("node");
-    sessions.apply(vec![mk_spec("tor", router.port())]);
+    let (router, mut sessions) = mk_sessions().await;
     sessions.routes("tor", mk_routes(5000));
     sessions.set_synced();
     let mut heard = router.establish().await;
@@ -219,14 +211,9 @@ async fn routes_go_out_packed_and_changes_alone_after_that() {
 
 #[tokio::test]
 async fn end_of_rib_waits_for_the_cluster_state() {
-    let router = Router::new().await;
-    let mut sessions = Sessions::new("node");
-    sessions.apply(vec![mk_spec("tor", router.port())]);
+    let (router, mut sessions) = mk_sessions().await;
     let mut heard = router.establish().await;
-    wait_for(&sessions, |status| {
-        status.state == SessionState::Established
-    })
-    .await;
+    established(&sessions).await;
     sessions.routes("tor", mk_routes(1));
     assert_eq!(heard.update().await, (1, 0), "routes do not wait");
     sessions.set_synced();
@@ -235,9 +222,7 @@ async fn end_of_rib_waits_for_the_cluster_state() {
 
 #[tokio::test]
 async fn routes_of_a_family_that_was_not_agreed_are_counted() {
-    let router = Router::new().await;
-    let mut sessions = Sessions::new("node");
-    sessions.apply(vec![mk_spec("tor", router.port())]);
+    let (router, mut sessions) = mk_sessions().await;
     let v6 = "2001:db8::1/128".parse().unwrap();
     sessions.routes("tor", BTreeMap::from([(v6, RouteAttrs::default())]));
     let _heard = router.establish().await;
@@ -284,14 +269,9 @@ async fn only_the_changed_session_restarts_and_keeps_its_routes() {
 
 #[tokio::test]
 async fn a_removed_peer_is_told_so() {
-    let router = Router::new().await;
-    let mut sessions = Sessions::new("node");
-    sessions.apply(vec![mk_spec("tor", router.port())]);
+    let (router, mut sessions) = mk_sessions().await;
     let mut heard = router.establish().await;
-    wait_for(&sessions, |status| {
-        status.state == SessionState::Established
-    })
-    .await;
+    established(&sessions).await;
     sessions.apply(vec![]);
     assert_eq!(heard.last_words().await, Code::PEER_DECONFIGURED.bare());
     assert_eq!(sessions.status(), []);
@@ -299,14 +279,9 @@ async fn a_removed_peer_is_told_so() {
 
 #[tokio::test]
 async fn shutdown_says_its_words_even_while_the_router_keeps_talking() {
-    let router = Router::new().await;
-    let mut sessions = Sessions::new("node");
-    sessions.apply(vec![mk_spec("tor", router.port())]);
+    let (router, mut sessions) = mk_sessions().await;
     let mut heard = router.establish().await;
-    wait_for(&sessions, |status| {
-        status.state == SessionState::Established
-    })
-    .await;
+    established(&sessions).await;
     let mut chatter = Vec::new();
     (0..1000).for_each(|_| write_keepalive(&mut chatter));
     heard.stream.write_all(&chatter).await.unwrap();
@@ -319,9 +294,7 @@ async fn shutdown_says_its_words_even_while_the_router_keeps_talking() {
 
 #[tokio::test]
 async fn a_router_that_reads_nothing_does_not_delay_the_end() {
-    let router = Router::new().await;
-    let mut sessions = Sessions::new("node");
-    sessions.apply(vec![mk_spec("tor", router.port())]);
+    let (router, mut sessions) = mk_sessions().await;
     sessions.routes("tor", mk_routes(300_000));
     let _heard = router.establish().await;
     wait_for(&sessions, |status| status.advertised > 0).await;
@@ -356,18 +329,13 @@ async fn the_last_error_outlives_a_change_of_the_settings() {
     wait_for(&sessions, |status| status.last_error.is_some()).await;
     sessions.apply(vec![mk_spec("tor", router.port())]);
     let _heard = router.establish().await;
-    let status = wait_for(&sessions, |status| {
-        status.state == SessionState::Established
-    })
-    .await;
+    let status = established(&sessions).await;
     assert!(status.last_error.unwrap().contains("refused"));
 }
 
 #[tokio::test]
 async fn the_words_of_a_router_that_closes_are_kept() {
-    let router = Router::new().await;
-    let mut sessions = Sessions::new("node");
-    sessions.apply(vec![mk_spec("tor", router.port())]);
+    let (router, sessions) = mk_sessions().await;
     let mut heard = router.establish().await;
     let mut bye = Vec::new();
     Code::ADMINISTRATIVE_SHUTDOWN

@@ -77,9 +77,28 @@ impl Engine {
 
     /// Replaces the announced addresses; what is gone is not answered any more on return.
     pub(super) fn set_vips(&mut self, vips: BTreeMap<IpAddr, Answer>, now: Instant) {
-        self.vips = vips;
+        let old = std::mem::replace(&mut self.vips, vips);
+        self.change_vips(&old, now);
+        self.announce_due(now);
         self.reconcile(now);
         self.run_due(now);
+    }
+
+    /// What differs, and on interfaces that are in service: the first frame of a takeover waits for nothing else.
+    fn change_vips(&mut self, old: &BTreeMap<IpAddr, Answer>, now: Instant) {
+        let (vips, links) = (&self.vips, &self.links);
+        let gone = old.keys().filter(|vip| !vips.contains_key(vip));
+        let gone = gone.map(|vip| (*vip, None));
+        let new = vips.iter().filter(|(vip, it)| old.get(vip) != Some(it));
+        let new = new.map(|(vip, answer)| (*vip, Some(answer)));
+        let changes: Vec<_> = gone.chain(new).collect();
+        for (index, served) in &mut self.served {
+            let link = links.get(*index);
+            if let Some(link) = link.filter(|link| link.name == served.port.name) {
+                let changes = changes.iter().copied();
+                served.change_vips(link, changes, &mut self.announcer, now);
+            }
+        }
     }
 
     pub(super) fn set_stand_by(&mut self, vips: BTreeMap<IpAddr, Interfaces>, now: Instant) {
@@ -255,6 +274,7 @@ impl Engine {
 
     fn reconcile(&mut self, now: Instant) {
         self.again = None;
+        self.inquiries.expire(now);
         let troubles = std::mem::take(&mut self.troubles);
         let links = self.links.clone();
         let usable: BTreeMap<u32, &Link> = links
@@ -381,15 +401,15 @@ impl Engine {
 
     pub(super) fn status(&self) -> L2Status {
         let mut status = L2Status::default();
-        for vip in self.vips.keys() {
-            let bound_to = self.links.holder(*vip).map(|link| link.name.clone());
-            status.vips.insert(
-                *vip,
-                VipStatus {
-                    interfaces: BTreeMap::new(),
-                    bound_to,
-                },
-            );
+        let unheard = self.vips.keys().map(|vip| (*vip, VipStatus::default()));
+        status.vips = unheard.collect();
+        // Thousands of addresses, and hundreds of links of containers: looked up from the shorter side.
+        for link in self.links.iter() {
+            for own in link.addresses.keys() {
+                if let Some(vip) = status.vips.get_mut(own) {
+                    vip.bound_to.get_or_insert_with(|| link.name.clone());
+                }
+            }
         }
         for served in self.served.values() {
             for (vip, since) in served.announced() {
@@ -400,7 +420,8 @@ impl Engine {
                 .interfaces
                 .insert(served.port.name.clone(), served.status());
         }
-        for (index, vip, claimants) in self.announcer.held() {
+        let claimed = self.announcer.held().filter(|(.., by)| !by.is_empty());
+        for (index, vip, claimants) in claimed {
             let name = self.served.get(&index).map(|served| &served.port.name);
             let Some(interface) = name.and_then(|name| status.interfaces.get_mut(name)) else {
                 continue;

@@ -88,9 +88,14 @@ impl Inquiries {
         self.checks.on(port).collect()
     }
 
+    /// Forgets witnesses that had their time.
+    pub(super) fn expire(&mut self, now: Instant) {
+        self.asked.retain(|_, until| *until > now);
+    }
+
     /// Notes that a witness is asked. Returns `false` when too many are.
     pub(super) fn ask(&mut self, port: u32, ip: IpAddr, now: Instant) -> bool {
-        self.asked.retain(|_, until| *until > now);
+        self.expire(now);
         let room = self.asked(port).len() < WITNESSES_MAX || self.asked.contains_key(&(port, ip));
         if room {
             self.asked.insert((port, ip), now + ANSWER_WITHIN);

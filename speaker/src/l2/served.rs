@@ -75,7 +75,7 @@ impl Served {
         }
     }
 
-    /// Answers for these addresses, and announces those that can be.
+    /// Answers for just these addresses, and announces those that can be.
     pub(super) fn follow_vips(
         &mut self,
         link: &Link,
@@ -83,31 +83,55 @@ impl Served {
         announcer: &mut Announcer<u32>,
         now: Instant,
     ) {
-        let here: BTreeMap<IpAddr, Duration> = vips
-            .iter()
-            .filter(|(_, answer)| answer.interfaces.covers(&link.name))
-            .map(|(vip, answer)| (*vip, answer.refresh))
-            .collect();
-        let held: HashSet<IpAddr> = here.keys().copied().collect();
-        if !self.port.table.holds_just(&held) {
-            self.port.table.hold(held);
-        }
+        let held = self.port.table.held();
+        let gone = held.iter().filter(|vip| !vips.contains_key(vip));
+        let changes: Vec<_> = gone.map(|vip| (*vip, None)).collect();
+        let wanted = vips.iter().map(|(vip, answer)| (*vip, Some(answer)));
+        drop(held);
+        let changes = changes.into_iter().chain(wanted);
+        self.change_vips(link, changes, announcer, now);
+    }
+
+    /// Answers for some addresses or does not any more, whatever is true of the others.
+    pub(super) fn change_vips<'a>(
+        &mut self,
+        link: &Link,
+        changes: impl Iterator<Item = (IpAddr, Option<&'a Answer>)>,
+        announcer: &mut Announcer<u32>,
+        now: Instant,
+    ) {
         let identity = self.port.identity();
-        let able = |vip: &IpAddr| link.is_running() && identity.speaks_for(*vip);
-        self.announced.retain(|vip, _| {
-            let stays = here.contains_key(vip) && able(vip);
-            if !stays {
-                announcer.release(link.index, *vip);
-            }
-            stays
-        });
         let began = Timestamp::now();
-        for (vip, refresh) in here.into_iter().filter(|(vip, _)| able(vip)) {
-            let known = self.announced.get(&vip).map(|(refresh, _)| *refresh);
-            if known != Some(refresh) {
-                announcer.hold(link.index, vip, refresh, now);
-                self.announced.entry(vip).or_insert((refresh, began)).0 = refresh;
+        let before = self.port.table.held();
+        let mut held = None;
+        for (vip, answer) in changes {
+            let answer = answer.filter(|answer| answer.interfaces.covers(&link.name));
+            if answer.is_some() != before.contains(&vip) {
+                let held: &mut HashSet<IpAddr> = held.get_or_insert_with(|| (**before).clone());
+                match answer {
+                    Some(_) => held.insert(vip),
+                    None => held.remove(&vip),
+                };
             }
+            let able = link.is_running() && identity.speaks_for(vip);
+            let refresh = answer.filter(|_| able).map(|answer| answer.refresh);
+            let known = self.announced.get(&vip).map(|(refresh, _)| *refresh);
+            match refresh {
+                Some(refresh) if known != Some(refresh) => {
+                    announcer.hold(link.index, vip, refresh, now);
+                    self.announced.entry(vip).or_insert((refresh, began)).0 = refresh;
+                }
+                None if known.is_some() => {
+                    announcer.release(link.index, vip);
+                    self.announced.remove(&vip);
+                }
+                _ => {}
+            }
+        }
+        // Whoever replaces the table waits for its readers.
+        drop(before);
+        if let Some(held) = held {
+            self.port.table.hold(held);
         }
     }
 

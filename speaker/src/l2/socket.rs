@@ -96,7 +96,7 @@ impl Sockets {
 
 /// The address of an interface that `bind` wants. It is taken from the kernel's own list, because
 /// no safe interface builds one from an index.
-fn link_address(name: &str, index: u32) -> Result<LinkAddr, Error> {
+pub(super) fn link_address(name: &str, index: u32) -> Result<LinkAddr, Error> {
     getifaddrs()
         .map_err(Error::List)?
         .filter(|entry| entry.interface_name == name)

@@ -55,9 +55,9 @@ impl Table {
         }
     }
 
-    /// Whether these are the addresses that are answered for.
-    pub(super) fn holds_just(&self, vips: &HashSet<IpAddr>) -> bool {
-        **self.0.held.load() == *vips
+    /// The addresses that are answered for.
+    pub(super) fn held(&self) -> Guard<Arc<HashSet<IpAddr>>> {
+        self.0.held.load()
     }
 
     /// The addresses under check.

@@ -7,13 +7,15 @@ use std::time::{Duration, Instant};
 use portolan_proto::claim::{Claim, Entry};
 
 use super::Takeover;
-use super::api::{Effect, Standing, State, Took};
+use super::api::{Effect, SessionKey, SessionWish, Standing, State, Took};
 use super::neighbourhood;
 use super::peer::{Path, Watch};
 use super::rules::{Move, View};
 use super::segment::Contact;
 use super::vip::{Occupant, Phase, Vip};
 
+/// How long a session outlives its use: longer than the API server's news of the same change take to two nodes.
+const LINGER: Duration = Duration::from_secs(60);
 /// Time between two hellos while a node that is watched is not there.
 const HELLO: Duration = Duration::from_millis(250);
 /// The same when all that is missing are nodes without a common subnet.
@@ -30,7 +32,7 @@ impl Takeover {
             self.effects.push_back(Effect::Answers);
         }
         for ((from, cause), vips) in std::mem::take(&mut self.took) {
-            let sign = self.peers.get(&from).and_then(super::Peer::last_sign);
+            let sign = self.peers.get(&from).and_then(|peer| peer.last_sign(now));
             self.effects.push_back(Effect::Took(Took {
                 from: from.to_string(),
                 cause,
@@ -56,6 +58,11 @@ impl Takeover {
             let used = self.vips.values().any(|vip| vip.homes.contains(index));
             segment.set_used(used, now);
         }
+        self.watch_peers(now);
+    }
+
+    /// Wants the sessions that follow from all this.
+    fn watch_peers(&mut self, now: Instant) {
         let mut sessions =
             neighbourhood::connect(&self.node, &self.vips, &self.nodes, &mut self.segments);
         if self.leaving.is_some() {
@@ -63,15 +70,16 @@ impl Takeover {
         }
         let before = std::mem::replace(&mut self.sessions, sessions);
         for (key, wish) in before {
-            let same = |now: &super::SessionWish| (now.peer, now.local) == (wish.peer, wish.local);
-            if self.sessions.get(&key).is_some_and(same) || self.leaving.is_some() {
-                continue;
+            let same = |now: &SessionWish| (now.peer, now.local) == (wish.peer, wish.local);
+            if self.sessions.get(&key).is_some_and(same) {
+                self.lingering.remove(&key);
+            } else if self.leaving.is_none() && !self.lingers(&key, &wish, now) {
+                let peer = self.peers.get_mut(key.node.as_str());
+                if let Some(path) = peer.and_then(|peer| peer.paths.get_mut(&key.interface)) {
+                    path.unwatch();
+                }
+                self.touch_shared(&key.node);
             }
-            let peer = self.peers.get_mut(key.node.as_str());
-            if let Some(path) = peer.and_then(|peer| peer.paths.get_mut(&key.interface)) {
-                path.unwatch();
-            }
-            self.touch_shared(&key.node);
         }
         for key in self.sessions.keys() {
             let peer = match self.peers.get_mut(key.node.as_str()) {
@@ -79,6 +87,33 @@ impl Takeover {
                 None => self.peers.entry(Arc::from(key.node.as_str())).or_default(),
             };
             peer.paths.entry(key.interface).or_default().watch(now);
+        }
+    }
+
+    /// A session that is Up stays for a while after nothing needs it any more. The other side may not have heard yet that
+    /// nothing does, and would take the end of the session for ours.
+    fn lingers(&mut self, key: &SessionKey, wish: &SessionWish, now: Instant) -> bool {
+        let peer = self.peers.get(key.node.as_str());
+        let path = peer.and_then(|peer| peer.paths.get(&key.interface));
+        let segment = self.segments.get(&key.interface);
+        let pair = segment.and_then(|segment| self.nodes.pair(segment, &key.node));
+        let end = *self.lingering.entry(key.clone()).or_insert(now + LINGER);
+        let lingers = path.is_some_and(Path::is_up)
+            && pair == Some((wish.local, wish.peer))
+            && !self.sessions.contains_key(key)
+            && end > now;
+        if lingers {
+            self.sessions.insert(key.clone(), wish.clone());
+        } else {
+            self.lingering.remove(key);
+        }
+        lingers
+    }
+
+    /// Ends sessions that have lingered for long enough.
+    pub(super) fn end_lingering(&mut self, now: Instant) {
+        if self.lingering.values().any(|end| *end <= now) {
+            self.arrange(now);
         }
     }
 
@@ -91,8 +126,7 @@ impl Takeover {
                     .filter_map(|peer| peer.paths.get_mut(index))
                     .for_each(|path| path.excuse(now));
             }
-            let watched = segment.peers.iter().filter(|(_, watched)| **watched);
-            let paths = watched.filter_map(|(node, _)| self.peers.get(node)?.paths.get(index));
+            let paths = self.peers.values().filter_map(|peer| peer.paths.get(index));
             let (mut up, mut was_up) = (false, false);
             for path in paths {
                 up |= path.is_up();
@@ -155,6 +189,11 @@ impl Takeover {
                 .is_some_and(|node| self.gave_up(ip, node))
         {
             vip.holder = None;
+        }
+        if holds && vip.rank.is_none() {
+            self.strays.insert(ip);
+        } else {
+            self.strays.remove(&ip);
         }
         self.vips.insert(ip, vip);
         self.alarms.set(&ip, wake);
@@ -242,6 +281,7 @@ impl Takeover {
     /// The address is no more: nothing is answered for it from now on.
     pub(super) fn release(&mut self, ip: IpAddr, now: Instant) {
         if let Some(mut vip) = self.vips.remove(&ip) {
+            self.strays.remove(&ip);
             self.let_go(ip, &mut vip, now);
             for segment in self.segments.values_mut() {
                 segment.speech.contest(ip, false, now);
@@ -278,7 +318,12 @@ impl Takeover {
                 missing |= *watched && !(up && greeted);
                 ask |= up && !greeted;
             }
-            let every = match (missing || self.leaving.is_some(), silent) {
+            let strays = self.strays.iter().filter_map(|ip| self.vips.get(ip));
+            let stray = strays.into_iter().any(|vip| vip.homes.contains(index));
+            if stray {
+                segment.speech.be_loud(now + super::LOUD);
+            }
+            let every = match (missing || stray || self.leaving.is_some(), silent) {
                 _ if !segment.used || !segment.is_running() => None,
                 (true, _) => Some(HELLO),
                 (false, true) => Some(HELLO_UNWATCHED),

@@ -91,6 +91,8 @@ pub struct Takeover {
     macs: BTreeSet<MacAddr>,
     nodes: Nodes,
     sessions: BTreeMap<SessionKey, SessionWish>,
+    /// Sessions that nothing needs any more, and when they end.
+    lingering: BTreeMap<SessionKey, Instant>,
     peers: BTreeMap<Arc<str>, Peer>,
     claims: Claims,
     leaving: Option<Instant>,
@@ -100,6 +102,8 @@ pub struct Takeover {
     silences: Alarms<Arc<str>>,
     /// Addresses to be looked at now.
     dirty: BTreeSet<IpAddr>,
+    /// Addresses that we hold although their placement does not name us: nobody who is named may know us.
+    strays: BTreeSet<IpAddr>,
     /// What is answered for has changed.
     changed: bool,
     took: BTreeMap<(Arc<str>, Cause), Vec<IpAddr>>,
@@ -117,12 +121,14 @@ impl Takeover {
             macs: BTreeSet::new(),
             nodes: Nodes::default(),
             sessions: BTreeMap::new(),
+            lingering: BTreeMap::new(),
             peers: BTreeMap::new(),
             claims: Claims::default(),
             leaving: None,
             alarms: Alarms::default(),
             silences: Alarms::default(),
             dirty: BTreeSet::new(),
+            strays: BTreeSet::new(),
             changed: false,
             took: BTreeMap::new(),
             effects: VecDeque::new(),
@@ -237,6 +243,10 @@ impl Takeover {
             }
         }
         self.touch_shared(&node);
+        // What nothing needs any more says nothing either, once it is Down.
+        if state != PathState::Up && self.lingering.contains_key(key) {
+            self.arrange(now);
+        }
         self.finish(now);
     }
 
@@ -395,6 +405,7 @@ impl Takeover {
         while let Some(node) = self.silences.pop(now) {
             self.touch_shared(&node);
         }
+        self.end_lingering(now);
         self.finish(now);
     }
 
@@ -405,6 +416,7 @@ impl Takeover {
         let segments = segments.flat_map(|segment| [segment.next_review(), segment.speech.next()]);
         segments
             .chain([self.alarms.next(), self.silences.next()])
+            .chain([self.lingering.values().min().copied()])
             .flatten()
             .min()
     }

@@ -42,7 +42,7 @@ impl Nodes {
 
     /// Our address and that of the node through which they watch each other: IPv4 if there is a common subnet, and the
     /// lowest ones, so that both sides choose the same.
-    fn pair(&self, segment: &Segment, node: &str) -> Option<(IpAddr, IpAddr)> {
+    pub(super) fn pair(&self, segment: &Segment, node: &str) -> Option<(IpAddr, IpAddr)> {
         let theirs = self.addresses.get(node)?;
         let pairs = segment.locals.iter().flat_map(|local| {
             let common = move |peer: &&IpNetwork| {
@@ -91,7 +91,8 @@ type Shares = BTreeMap<(Arc<str>, u32), DetectionRule>;
 fn shares(me: &str, vips: &BTreeMap<IpAddr, Vip>) -> Shares {
     let mut names: BTreeMap<&str, Arc<str>> = BTreeMap::new();
     let mut shares = Shares::new();
-    for vip in vips.values() {
+    // Only where we are named: sessions must be wanted by both sides.
+    for vip in vips.values().filter(|vip| vip.rank.is_some()) {
         let others = vip.duty.nodes.iter().filter(|node| *node != me);
         for node in others {
             let name = names
@@ -101,7 +102,7 @@ fn shares(me: &str, vips: &BTreeMap<IpAddr, Vip>) -> Shares {
                 let rule = shares
                     .entry((name.clone(), *home))
                     .or_insert(vip.duty.detection);
-                if detection(&vip.duty.detection) < detection(rule) {
+                if detection(vip.duty.detection) < detection(*rule) {
                     *rule = vip.duty.detection;
                 }
             }
@@ -110,7 +111,7 @@ fn shares(me: &str, vips: &BTreeMap<IpAddr, Vip>) -> Shares {
     shares
 }
 
-fn detection(rule: &DetectionRule) -> Duration {
+fn detection(rule: DetectionRule) -> Duration {
     Duration::from_millis(rule.interval_milliseconds.into()) * rule.multiplier.into()
 }
 

@@ -270,8 +270,11 @@ impl Peer {
         }
     }
 
-    /// When it was heard last, by whatever means.
-    pub(super) fn last_sign(&self) -> Option<Instant> {
+    /// When it was heard last, by whatever means: now, while BFD sees it.
+    pub(super) fn last_sign(&self, now: Instant) -> Option<Instant> {
+        if self.paths.values().any(Path::is_up) {
+            return Some(now);
+        }
         let watched = self.paths.values().filter_map(|path| match path.watch {
             Watch::Down { last_sign, .. } => Some(last_sign),
             Watch::Unknown | Watch::Up => None,

@@ -47,6 +47,10 @@ struct Doubt {
 
 /// An interface.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own, and they come in all combinations"
+)]
 pub(super) struct Segment {
     pub(super) name: String,
     /// ARP and NDP can be spoken on it, were there a carrier.

@@ -1,6 +1,5 @@
 //! The rules, one by one.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

@@ -22,6 +22,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use futures::future::try_join_all;
+use futures::try_join;
 use k8s_openapi::api::core::v1::Service;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt as _};
@@ -77,8 +79,10 @@ pub struct Drill {
 /// What the clients of one phase run.
 struct Clients {
     since: Duration,
-    running: Vec<(IpAddr, Place, Pulse, Prober)>,
+    running: Vec<Client>,
 }
+
+type Client = (IpAddr, Place, Pulse, Prober);
 
 impl Drill {
     /// Starts a cluster and waits until it is settled. `more` are further lines of the L2Advertisement's specification, two
@@ -287,16 +291,8 @@ impl Drill {
 
     async fn judge(&self, clients: Clients, holder: usize) -> Result<Phase> {
         let until = now();
-        let mut views = Vec::new();
-        for (vip, place, pulse, prober) in clients.running {
-            let (rhythm, requests) = (pulse.finish().await?, prober.finish().await?);
-            views.push(View {
-                vip,
-                place,
-                rhythm,
-                requests,
-            });
-        }
+        let ended = clients.running.into_iter().map(end);
+        let views = try_join_all(ended).await?;
         let wire = self.vips.iter().map(|vip| {
             let mut claims = self.tap.heard(Half::Main, *vip);
             claims.retain(|claim| claim.at >= clients.since && claim.at <= until);
@@ -312,6 +308,16 @@ impl Drill {
             holder,
         })
     }
+}
+
+async fn end((vip, place, pulse, prober): Client) -> Result<View> {
+    let (rhythm, requests) = try_join!(pulse.finish(), prober.finish())?;
+    Ok(View {
+        vip,
+        place,
+        rhythm,
+        requests,
+    })
 }
 
 fn recent(claims: &[Claim], since: Duration) -> impl Iterator<Item = MacAddr> {

@@ -4,13 +4,17 @@
 //! is the longest time without an arrival, so datagrams that wait in a queue and come in a burst at its end do not hide it.
 
 use std::fmt;
+use std::io;
 use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::time::TimeSpec;
 
 use super::netns::Netns;
 use super::tap::now;
@@ -46,6 +50,9 @@ impl Pulse {
             socket
                 .connect(to)
                 .with_context(|| format!("connecting to {to}"))?;
+            socket
+                .set_nonblocking(true)
+                .context("a socket that does not wait")?;
             anyhow::Ok(socket)
         })??;
         let stop = Arc::new(AtomicBool::new(false));
@@ -89,35 +96,47 @@ fn beat(socket: &UdpSocket, every: Duration, stop: &AtomicBool) -> Vec<Beat> {
     let mut next = now();
     while !stop.load(Ordering::Relaxed) {
         let number = u64::try_from(beats.len()).unwrap_or(u64::MAX);
-        beats.push(Beat {
-            sent: now(),
-            back: None,
-        });
+        let sent = now();
+        beats.push(Beat { sent, back: None });
         // Nobody may have the address in this moment: the beat is lost, as it should be.
         let _lost = socket.send(&number.to_be_bytes());
-        next += every;
+        // A thread that had to wait for a processor leaves beats out rather than send them in a burst.
+        next = (next + every).max(sent);
         listen(socket, &mut beats, next);
     }
     listen(socket, &mut beats, now() + LAST);
     beats
 }
 
-/// Notes what comes back until `until`, on the clock of [`now`].
+/// Notes what comes back until `until`, on the clock of [`now`], and in any case what is there already.
 fn listen(socket: &UdpSocket, beats: &mut [Beat], until: Duration) {
     loop {
-        let left = until.saturating_sub(now());
-        if left.is_zero() || socket.set_read_timeout(Some(left)).is_err() {
-            return;
-        }
         let mut bytes = [0; 8];
-        // A refusal by ICMP ends up here as well: the beat stays lost.
-        if matches!(socket.recv(&mut bytes), Ok(8)) {
-            let number = usize::try_from(u64::from_be_bytes(bytes)).unwrap_or(usize::MAX);
-            if let Some(beat) = beats.get_mut(number) {
-                beat.back.get_or_insert_with(now);
+        match socket.recv(&mut bytes) {
+            Ok(8) => {
+                let number = usize::try_from(u64::from_be_bytes(bytes)).unwrap_or(usize::MAX);
+                if let Some(beat) = beats.get_mut(number) {
+                    beat.back.get_or_insert_with(now);
+                }
             }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                let left = until.saturating_sub(now());
+                if left.is_zero() {
+                    return;
+                }
+                wait(socket, left);
+            }
+            // A refusal by ICMP: the beat stays lost.
+            Ok(_) | Err(_) => {}
         }
     }
+}
+
+/// By `ppoll`, because the timeouts of sockets are as coarse as the kernel's tick.
+fn wait(socket: &UdpSocket, at_most: Duration) {
+    let mut set = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
+    // Interrupted or not: the caller looks at the socket and the clock.
+    let _ready = ppoll(&mut set, Some(TimeSpec::from_duration(at_most)), None);
 }
 
 /// What a pulse saw.

@@ -19,6 +19,8 @@ struct Wire {
     loss: u32,
     /// Shortest and longest delay, in milliseconds: what differs, overtakes.
     delay: (u32, u32),
+    /// Nothing overtakes.
+    in_order: bool,
     /// From the side of this number nothing arrives any more.
     cut: [bool; 2],
 }
@@ -31,6 +33,8 @@ struct World {
     sides: [Session; 2],
     wire: Wire,
     flying: BinaryHeap<Reverse<Flight>>,
+    /// When what was sent last by each side arrives.
+    latest: [Instant; 2],
     sent: [Vec<(Instant, Packet)>; 2],
     changes: [Vec<(Instant, Change)>; 2],
     sequence: u64,
@@ -52,9 +56,11 @@ impl World {
             wire: Wire {
                 loss: 0,
                 delay: (1, 1),
+                in_order: false,
                 cut: [false; 2],
             },
             flying: BinaryHeap::new(),
+            latest: [now; 2],
             sent: [Vec::new(), Vec::new()],
             changes: [Vec::new(), Vec::new()],
             sequence: 0,
@@ -74,7 +80,11 @@ impl World {
                 let mut bytes = Vec::new();
                 packet.encode(&mut bytes);
                 self.sequence += 1;
-                let arrival = self.now + delay * MILLI;
+                let mut arrival = self.now + delay * MILLI;
+                if self.wire.in_order {
+                    arrival = arrival.max(self.latest[side]);
+                }
+                self.latest[side] = arrival;
                 self.flying
                     .push(Reverse((arrival, self.sequence, 1 - side, bytes)));
             }
@@ -253,8 +263,9 @@ fn keys_are_replaced_in_a_session_that_stays_up() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Times change again and again on both sides, on a wire that loses a tenth and reorders: nobody goes down.
-    /// (Multiplier 10: the loss of ten in a row is out of the question.)
+    /// Times change again and again on both sides, on a wire that loses a tenth: nobody goes down. (Multiplier 10: the loss
+    /// of ten in a row is out of the question.) The wire keeps the order: BFD has no numbers that would tell a periodic packet
+    /// which a Poll overtook from a change back to the times before.
     #[test]
     fn times_change_without_a_flap(
         seed: u64, loss in 0u32..=10, far in 1u32..20,
@@ -263,8 +274,7 @@ proptest! {
         let mut world = World::new([mk_config(100, 100, 10), mk_config(100, 100, 10)], seed);
         world.run(10 * SECOND);
         prop_assert!(world.both_up());
-        world.wire.loss = loss;
-        world.wire.delay = (1, far);
+        world.wire = Wire { loss, delay: (1, far), in_order: true, cut: [false; 2] };
         for (side, transmit, receive, pause) in steps {
             world.sides[side].set_config(mk_config(transmit, receive, 10));
             world.run(Duration::from_millis(pause));

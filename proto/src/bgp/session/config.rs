@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::super::{Asn, Families, HoldTime, Relation, RouterId};
+use super::super::{Asn, Capabilities, Families, Family, HoldTime, Open, Relation, RouterId};
 
 /// Everything about a neighbour that the state machine needs to know.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +32,33 @@ pub struct Config {
     pub authenticated: bool,
     /// Our packets reach directly connected routers only.
     pub single_hop: bool,
+}
+
+impl Config {
+    /// A directly connected neighbour with nothing but defaults, for IPv4.
+    #[must_use]
+    pub fn new(local_as: Asn, peer_as: PeerAs, router_id: RouterId) -> Self {
+        Self {
+            local_as,
+            peer_as,
+            router_id,
+            hold_time: HoldTime::DEFAULT,
+            keepalive: None,
+            connect_retry: None,
+            families: Families::only(Family::V4Unicast),
+            listen: Listen::Active,
+            extended_next_hop: false,
+            graceful_restart: None,
+            authenticated: false,
+            single_hop: true,
+        }
+    }
+
+    /// Our OPEN with these capabilities (RFC 4271 §4.2).
+    #[must_use]
+    pub fn open(&self, capabilities: Capabilities) -> Open {
+        Open::ours(self.local_as, self.hold_time, self.router_id, capabilities)
+    }
 }
 
 /// Which AS a peer may have.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::super::{AdjOut, Code, Export, HeaderError, NextHops, Notification, Open};
+use super::super::{AdjOut, Code, Export, HeaderError, NextHops, Notification};
 use super::collision::Admission;
 use super::fallback::Fallback;
 use super::peer::send;
@@ -10,7 +10,7 @@ use super::refresh::Refreshes;
 use super::slot::{Confirming, Established, Slot, State};
 use super::timer::CONNECT_TIME;
 use super::{
-    Close, Config, ConnId, ConnectFailure, Direction, Effect, Ended, Event, Listen, Out, Peer,
+    Close, ConnId, ConnectFailure, Direction, Effect, Ended, Event, Listen, Out, Peer,
     SessionState, StopReason,
 };
 
@@ -150,15 +150,9 @@ impl Peer {
         let Some(Slot { id, offer, .. }) = self.slot(direction) else {
             return;
         };
-        let Config {
-            local_as,
-            hold_time,
-            router_id,
-            ..
-        } = self.config;
         let capabilities = offer.capabilities(&self.config);
         let mut bytes = Vec::new();
-        Open::ours(local_as, hold_time, router_id, capabilities).encode(&mut bytes);
+        self.config.open(capabilities).encode(&mut bytes);
         out.push(Effect::Send(*id, bytes));
         self.note(Event::Connected(direction), now, out);
     }

@@ -144,12 +144,7 @@ mod tests {
     fn mk_open() -> Open {
         let config = mk_config(65001, 65000, "10.0.0.9");
         let capabilities = Offer::FULL.capabilities(&config);
-        Open::ours(
-            config.local_as,
-            HoldTime::DEFAULT,
-            config.router_id,
-            capabilities,
-        )
+        config.open(capabilities)
     }
 
     fn judge(open: &Open) -> Result<Negotiated, Notification> {

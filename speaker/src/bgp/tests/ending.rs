@@ -40,10 +40,7 @@ async fn a_restart_is_told_as_one_only_to_a_router_that_bridges_it() {
             ..mk_spec("tor", router.port())
         }]);
         let mut heard = establish_as(router.accept().await, &theirs).await;
-        wait_for(&sessions, |status| {
-            status.state == SessionState::Established
-        })
-        .await;
+        established(&sessions).await;
         let (words, ()) = tokio::join!(heard.last_words(), sessions.restart("upgrade"));
         assert_eq!(words, *want, "{row}");
     }
@@ -65,10 +62,7 @@ async fn only_the_first_session_of_a_process_says_that_it_has_restarted() {
     let (first, mut heard) = introduce(router.accept().await, &mk_helper()).await;
     assert!(restarted(&first));
     heard.next().await.unwrap();
-    wait_for(&sessions, |status| {
-        status.state == SessionState::Established
-    })
-    .await;
+    established(&sessions).await;
     sessions.apply(vec![PeerSpec {
         keepalive: Some(Duration::from_secs(7)),
         ..spec

@@ -74,10 +74,7 @@ async fn a_peer_that_connects_gets_its_session_and_routes() {
     sessions.set_synced();
     let mut heard = establish(dial([127, 0, 0, 9], port, 255).await).await;
     assert_eq!(heard.table().await, (1, 3, 0));
-    wait_for(&sessions, |status| {
-        status.state == SessionState::Established
-    })
-    .await;
+    established(&sessions).await;
     assert_eq!(sessions.visits().accepted, 1);
     sessions.apply(vec![]);
     assert_eq!(heard.last_words().await, Code::PEER_DECONFIGURED.bare());
@@ -270,10 +267,7 @@ async fn of_two_connections_at_once_the_one_of_the_higher_identifier_stays() {
         }
     };
     assert_eq!(words, Code::CONNECTION_COLLISION.bare());
-    let status = wait_for(&sessions, |status| {
-        status.state == SessionState::Established
-    })
-    .await;
+    let status = established(&sessions).await;
     assert_eq!(status.established, 1);
     drop(kept);
 }

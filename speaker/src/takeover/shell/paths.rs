@@ -21,6 +21,8 @@ pub(super) struct Paths {
     engine: Engine,
     changes: watch::Receiver<()>,
     sessions: BTreeMap<SessionKey, Path>,
+    /// Those of addresses that a node, or this one, has no longer.
+    parting: Vec<Path>,
 }
 
 #[derive(Debug)]
@@ -48,6 +50,7 @@ impl Paths {
             changes: engine.changes(),
             engine,
             sessions: BTreeMap::new(),
+            parting: Vec::new(),
         }
     }
 
@@ -71,11 +74,15 @@ impl Paths {
         };
         for (key, wish) in wishes {
             let spec = spec(wish, authentication);
-            if let Some(path) = self.sessions.get_mut(key) {
+            let known = self.sessions.get_mut(key);
+            if let Some(path) = known.filter(|path| path.leads_as(wish)) {
                 path.follow(wish, spec);
-            } else {
-                let path = Path::open(&self.engine, wish, spec);
-                self.sessions.insert(key.clone(), path);
+                continue;
+            }
+            let path = Path::open(&self.engine, wish, spec);
+            if let Some(mut other) = self.sessions.insert(key.clone(), path) {
+                other.ends = Some(now + LINGER);
+                self.parting.push(other);
             }
         }
         for (key, path) in &mut self.sessions {
@@ -88,23 +95,19 @@ impl Paths {
     /// Gives all of them up: peers hear AdminDown.
     pub(super) fn close(&mut self) {
         self.sessions.clear();
+        self.parting.clear();
     }
 
     /// When [`Self::handle_timeout`] has something to do.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        self.sessions.values().filter_map(|path| path.ends).min()
+        let paths = self.sessions.values().chain(&self.parting);
+        paths.filter_map(|path| path.ends).min()
     }
 
     pub(super) fn handle_timeout(&mut self, now: Instant) {
-        self.sessions
-            .retain(|_, path| path.ends.is_none_or(|ends| now < ends));
-    }
-
-    /// Everything is news again, as for a machine that knows nothing.
-    pub(super) fn forget(&mut self) {
-        for path in self.sessions.values_mut() {
-            path.told = Told::default();
-        }
+        let stays = |path: &Path| path.ends.is_none_or(|ends| now < ends);
+        self.sessions.retain(|_, path| stays(path));
+        self.parting.retain(stays);
     }
 
     /// What the machine has not been told yet.
@@ -124,8 +127,8 @@ impl Paths {
     /// The last packet of a node that is not heard any more.
     pub(super) fn last_heard(&self, node: &str) -> Option<Instant> {
         let of_node = self.sessions.iter().filter(|(key, _)| key.node == node);
-        of_node
-            .filter_map(|(_, path)| path.live.borrow().last_heard)
+        let down = of_node.filter(|(_, path)| path.told.state == Some(PathState::Down));
+        down.filter_map(|(_, path)| path.live.borrow().last_heard)
             .max()
     }
 
@@ -162,9 +165,15 @@ impl Path {
         }
     }
 
+    /// Whether it is the path that is wanted, whatever its times.
+    fn leads_as(&self, wish: &SessionWish) -> bool {
+        let way = |wish: &SessionWish| (wish.peer, wish.local, wish.interface.clone());
+        way(&self.wish) == way(wish)
+    }
+
     fn follow(&mut self, wish: &SessionWish, spec: SessionSpec) {
         self.wish.clone_from(wish);
-        // The machine has forgotten what it once knew of a path that it did not want any more.
+        // The machine has forgotten what it knew of a path that it did not want any more.
         if self.ends.take().is_some() {
             self.told = Told {
                 state: None,

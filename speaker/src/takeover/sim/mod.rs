@@ -27,13 +27,11 @@ fn number(name: &str, default: u64) -> u64 {
 fn explore(scene: fn(&mut World)) {
     let first = number("PORTOLAN_SEED", 1);
     let cases = number("PORTOLAN_CASES", 300);
-    let threads = std::thread::available_parallelism().map_or(1, usize::from) as u64;
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let failed = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads)
             .map(|worker| {
-                let seeds = (first..first + cases)
-                    .skip(worker as usize)
-                    .step_by(threads as usize);
+                let seeds = (first..first + cases).skip(worker).step_by(threads);
                 scope.spawn(move || seeds.into_iter().find(|seed| fails(*seed, scene)))
             })
             .collect();

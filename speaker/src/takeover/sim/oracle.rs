@@ -115,7 +115,7 @@ impl World {
         let side = &mut self.sides[node][peer];
         match state {
             PathState::Up if generation == side.generation && boots == current => {
-                side.up = Some(boots)
+                side.up = Some(boots);
             }
             PathState::Down | PathState::Leaving if side.up == Some(boots) => {
                 // A path that came back before anybody noticed, between the same processes.

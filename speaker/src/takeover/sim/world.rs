@@ -86,6 +86,7 @@ impl Ord for Queued {
 }
 
 /// One node: its machine while the speaker runs.
+#[expect(clippy::struct_excessive_bools, reason = "facts of their own")]
 pub(super) struct Node {
     pub(super) name: String,
     pub(super) machine: Option<Takeover>,
@@ -117,6 +118,8 @@ pub(super) struct World {
     pub(super) nodes: Vec<Node>,
     /// `cut[a][b]`: what `a` sends does not reach `b`. The last one is the router.
     pub(super) cut: Vec<Vec<bool>>,
+    /// Nodes that are alone behind a cut.
+    pub(super) cut_off: BTreeSet<usize>,
     pub(super) sides: Vec<Vec<Side>>,
     /// There is a router, which nodes can ask whether they are connected.
     pub(super) router: bool,
@@ -138,7 +141,8 @@ pub(super) struct World {
 }
 
 fn mk_mac(node: usize) -> MacAddr {
-    MacAddr([2, 0, 0, 0, 0, 10 + node as u8])
+    let last = u8::try_from(10 + node).unwrap();
+    MacAddr([2, 0, 0, 0, 0, last])
 }
 
 fn mk_address(node: usize) -> String {
@@ -183,6 +187,7 @@ impl World {
             sequence: 0,
             nodes: (0..count).map(mk_node).collect(),
             cut: vec![vec![false; count + 1]; count + 1],
+            cut_off: BTreeSet::new(),
             sides: vec![vec![Side::default(); count]; count],
             router: dice.between(0, 2) > 0,
             loss: [0, 0, 5, 10][dice.between(0, 3) as usize],
@@ -199,8 +204,8 @@ impl World {
             story: Vec::new(),
             dice,
         };
-        for vip in 0..world.dice.between(1, 4) {
-            let vip = IpAddr::from([192, 0, 2, 100 + vip as u8]);
+        for last in 100..=100 + world.pick(4) {
+            let vip = format!("192.0.2.{last}").parse().unwrap();
             let nodes = world.mk_placement();
             world.placements.insert(vip, (1, nodes));
         }
@@ -216,15 +221,22 @@ impl World {
     pub(super) fn mk_placement(&mut self) -> Vec<usize> {
         let mut nodes: Vec<usize> = (0..self.nodes.len()).collect();
         for at in (1..nodes.len()).rev() {
-            nodes.swap(at, self.dice.between(0, at as u32) as usize);
+            nodes.swap(at, self.pick(at + 1));
         }
         nodes.truncate(3);
         nodes
     }
 
+    /// A number below that one.
+    pub(super) fn pick(&mut self, count: usize) -> usize {
+        let last = u32::try_from(count - 1).unwrap();
+        self.dice.between(0, last) as usize
+    }
+
     pub(super) fn tell(&mut self, what: impl FnOnce() -> String) {
         if self.telling {
-            let line = format!("{:>10.3} ms  {}", self.now as f64 / 1000.0, what());
+            let (millis, micros) = (self.now / 1000, self.now % 1000);
+            let line = format!("{millis:>6}.{micros:03} ms  {}", what());
             self.story.push(line);
         }
     }
@@ -297,7 +309,7 @@ impl World {
                 .saturating_duration_since(self.start)
                 .as_nanos()
                 .div_ceil(1000);
-            (micros as u64).max(self.now)
+            u64::try_from(micros).unwrap().max(self.now)
         });
         if next != self.nodes[node].timer {
             self.nodes[node].timer = next;
@@ -309,7 +321,8 @@ impl World {
     }
 
     fn holds(&mut self, node: usize, held: BTreeSet<IpAddr>) {
-        let before = std::mem::replace(&mut self.nodes[node].held, held.clone());
+        let before = std::mem::replace(&mut self.nodes[node].held, held);
+        let held = self.nodes[node].held.clone();
         for vip in held.difference(&before) {
             self.tell(|| format!("n{node} begins {vip}"));
             *self.begun.entry(*vip).or_default() += 1;
@@ -472,7 +485,7 @@ impl World {
                     self.nodes[from].held.contains(&vip) && self.nodes[to].held.contains(&vip);
                 if both && self.hears(to, from) {
                     self.with(to, |machine| {
-                        drop(machine.heard_on_wire(2, vip, mk_mac(from), now))
+                        drop(machine.heard_on_wire(2, vip, mk_mac(from), now));
                     });
                 }
             }
@@ -694,29 +707,10 @@ impl World {
 
     /// The nodes that answer so that the rest of the world can hear it.
     pub(super) fn answering(&self, vip: IpAddr) -> Vec<usize> {
-        let holders = self.holders(vip);
-        let others = 0..self.nodes.len();
-        let reached = |node: usize| {
-            others
-                .clone()
-                .any(|other| other != node && self.both_ways(node, other))
-        };
+        let holders = self.holders(vip).into_iter();
         holders
-            .into_iter()
-            .filter(|node| {
-                self.attached(*node)
-                    && (reached(*node)
-                        || self.both_ways(*node, self.nodes.len())
-                        || self.is_alone())
-            })
+            .filter(|node| self.attached(*node) && !self.cut_off.contains(node))
             .collect()
-    }
-
-    fn is_alone(&self) -> bool {
-        (0..self.nodes.len())
-            .filter(|node| self.attached(*node))
-            .count()
-            < 2
     }
 
     fn look(&mut self) {

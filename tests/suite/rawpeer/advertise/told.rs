@@ -41,6 +41,25 @@ pub(super) fn routes() -> Vec<Row> {
     let communities = || (COMMUNITIES.0, COMMUNITIES.1, COMMUNITIES.2.to_vec());
     let origin = || (0x40, 1, vec![0]);
     let next_hop = |peer: &RawPeer| (0x40, 3, octets(peer.node));
+    let external = move |path: Vec<u8>| {
+        move |peer: &RawPeer| {
+            vec![
+                origin(),
+                (0x40, 2, path.clone()),
+                next_hop(peer),
+                communities(),
+            ]
+        }
+    };
+    let internal = move |peer: &RawPeer| {
+        vec![
+            origin(),
+            (0x40, 2, vec![]),
+            next_hop(peer),
+            (0x40, 5, vec![0, 0, 0, 100]),
+            communities(),
+        ]
+    };
     let inside = |asn| Open {
         id: [10, 0, 0, 7].into(),
         ..Open::good(asn)
@@ -55,26 +74,17 @@ pub(super) fn routes() -> Vec<Row> {
         ..Settings::default()
     };
     vec![
-        looks("D9 external", Settings::default(), good(), move |peer| {
-            vec![
-                origin(),
-                (0x40, 2, sequence(&[NODE_AS])),
-                next_hop(peer),
-                communities(),
-            ]
-        }),
+        looks(
+            "D9 external",
+            Settings::default(),
+            good(),
+            external(sequence(&[NODE_AS])),
+        ),
         looks(
             "D9 external, our AS in two octets",
             small(),
             good(),
-            move |peer| {
-                vec![
-                    origin(),
-                    (0x40, 2, sequence(&[64_999])),
-                    next_hop(peer),
-                    communities(),
-                ]
-            },
+            external(sequence(&[64_999])),
         ),
         looks(
             "D10 internal",
@@ -83,42 +93,23 @@ pub(super) fn routes() -> Vec<Row> {
                 ..Settings::default()
             },
             inside(NODE_AS),
-            move |peer| {
-                vec![
-                    origin(),
-                    (0x40, 2, vec![]),
-                    next_hop(peer),
-                    (0x40, 5, vec![0, 0, 0, 100]),
-                    communities(),
-                ]
-            },
+            internal,
         ),
         looks(
             "D12 external, two octets",
             Settings::default(),
             Open::with(PEER_AS, &[]),
             move |peer| {
-                vec![
-                    origin(),
-                    (0x40, 2, vec![2, 1, 0x5b, 0xa0]),
-                    next_hop(peer),
-                    communities(),
-                    (0xc0, 17, sequence(&[NODE_AS])),
-                ]
+                let mut attributes = external(vec![2, 1, 0x5b, 0xa0])(peer);
+                attributes.push((0xc0, 17, sequence(&[NODE_AS])));
+                attributes
             },
         ),
         looks(
             "D12 external, two octets, our AS fits",
             small(),
             Open::with(PEER_AS, &[]),
-            move |peer| {
-                vec![
-                    origin(),
-                    (0x40, 2, vec![2, 1, 0xfd, 0xe7]),
-                    next_hop(peer),
-                    communities(),
-                ]
-            },
+            external(vec![2, 1, 0xfd, 0xe7]),
         ),
         looks(
             "D12 internal, two octets",
@@ -128,15 +119,7 @@ pub(super) fn routes() -> Vec<Row> {
                 ..Settings::default()
             },
             old_inside,
-            move |peer| {
-                vec![
-                    origin(),
-                    (0x40, 2, vec![]),
-                    next_hop(peer),
-                    (0x40, 5, vec![0, 0, 0, 100]),
-                    communities(),
-                ]
-            },
+            internal,
         ),
         Row::on_connection(
             "D11 IPv6: MP_REACH first, a next hop of one or two addresses",

@@ -46,6 +46,14 @@ fn mk_heard(state: State) -> Packet {
     }
 }
 
+/// What a peer that is Up answers to a poll.
+fn mk_final() -> Packet {
+    Packet {
+        is_final: true,
+        ..mk_heard(State::Up)
+    }
+}
+
 fn mk_in(state: State, now: Instant) -> Session {
     let mut session = mk_session(mk_config(300, 300, 3), 1, now);
     let words: &[State] = match state {

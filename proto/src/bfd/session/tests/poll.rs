@@ -36,11 +36,7 @@ fn going_up_polls_for_the_quick_times_until_the_peer_answers() {
         later.len() >= 2 && later.iter().all(|(_, it)| it.poll),
         "{later:?}"
     );
-    let answer = Packet {
-        is_final: true,
-        ..mk_heard(State::Up)
-    };
-    session.on_packet(&answer, now + 800 * MILLI).unwrap();
+    session.on_packet(&mk_final(), now + 800 * MILLI).unwrap();
     assert!(!session.is_polling());
 }
 
@@ -54,16 +50,12 @@ fn a_change_during_a_poll_waits_for_its_answer() {
         drain(&mut session, now).is_empty(),
         "nothing new is offered"
     );
-    let answer = Packet {
-        is_final: true,
-        ..mk_heard(State::Up)
-    };
-    session.on_packet(&answer, now).unwrap();
+    session.on_packet(&mk_final(), now).unwrap();
     assert!(session.is_polling(), "now the next one");
     assert_eq!(
         drain(&mut session, now)[0].desired_min_tx,
         Micros::from_millis(600)
     );
-    session.on_packet(&answer, now).unwrap();
+    session.on_packet(&mk_final(), now).unwrap();
     assert_eq!(session.negotiated().transmit, Some(600 * MILLI));
 }

@@ -52,15 +52,7 @@ fn jitter_fills_its_range_and_only_that() {
         let mut session = mk_session(mk_config(300, 300, multiplier), 5, now);
         let mut clock = now;
         session.on_packet(&mk_heard(State::Down), now).unwrap();
-        session
-            .on_packet(
-                &Packet {
-                    is_final: true,
-                    ..mk_heard(State::Up)
-                },
-                now,
-            )
-            .unwrap();
+        session.on_packet(&mk_final(), now).unwrap();
         let mut gaps = Vec::new();
         let mut last = None;
         while gaps.len() < 1000 {
@@ -104,10 +96,9 @@ fn changed_times_come_into_force_when_the_rfc_says() {
     let mk_polled = || {
         let mut session = mk_in(State::Up, now);
         let answer = Packet {
-            is_final: true,
             desired_min_tx: Micros::from_millis(10),
             required_min_rx: Micros::from_millis(10),
-            ..mk_heard(State::Up)
+            ..mk_final()
         };
         session.on_packet(&answer, now).unwrap();
         (session, answer)
@@ -155,8 +146,7 @@ fn a_peer_that_wants_nothing_gets_nothing_but_answers() {
     let mut session = mk_in(State::Up, now);
     let quiet = Packet {
         required_min_rx: Micros(0),
-        is_final: true,
-        ..mk_heard(State::Up)
+        ..mk_final()
     };
     session.on_packet(&quiet, now).unwrap();
     let mut clock = now;
@@ -190,8 +180,7 @@ fn demand_mode_of_the_peer_silences_us_while_both_are_up() {
     let mut session = mk_in(State::Up, now);
     let demand = Packet {
         demand: true,
-        is_final: true,
-        ..mk_heard(State::Up)
+        ..mk_final()
     };
     session.on_packet(&demand, now).unwrap();
     assert_eq!(session.due(), None);
@@ -221,15 +210,7 @@ fn demand_mode_of_the_peer_silences_us_while_both_are_up() {
 fn a_changed_multiplier_is_told_without_a_poll() {
     let now = mk_start();
     let mut session = mk_in(State::Up, now);
-    session
-        .on_packet(
-            &Packet {
-                is_final: true,
-                ..mk_heard(State::Up)
-            },
-            now,
-        )
-        .unwrap();
+    session.on_packet(&mk_final(), now).unwrap();
     session.set_config(mk_config(300, 300, 5));
     let sent = drain(&mut session, now);
     assert_eq!(

@@ -21,20 +21,12 @@ use super::slot::Slot;
 use super::*;
 
 pub(super) fn mk_config(local_as: u32, peer_as: u32, router_id: &str) -> Config {
-    Config {
-        local_as: Asn::new(local_as).unwrap(),
-        peer_as: PeerAs::Exactly(Asn::new(peer_as).unwrap()),
-        router_id: router_id.parse().unwrap(),
-        hold_time: HoldTime::DEFAULT,
-        keepalive: None,
-        connect_retry: None,
-        families: Families::only(Family::V4Unicast),
-        listen: Listen::Active,
-        extended_next_hop: false,
-        graceful_restart: None,
-        authenticated: false,
-        single_hop: true,
-    }
+    let peer_as = PeerAs::Exactly(Asn::new(peer_as).unwrap());
+    Config::new(
+        Asn::new(local_as).unwrap(),
+        peer_as,
+        router_id.parse().unwrap(),
+    )
 }
 
 #[expect(clippy::disallowed_methods, reason = "the start of virtual time")]
@@ -160,13 +152,7 @@ impl Bench {
 fn mk_open_of(config: &Config) -> Vec<u8> {
     let mut out = Vec::new();
     let capabilities = Offer::FULL.capabilities(config);
-    Open::ours(
-        config.local_as,
-        config.hold_time,
-        config.router_id,
-        capabilities,
-    )
-    .encode(&mut out);
+    config.open(capabilities).encode(&mut out);
     out
 }
 

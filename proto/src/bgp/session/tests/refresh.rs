@@ -20,13 +20,7 @@ fn mk_session(enhanced: bool) -> (Bench, ConnId) {
         ..Offer::FULL.capabilities(&config)
     };
     let mut open = Vec::new();
-    Open::ours(
-        config.local_as,
-        config.hold_time,
-        config.router_id,
-        capabilities,
-    )
-    .encode(&mut open);
+    config.open(capabilities).encode(&mut open);
     bench.receive(id, &open);
     bench.receive(id, &mk_keepalive());
     (bench, id)

@@ -22,13 +22,7 @@ fn mk_open_with(restart: Option<Restart>) -> Vec<u8> {
         ..Offer::FULL.capabilities(&config)
     };
     let mut out = Vec::new();
-    Open::ours(
-        config.local_as,
-        config.hold_time,
-        config.router_id,
-        capabilities,
-    )
-    .encode(&mut out);
+    config.open(capabilities).encode(&mut out);
     out
 }
 

@@ -2,6 +2,14 @@
 
 use super::*;
 
+/// The peer's OPEN with a hold time of zero.
+fn mk_timeless_open() -> Vec<u8> {
+    mk_open_of(&Config {
+        hold_time: HoldTime::new(0).unwrap(),
+        ..mk_config(65001, 65000, "10.0.0.9")
+    })
+}
+
 #[test]
 fn silence_ends_a_session_at_the_hold_time_and_not_before() {
     let mut bench = Bench::reach(SessionState::Established);
@@ -36,14 +44,7 @@ fn updates_alone_keep_a_session_up() {
 fn a_hold_time_of_zero_stops_both_timers() {
     let mut bench = Bench::reach(SessionState::OpenSent);
     let id = bench.ours();
-    let hold_time = HoldTime::new(0).unwrap();
-    bench.receive(
-        id,
-        &mk_open_of(&Config {
-            hold_time,
-            ..mk_config(65001, 65000, "10.0.0.9")
-        }),
-    );
+    bench.receive(id, &mk_timeless_open());
     bench.receive(id, &mk_keepalive());
     assert_eq!(bench.peer.state(), SessionState::Established);
     assert_eq!(bench.peer.next_deadline(), None);
@@ -115,14 +116,7 @@ fn output_that_does_not_move_ends_the_session() {
 fn who_never_confirms_is_given_up_even_with_a_hold_time_of_zero() {
     let mut bench = Bench::reach(SessionState::OpenSent);
     let (id, start) = (bench.ours(), bench.now);
-    let hold_time = HoldTime::new(0).unwrap();
-    bench.receive(
-        id,
-        &mk_open_of(&Config {
-            hold_time,
-            ..mk_config(65001, 65000, "10.0.0.9")
-        }),
-    );
+    bench.receive(id, &mk_timeless_open());
     assert_eq!(bench.peer.state(), SessionState::OpenConfirm);
     while bench.peer.knows(id) {
         bench.advance();
