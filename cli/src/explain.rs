@@ -243,7 +243,8 @@ impl<'a> Report<'a> {
             }
         }
         match verdict {
-            Some(verdict) if verdict.status == "True" => {}
+            // It has an address, and so has somebody else.
+            Some(verdict) if verdict.status == "True" && verdict.reason != "AddressConflict" => {}
             Some(verdict) => {
                 self.add(
                     Topic::Address,
@@ -290,7 +291,7 @@ impl<'a> Report<'a> {
                     Mark::Note,
                     format!("pool {name}: {}", offer(pool)),
                 );
-                for words in promises(pool, self.key) {
+                for words in promises(pool, self.key).into_iter().chain(shut(pool)) {
                     self.add(Topic::Address, Mark::Note, format!("pool {name}: {words}"));
                 }
             }
@@ -391,6 +392,35 @@ fn promises(pool: &IPAddressPool, service: &ObjectKey) -> Vec<String> {
         )
     });
     reserved.chain(retained).collect()
+}
+
+/// Addresses of a pool that nobody gets, because stations outside the cluster use them.
+fn shut(pool: &IPAddressPool) -> Vec<String> {
+    let Some(status) = &pool.status else {
+        return Vec::new();
+    };
+    let named = status.quarantined.iter().take(LISTED);
+    let mut all: Vec<String> = named
+        .map(|one| {
+            let until = one
+                .until
+                .as_ref()
+                .map(|until| format!(" until {}", until.0));
+            format!(
+                "{} is in quarantine{}: station {}, heard by {} on {}, uses it",
+                one.address,
+                until.unwrap_or_default(),
+                one.mac,
+                one.node,
+                one.interface
+            )
+        })
+        .collect();
+    let count = usize::try_from(status.quarantined_count).unwrap_or_default();
+    if let Some(more) = count.checked_sub(LISTED).filter(|more| *more > 0) {
+        all.push(format!("{more} more addresses are in quarantine"));
+    }
+    all
 }
 
 /// Names in a line that stays readable in a large cluster.

@@ -107,6 +107,19 @@ fn pools(snapshot: &Snapshot) -> Vec<Row> {
             Some(verdict) => (verdict.status.as_str(), verdict.message.as_str()),
             None => ("Unknown", "not judged yet"),
         };
+        let shut = (status.quarantined_count > 0).then(|| {
+            let count = status.quarantined_count;
+            format!(
+                "{count} in quarantine: stations outside the cluster use them (status.quarantined)"
+            )
+        });
+        let said = (reason != NONE).then(|| reason.to_owned());
+        let reasons: Vec<String> = said.into_iter().chain(shut).collect();
+        let reason = if reasons.is_empty() {
+            NONE.to_owned()
+        } else {
+            reasons.join("; ")
+        };
         [
             name.clone(),
             status.assigned_ipv4.to_string(),
@@ -114,7 +127,7 @@ fn pools(snapshot: &Snapshot) -> Vec<Row> {
             status.assigned_ipv6.to_string(),
             status.available_ipv6.to_string(),
             accepted.to_owned(),
-            reason.to_owned(),
+            reason,
         ]
     };
     snapshot.pools.iter().map(row).collect()
@@ -159,7 +172,9 @@ fn service_row(snapshot: &Snapshot, key: &ObjectKey, service: &Service) -> Row {
     bgp.dedup();
     let l2: Vec<&str> = l2.iter().map(String::as_str).collect();
     let reason = match condition(&service.status.conditions, ASSIGNED) {
-        Some(verdict) if verdict.status != "True" => verdict.message.as_str(),
+        Some(verdict) if verdict.status != "True" || verdict.reason == "AddressConflict" => {
+            verdict.message.as_str()
+        }
         None if addresses.is_empty() => "not judged yet",
         _ => NONE,
     };
@@ -378,6 +393,23 @@ mod tests {
         service.status.conditions = vec![mk_condition(ASSIGNED, false, "Exhausted", "add a range")];
         let row = services(&snapshot).remove(0);
         assert_eq!(row, ["demo", "web", "-", "-", "-", "-", "add a range"]);
+    }
+
+    #[test]
+    fn strangers_are_shown_at_the_pool_that_lacks_an_address_and_at_the_service_that_has_one() {
+        let mut snapshot = mk_snapshot();
+        let pool = snapshot.pools.get_mut("public").unwrap();
+        pool.status.as_mut().unwrap().quarantined_count = 3;
+        let words = "3 in quarantine: stations outside the cluster use them (status.quarantined)";
+        assert_eq!(pools(&snapshot)[0][6], words);
+        let service = snapshot.services.get_mut(&mk_key()).unwrap();
+        service.status.conditions = vec![mk_condition(
+            ASSIGNED,
+            true,
+            "AddressConflict",
+            "a stranger",
+        )];
+        assert_eq!(services(&snapshot)[0][6], "a stranger");
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! One thing is broken in a healthy cluster; the explanation must say so.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use portolan_api::annotation::{ADDRESS_POOL, DRAIN, EXCLUDE_NODE};
 use portolan_api::condition::ACCEPTED;
 use portolan_api::crd::Reservation;
-use portolan_api::crd::{ConflictReport, SessionState, TakeoverReport};
+use portolan_api::crd::{ConflictReport, Quarantined, SessionState, TakeoverReport};
 use portolan_api::selector::LabelSelector;
 
 use super::*;
@@ -285,6 +286,45 @@ fn who_took_over_who_fights_and_who_is_not_seen_is_said() {
             Topic::Layer2,
             Mark::Note,
             "n2 does not see n1 (192.0.2.1 on eth0): BFD is Down",
+        ),
+    ]);
+}
+
+#[test]
+fn an_address_that_a_stranger_uses_is_said_with_the_station_that_does() {
+    check(&[
+        (
+            "its own",
+            |s| {
+                let service = s.services.get_mut(&mk_key()).unwrap();
+                let words = "station 02:00:00:00:00:09 uses it";
+                service.status.conditions =
+                    vec![mk_condition(ASSIGNED, true, "AddressConflict", words)];
+            },
+            Topic::Address,
+            Mark::Bad,
+            "AddressConflict: station 02:00:00:00:00:09 uses it",
+        ),
+        (
+            "one that it can not have",
+            |s| {
+                let service = s.services.get_mut(&mk_key()).unwrap();
+                service.status.load_balancer.ingress.clear();
+                let pool = s.pools.get_mut("public").unwrap();
+                let status = pool.status.as_mut().unwrap();
+                status.quarantined_count = 1;
+                status.quarantined = vec![Quarantined {
+                    address: "192.0.2.11".to_owned(),
+                    mac: "02:00:00:00:00:09".to_owned(),
+                    node: "n1".to_owned(),
+                    interface: "eth0".to_owned(),
+                    since: Time(jiff::Timestamp::UNIX_EPOCH),
+                    until: None,
+                }];
+            },
+            Topic::Address,
+            Mark::Note,
+            "192.0.2.11 is in quarantine: station 02:00:00:00:00:09, heard by n1 on eth0, uses it",
         ),
     ]);
 }

@@ -435,11 +435,11 @@ impl World {
         if !rules::retained(state).is_empty() {
             seen.insert("retained".to_owned());
         }
-        let suspect = |address: &&str| {
+        let suspect = |address: &str| {
             let address = address.parse().unwrap();
             strangers::is_shut(state, self.wall, address)
         };
-        if ADDRESSES.iter().any(|address| suspect(&address)) {
+        if ADDRESSES.iter().any(|address| suspect(address)) {
             seen.insert("quarantined".to_owned());
         }
         let assigned = |s: &Service| rules::is_ours(s) && verdict(s).is_some_and(|(yes, _)| yes);

@@ -225,9 +225,9 @@ async fn whoever_can_not_move_is_told_and_so_is_whoever_gets_nothing(face: Face)
         &[mk_asking("named", LOAD_BALANCER_IPS, "192.0.2.0")],
     )
     .await?;
+    has(&world, "named", &["192.0.2.0"]).await?;
     put(&world, &[mk_service("any", &json!({}))]).await?;
     has(&world, "any", &["192.0.2.1"]).await?;
-    has(&world, "named", &["192.0.2.0"]).await?;
     let mut witness = Witness::start(&world).await?;
     watcher
         .report(&["192.0.2.0", "192.0.2.1", "192.0.2.2"], true)
