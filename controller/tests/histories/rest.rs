@@ -439,7 +439,7 @@ impl World {
             let address = address.parse().unwrap();
             strangers::is_shut(state, self.wall, address)
         };
-        if ADDRESSES.iter().any(|address| suspect(address)) {
+        if ADDRESSES.iter().any(suspect) {
             seen.insert("quarantined".to_owned());
         }
         let assigned = |s: &Service| rules::is_ours(s) && verdict(s).is_some_and(|(yes, _)| yes);
