@@ -279,11 +279,13 @@ impl Takeover {
         if heard.matters {
             self.touch_shared(&node);
         }
+        // What was said before the session went Down did not count; the same, said again, does.
+        let seen = self.sees(interface, &node);
         for entry in &message.statement.entries {
-            if self
+            let news = self
                 .claims
-                .note(&node, entry, (interface, message.sequence), now)
-            {
+                .note(&node, entry, (interface, message.sequence), now);
+            if news || !seen {
                 self.dirty.insert(entry.vip);
             }
         }
@@ -478,13 +480,18 @@ impl Takeover {
         }
     }
 
-    /// Says what we hold to whoever asks, and to a node that BFD does not see: it may have come back this moment.
-    fn answer(&mut self, interface: u32, node: &Arc<str>, message: &Message, now: Instant) {
+    /// Whether BFD sees the node on the segment.
+    fn sees(&self, interface: u32, node: &str) -> bool {
         let path = self
             .peers
             .get(node)
             .and_then(|peer| peer.paths.get(&interface));
-        let seen = path.is_some_and(peer::Path::is_up);
+        path.is_some_and(peer::Path::is_up)
+    }
+
+    /// Says what we hold to whoever asks, and to a node that BFD does not see: it may have come back this moment.
+    fn answer(&mut self, interface: u32, node: &Arc<str>, message: &Message, now: Instant) {
+        let seen = self.sees(interface, node);
         let Some(segment) = self.segments.get_mut(&interface) else {
             return;
         };

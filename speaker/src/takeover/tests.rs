@@ -368,6 +368,19 @@ fn a_claim_of_a_node_that_is_gone_does_not_count() {
 }
 
 #[test]
+fn a_claim_that_was_known_before_bfd_lost_its_node_counts_when_it_is_said_again() {
+    let mut bench = Bench::settled(&["b", "a"]);
+    bench.says("b", &[mk_entry(VIP, 2, 0, true)]);
+    bench.bfd("b", PathState::Down);
+    assert!(bench.holds());
+    bench.wait(10);
+    bench.hears("b", Statement::default());
+    assert!(bench.holds(), "it lives, and claims nothing");
+    bench.says("b", &[mk_entry(VIP, 2, 0, true)]);
+    assert!(!bench.holds());
+}
+
+#[test]
 fn a_message_that_was_overtaken_changes_nothing() {
     let mut bench = Bench::settled(&["a", "b"]);
     let entry = mk_entry(VIP, 1, 1, false);
