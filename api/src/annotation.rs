@@ -18,8 +18,8 @@ pub const CLASS: &str = "portolan.dev/class";
 pub const HELD: &str = "portolan.dev/held";
 /// Written on Services: the layer-2 placement, nodes in order, comma separated; the first one answers.
 pub const L2_NODES: &str = "portolan.dev/l2-nodes";
-/// Written on Services: the number of the layer-2 placement. Each change of `l2-nodes` has a higher one, so that speakers
-/// that know different placements agree which of them is the newer.
+/// Written on Services: the number of the layer-2 placement. It grows when another node comes first in `l2-nodes`, so that
+/// speakers that know different placements agree which of them is the newer.
 pub const L2_TERM: &str = "portolan.dev/l2-term";
 /// Read on L2Advertisements: when its value changes, the VIPs that the rule covers are spread evenly once, gently.
 pub const REBALANCE: &str = "portolan.dev/rebalance";

@@ -158,7 +158,7 @@ impl Core {
         }
     }
 
-    /// Whoever wrote another placement of our term, or a later one, may have been read by speakers: ours has to be newer.
+    /// Whoever wrote another first node with our term, or a later one, may have been read by speakers: ours has to be newer.
     fn outbid(&mut self, id: ServiceId, seat: SeatId, moment: Moment) -> bool {
         let service = self.model.services.get(id);
         let service = service.and_then(|entry| entry.service.as_deref());
@@ -167,7 +167,8 @@ impl Core {
         };
         let found = Written::of(service);
         let (nodes, term) = (found.nodes(), found.term());
-        let foreign = term > held.term || (term == held.term && nodes != held.nodes);
+        let foreign =
+            term > held.term || (term == held.term && nodes.first() != held.nodes.first());
         foreign && !nodes.is_empty() && self.board.outbid(seat, term, unix(moment))
     }
 

@@ -26,7 +26,7 @@ pub struct Seat {
     pub nodes: Nodes,
     /// The number of the placement; 0 before the first one.
     pub term: u64,
-    /// When it was changed, or learned.
+    /// When its first node was changed, or learned.
     pub since: Option<Instant>,
 }
 
@@ -161,8 +161,11 @@ impl Board {
         &self.load
     }
 
-    /// Asks for a placement of the group under the load of all others, and puts it there. `unix` are seconds since 1970:
-    /// terms grow with them, so that whoever has forgotten the last one goes on above it. Returns whether anything changed.
+    /// Asks for a placement of the group under the load of all others, and puts it there. Returns whether anything changed.
+    ///
+    /// A term begins when another node comes first. Other stand-bys are none: the node that comes first may have been
+    /// replaced by one of them a moment ago, which we do not know yet, and a newer term would give it the addresses back.
+    /// `unix` are seconds since 1970: terms grow with them, so that whoever has forgotten the last one goes on above it.
     pub fn place(
         &mut self,
         id: SeatId,
@@ -177,7 +180,8 @@ impl Board {
         let nodes = choose(&seat.nodes, &self.load);
         self.load.add(&nodes);
         let changed = nodes != seat.nodes;
-        if !nodes.is_empty() && (changed || seat.term == 0) {
+        let moved = nodes.first() != seat.nodes.first();
+        if !nodes.is_empty() && (moved || seat.term == 0) {
             seat.term = (seat.term + 1).max(unix);
             seat.since = Some(now);
         }

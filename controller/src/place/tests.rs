@@ -343,12 +343,13 @@ fn put(board: &mut Board, seat: SeatId, unix: u64, nodes: &[&str]) -> u64 {
 }
 
 #[test]
-fn each_change_has_a_higher_term_and_what_stays_has_the_same() {
+fn another_first_node_has_a_higher_term_and_what_stays_has_the_same() {
     let mut board = Board::default();
     let (seat, _) = board.gather(ServiceId(1), &mk_members(&[(1, "10.0.0.1")]));
     for (row, unix, nodes, term) in [
         ("first", 100, &["a", "b"][..], 100),
         ("the same", 200, &["a", "b"], 100),
+        ("another stand-by", 250, &["a", "c", "b"], 100),
         ("another one later", 300, &["b", "c"], 300),
         ("another one at once", 300, &["c", "b"], 301),
         ("the clock went back", 50, &["b", "c"], 302),
