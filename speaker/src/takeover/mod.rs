@@ -195,6 +195,8 @@ impl Takeover {
                 segment.stations = stations.cloned().unwrap_or_default();
                 segment
             });
+            // What is held is answered for by name.
+            self.changed |= segment.name != link.name;
             segment.follow(link, now);
         }
         self.arrange(now);
@@ -209,7 +211,11 @@ impl Takeover {
         if let Some(segment) = self.segments.get_mut(&interface) {
             segment.stations.clone_from(&stations);
         }
-        self.stations.insert(interface, stations);
+        if stations.is_empty() {
+            self.stations.remove(&interface);
+        } else {
+            self.stations.insert(interface, stations);
+        }
         self.finish(now);
     }
 
