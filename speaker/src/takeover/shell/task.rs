@@ -17,7 +17,7 @@ use super::super::{Cause, Checked, Duty, Effect, Rival, Takeover};
 use super::keyring::Keyring;
 use super::news::{self, Conflict, Digest, Picture};
 use super::paths::Paths;
-use super::stations::{Stations, Witnesses};
+use super::stations::{AllWitnesses, Stations};
 use super::{Orders, Surroundings};
 use crate::l2::{self, Answer, Layer2};
 use crate::link::{Exclude, Links};
@@ -47,7 +47,7 @@ pub(super) struct Task {
     links: watch::Receiver<Arc<Links>>,
     exclude: Exclude,
     stations: watch::Receiver<Arc<Stations>>,
-    witnesses: BTreeMap<u32, Witnesses>,
+    witnesses: AllWitnesses,
     orders: watch::Receiver<Orders>,
     /// What is followed of the orders.
     followed: Orders,
@@ -102,7 +102,7 @@ impl Task {
             links,
             exclude,
             stations,
-            witnesses: BTreeMap::new(),
+            witnesses: AllWitnesses::default(),
             orders,
             followed: Orders::default(),
             heard,
@@ -343,14 +343,10 @@ impl Task {
 
     fn follow_stations(&mut self, now: Instant) {
         let stations = Arc::clone(&self.stations.borrow_and_update());
-        for (interface, heard) in stations.iter() {
-            let witnesses = self.witnesses.entry(*interface).or_default();
-            let alive = self.paths.see_somebody(*interface);
-            if witnesses.follow(heard, alive, now) {
-                let all = witnesses.all();
-                self.machine.set_witnesses(*interface, all, now);
-                self.act(now);
-            }
+        let alive = |interface| self.paths.see_somebody(interface);
+        for (interface, witnesses) in self.witnesses.follow(&stations, alive, now) {
+            self.machine.set_witnesses(interface, witnesses, now);
+            self.act(now);
         }
     }
 
