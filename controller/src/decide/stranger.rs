@@ -283,7 +283,7 @@ mod tests {
                 "renewed",
                 BeforeUse,
                 format!("nnn{silence}"),
-                format!("TT{held}-"),
+                format!("TT{held}"),
             ),
             (
                 "it comes and goes",

@@ -234,13 +234,15 @@ impl<'a> View<'a> {
         }
     }
 
-    /// We had to stop a moment ago, and everybody else who lives has told that he did not begin.
+    /// We had to stop a moment ago, and everybody else who lives has told that he did not begin. Who is merely unseen may
+    /// live behind a firewall.
     fn was_ours(&self, vip: &Vip) -> bool {
         let recently = vip.lost.is_some_and(|lost| lost + OURS > self.now);
+        let is_gone = |node: &str| matches!(self.absence(vip, node), Ok(Absence::Gone(_)));
         recently
             && self
                 .others(vip)
-                .all(|node| self.absence(vip, node).is_ok() || self.has_told(vip, node))
+                .all(|node| is_gone(node) || self.has_told(vip, node))
     }
 
     /// Whether what others hold is known, as far as it ever will be. That BFD takes them for dead does not count here: a

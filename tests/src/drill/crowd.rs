@@ -12,6 +12,7 @@ use k8s_openapi::api::core::v1::Service;
 use kube::api::{ListParams, PostParams};
 use kube::{Api, ResourceExt as _};
 use portolan_api::annotation::L2_NODES;
+use portolan_api::crd::NodeReport;
 use portolan_proto::ethernet::MacAddr;
 use serde_json::json;
 
@@ -91,6 +92,7 @@ impl Crowd {
         })
         .await?;
         world.apply(&format!("{POOL}---{L2}")).await?;
+        all_report(&world).await?;
         stream::iter(0..count)
             .map(|number| make(&world, number))
             .buffer_unordered(CONCURRENCY)
@@ -297,6 +299,22 @@ impl Crowd {
         }
         first
     }
+}
+
+/// Waits for the first report of every node: a node that is not there yet gets no address, and none is moved to it later.
+async fn all_report(world: &World) -> Result<()> {
+    let reports: Api<NodeReport> = Api::all(world.cluster.client());
+    retry_until(SOON, "a report of every node", async || {
+        let known = reports.list(&ListParams::default()).await?.items;
+        let links = known.iter().filter(|report| {
+            let status = report.status.as_ref();
+            status.is_some_and(|status| !status.interfaces.is_empty())
+        });
+        let (known, all) = (links.count(), world.lab.nodes.len());
+        ensure!(known == all, "{known} of {all}");
+        Ok(())
+    })
+    .await
 }
 
 /// One Service with one endpoint, IPv4 and IPv6 in turn.

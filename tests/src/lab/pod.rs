@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use anyhow::{Context, Result};
+use nix::sys::socket::{setsockopt, sockopt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::time::timeout;
@@ -13,6 +14,9 @@ use super::netns::Netns;
 use super::node::Node;
 use super::probe::{Answer, REQUEST_LIMIT};
 use super::wiring;
+
+/// Room for datagrams that wait to be sent back.
+const ECHO_BUFFER: usize = 4 << 20;
 
 /// A running pod. Dropping it stops the server; the addresses stay until the lab ends.
 pub struct Pod {
@@ -40,6 +44,8 @@ impl Pod {
         let echo = netns
             .enter(|| std::net::UdpSocket::bind(any))?
             .context("listening for datagrams in the pod")?;
+        // One thread serves all pods of a lab: what waits for it is late, not lost.
+        setsockopt(&echo, sockopt::RcvBufForce, &ECHO_BUFFER).context("room for datagrams")?;
         echo.set_nonblocking(true)
             .context("handing the socket to tokio")?;
         let stop = CancellationToken::new();

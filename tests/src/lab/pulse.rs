@@ -158,22 +158,33 @@ impl Rhythm {
     /// last.
     #[must_use]
     pub fn longest_gap(&self) -> Duration {
+        self.gap().1
+    }
+
+    /// When the longest gap began, since the first beat, and how long it was.
+    fn gap(&self) -> (Duration, Duration) {
         let mut times: Vec<Duration> = self.beats.iter().filter_map(|beat| beat.back).collect();
-        times.extend(self.beats.first().map(|beat| beat.sent));
+        let first = self.beats.first().map(|beat| beat.sent);
+        times.extend(first);
         times.extend(self.beats.last().map(|beat| beat.sent));
         times.sort_unstable();
         let gaps = times.windows(2).filter_map(|pair| match pair {
-            [one, next] => Some(next.saturating_sub(*one)),
+            [one, next] => Some((*one, next.saturating_sub(*one))),
             _ => None,
         });
-        gaps.max().unwrap_or_default().saturating_sub(self.every)
+        let (began, gap) = gaps.max_by_key(|(_, gap)| *gap).unwrap_or_default();
+        let began = began.saturating_sub(first.unwrap_or_default());
+        (began, gap.saturating_sub(self.every))
     }
 }
 
 impl fmt::Display for Rhythm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (lost, all, gap) = (self.lost(), self.beats.len(), self.longest_gap());
-        write!(f, "{lost} of {all} datagrams lost, longest gap {gap:?}")
+        let (lost, all, (began, gap)) = (self.lost(), self.beats.len(), self.gap());
+        write!(
+            f,
+            "{lost} of {all} datagrams lost, longest gap {gap:?} after {began:?}"
+        )
     }
 }
 

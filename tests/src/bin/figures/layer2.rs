@@ -121,12 +121,10 @@ async fn rounds(fault: Fault, more: &str, repeat: usize) -> Result<Tally> {
         match drill.run(fault).await {
             Ok(outcome) => {
                 tally.add(&outcome);
-                let (gap, overlap) = (in_ms(outcome.fault.gap()), in_ms(outcome.fault.overlap()));
                 eprintln!(
-                    "{}, {} of {repeat}: worst gap {gap}, two answer for {overlap}, after its end for {}, load {}",
+                    "{}, {} of {repeat}, load {}: {outcome}",
                     fault.name(),
                     tally.rounds,
-                    in_ms(outcome.heal.overlap()),
                     load()?
                 );
             }
