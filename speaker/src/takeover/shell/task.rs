@@ -56,7 +56,8 @@ pub(super) struct Task {
     held: BTreeMap<IpAddr, l2::Interfaces>,
     /// When each was announced once more.
     announced: BTreeMap<IpAddr, Instant>,
-    conflicts: BTreeMap<(IpAddr, MacAddr), Conflict>,
+    /// With the time when each was heard last: the clock on the wall may be set.
+    conflicts: BTreeMap<(IpAddr, MacAddr), (Conflict, Instant)>,
     outward: Outward,
     picture_at: Option<Instant>,
 }
@@ -115,8 +116,8 @@ impl Task {
     }
 
     pub(super) async fn run(mut self, stop: CancellationToken) {
-        // Whoever watched links or stations and is gone leaves what was known last.
-        let (mut links_known, mut stations_known) = (true, true);
+        // Whoever watched stations and is gone leaves what was known last.
+        let mut stations_known = true;
         loop {
             let deadline = self.next_deadline(clock());
             tokio::select! {
@@ -124,10 +125,13 @@ impl Task {
                 () = self.paths.changed() => self.follow_paths(clock()),
                 Some(heard) = self.heard.recv() => self.hear(&heard, clock()),
                 Some(event) = self.events.recv() => self.hear_layer2(event, clock()),
-                changed = self.links.changed(), if links_known => {
-                    links_known = changed.is_ok();
-                    self.follow_links(clock());
-                }
+                changed = self.links.changed() => match changed {
+                    Ok(()) => self.follow_links(clock()),
+                    Err(_ended) => {
+                        tracing::error!("links are not followed any more");
+                        break;
+                    }
+                },
                 changed = self.stations.changed(), if stations_known => {
                     stations_known = changed.is_ok();
                     self.follow_stations(clock());
@@ -139,6 +143,11 @@ impl Task {
                 () = until(deadline) => {}
             }
             self.handle_timeout(clock());
+            // Blind, or with answers for what was true before: better to stop in order, and be started again.
+            if self.layer2.has_ended() {
+                tracing::error!("layer 2 does not follow its links any more");
+                break;
+            }
         }
         self.paths.close();
         self.layer2.shutdown().await;
@@ -268,7 +277,7 @@ impl Task {
                     l2::Checked::Taken { mac, interface } => Checked::Taken { mac, interface },
                 };
                 self.machine.checked(vip, verdict, now);
-                self.note_check(vip, verdict);
+                self.note_check(vip, verdict, now);
                 self.changed(now);
             }
             l2::Event::Witness { interface, .. } => self.machine.witnessed(interface, now),
@@ -279,7 +288,7 @@ impl Task {
             } => {
                 let rival = self.machine.heard_on_wire(interface, vip, mac, now);
                 if rival == Rival::Stranger {
-                    self.note_conflict(interface, vip, mac, false);
+                    self.note_conflict(interface, (vip, mac), false, now);
                     self.changed(now);
                 }
             }
@@ -288,15 +297,15 @@ impl Task {
     }
 
     /// An address that a stranger has is one conflict; that it is free ends what a check once found.
-    fn note_check(&mut self, vip: IpAddr, verdict: Checked) {
+    fn note_check(&mut self, vip: IpAddr, verdict: Checked, now: Instant) {
         match verdict {
             Checked::Free => self
                 .conflicts
-                .retain(|(held, _), conflict| *held != vip || !conflict.before_use),
+                .retain(|(held, _), (conflict, _)| *held != vip || !conflict.before_use),
             Checked::Taken { mac, interface } => {
                 let ours = self.links.borrow().iter().any(|link| link.mac == Some(mac));
                 if !ours && !self.macs_of_others().contains(&mac) {
-                    self.note_conflict(interface, vip, mac, true);
+                    self.note_conflict(interface, (vip, mac), true, now);
                 }
             }
         }
@@ -311,7 +320,13 @@ impl Task {
         duty.is_some_and(|duty| duty.nodes.iter().all(known))
     }
 
-    fn note_conflict(&mut self, interface: u32, vip: IpAddr, mac: MacAddr, before_use: bool) {
+    fn note_conflict(
+        &mut self,
+        interface: u32,
+        (vip, mac): (IpAddr, MacAddr),
+        before_use: bool,
+        now: Instant,
+    ) {
         if !self.knows_all(vip) {
             return;
         }
@@ -326,7 +341,7 @@ impl Task {
             before_use,
         };
         if self.conflicts.len() < news::CONFLICTS || self.conflicts.contains_key(&(vip, mac)) {
-            let known = self.conflicts.insert((vip, mac), conflict.clone());
+            let known = self.conflicts.insert((vip, mac), (conflict.clone(), now));
             if known.is_none() {
                 self.outward.news.conflict(conflict);
             }
@@ -443,13 +458,13 @@ impl Task {
     }
 
     fn show(&mut self, now: Instant) {
-        let recent = Timestamp::now() - news::CONFLICT_MEMORY;
-        self.conflicts.retain(|_, conflict| conflict.last > recent);
+        self.conflicts
+            .retain(|_, (_, heard)| now.saturating_duration_since(*heard) < news::CONFLICT_MEMORY);
         let picture = Picture {
             duties: Arc::clone(&self.followed.duties),
             standing: self.machine.standing(),
             watched: self.paths.watched(),
-            conflicts: self.conflicts.values().cloned().collect(),
+            conflicts: self.conflicts.values().map(|it| it.0.clone()).collect(),
             problems: self.wire.problems(),
             signs: self.keyring.signing(now).is_some(),
         };
