@@ -81,6 +81,8 @@ const AGAIN: Duration = Duration::from_secs(2);
 const CONFLICT: Duration = Duration::from_secs(30);
 /// Other speakers that are listened to.
 const PEERS: usize = 1024;
+/// Silence after which a node that the cluster does not know any more makes room for others.
+const FORGOTTEN: Duration = Duration::from_secs(60);
 
 /// The machine of one node.
 #[derive(Debug)]
@@ -265,8 +267,11 @@ impl Takeover {
     /// An authentic message arrived, be it twice: the machine sorts out repetitions.
     pub fn hear(&mut self, interface: u32, message: &Message, now: Instant) {
         let sender = message.sender.as_str();
+        if sender == &*self.node || !self.segments.contains_key(&interface) {
+            return;
+        }
         let full = self.peers.len() >= PEERS && !self.peers.contains_key(sender);
-        if sender == &*self.node || full || !self.segments.contains_key(&interface) {
+        if full && !self.forget_a_peer(now) {
             return;
         }
         let node: Arc<str> = Arc::from(sender);
@@ -484,6 +489,26 @@ impl Takeover {
                 .filter(|(_, vip)| vip.homes.contains(&interface));
             self.dirty.extend(here.map(|(ip, _)| *ip));
         }
+    }
+
+    /// Makes room for a node: of those that the cluster has no longer, the one that was silent for the longest time is
+    /// forgotten.
+    fn forget_a_peer(&mut self, now: Instant) -> bool {
+        let peers = self
+            .peers
+            .iter()
+            .map(|(node, it)| (it.last_sign(now), node));
+        let gone = peers.filter(|(sign, node)| {
+            !self.nodes.know(node)
+                && sign.is_none_or(|sign| now.saturating_duration_since(sign) > FORGOTTEN)
+        });
+        let Some(node) = gone.min().map(|(_, node)| node.clone()) else {
+            return false;
+        };
+        self.peers.remove(&node);
+        self.silences.set(&node, None);
+        self.dirty.extend(self.claims.forget(&node));
+        true
     }
 
     /// Whether BFD sees the node on the segment.

@@ -36,6 +36,10 @@ impl Nodes {
         nodes
     }
 
+    pub(super) fn know(&self, node: &str) -> bool {
+        self.addresses.contains_key(node)
+    }
+
     pub(super) fn by_mac(&self, mac: MacAddr) -> Option<&Arc<str>> {
         self.macs.get(&mac)
     }
