@@ -374,6 +374,12 @@ impl Takeover {
             return self.look_at(ip, now);
         }
         vip.vacant = now;
+        let all_known = vip
+            .duty
+            .nodes
+            .iter()
+            .all(|node| **node == *self.node || self.nodes.know(node));
+        let soon = AGAIN * (1 << vip.disappointments.min(4));
         let (by, pause) = match self.nodes.by_mac(mac) {
             Some(node) => {
                 vip.holder = Some(node.clone());
@@ -381,8 +387,10 @@ impl Takeover {
                     .entry(node.clone())
                     .or_default()
                     .seen_on_wire(now);
-                (Occupant::Node, AGAIN * (1 << vip.disappointments.min(4)))
+                (Occupant::Node, soon)
             }
+            // A node whose speaker has not reported yet has a station that nobody knows.
+            None if !all_known => (Occupant::Node, soon),
             None => (Occupant::Stranger { mac, interface }, CONFLICT),
         };
         // Two that look for the same address at the same time find each other; not twice in a row.

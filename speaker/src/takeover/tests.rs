@@ -868,3 +868,20 @@ fn nodes_that_came_and_went_make_room_for_new_ones() {
     let holder = &bench.machine.standing()[&VIP.parse::<IpAddr>().unwrap()].holder;
     assert_eq!(holder.as_deref(), Some("late"));
 }
+
+#[test]
+fn a_station_is_no_stranger_while_a_node_of_the_placement_has_not_reported() {
+    let mut bench = Bench::new();
+    bench.place(1, &["a", "new"]);
+    bench.wait(500);
+    assert!(bench.looks());
+    let taken = Checked::Taken {
+        mac: mk_mac("new"),
+        interface: 2,
+    };
+    bench.with(|machine, now| machine.checked(VIP.parse().unwrap(), taken, now));
+    assert_eq!(bench.state(), State::StandingBy, "no conflict");
+    bench.take();
+    bench.wait(2500);
+    assert!(bench.looks(), "and looked for again soon");
+}
