@@ -120,8 +120,8 @@ impl Served {
             match refresh {
                 Some(refresh) if known != Some(refresh) => {
                     announcer.hold(link.index, vip, refresh, now);
-                    let announced = Arc::make_mut(&mut self.announced);
-                    announced.entry(vip).or_insert((refresh, began)).0 = refresh;
+                    let known = Arc::make_mut(&mut self.announced);
+                    known.entry(vip).or_insert((refresh, began)).0 = refresh;
                 }
                 None if known.is_some() => {
                     announcer.release(link.index, vip);

@@ -53,7 +53,7 @@ pub(super) struct Task {
     followed: Orders,
     heard: mpsc::Receiver<Heard>,
     events: mpsc::Receiver<l2::Event>,
-    held: BTreeMap<IpAddr, l2::Interfaces>,
+    held: BTreeSet<IpAddr>,
     /// When each was announced once more.
     announced: BTreeMap<IpAddr, Instant>,
     /// With the time when each was heard last: the clock on the wall may be set.
@@ -107,7 +107,7 @@ impl Task {
             orders,
             followed: Orders::default(),
             heard,
-            held: BTreeMap::new(),
+            held: BTreeSet::new(),
             announced: BTreeMap::new(),
             conflicts: BTreeMap::new(),
             outward,
@@ -217,16 +217,19 @@ impl Task {
 
     /// Answers for what is held, and for nothing else.
     fn answer(&mut self) {
-        self.held = self.machine.held();
-        let answer = |(vip, interfaces): (&IpAddr, &l2::Interfaces)| {
-            let duty = self.followed.duties.get(vip);
+        let held = self.machine.held();
+        let vips = held.keys().copied().collect();
+        let answer = |(vip, interfaces): (IpAddr, l2::Interfaces)| {
+            let duty = self.followed.duties.get(&vip);
+            let refresh = duty.map(|duty| duty.refresh).unwrap_or_default();
             let answer = Answer {
-                interfaces: interfaces.clone(),
-                refresh: duty.map(|duty| duty.refresh).unwrap_or_default(),
+                interfaces,
+                refresh,
             };
-            (*vip, answer)
+            (vip, answer)
         };
-        self.layer2.apply(self.held.iter().map(answer).collect());
+        self.layer2.apply(held.into_iter().map(answer).collect());
+        self.held = vips;
         let count = self.held.len();
         self.outward
             .held
@@ -254,7 +257,7 @@ impl Task {
     /// Whoever gave an address up has answered for it until now, and is believed still by those who asked last.
     fn announce_again(&mut self, message: &Message, now: Instant) {
         let given_up = message.statement.entries.iter().filter(|it| !it.held);
-        let held = given_up.filter(|it| self.held.contains_key(&it.vip));
+        let held = given_up.filter(|it| self.held.contains(&it.vip));
         let vips: Vec<IpAddr> = held.map(|it| it.vip).collect();
         if vips.is_empty() {
             return;
@@ -395,7 +398,7 @@ impl Task {
         self.settle(now);
         let refresh = |duties: &BTreeMap<IpAddr, Duty>, vip| duties.get(vip).map(|it| it.refresh);
         let differs = |vip| refresh(before, vip) != refresh(&self.followed.duties, vip);
-        if self.held.keys().any(differs) {
+        if self.held.iter().any(differs) {
             self.answer();
         }
         self.stand_by();
@@ -412,7 +415,7 @@ impl Task {
     fn duties(&self) -> BTreeMap<IpAddr, Duty> {
         let ours = |duty: &Duty| duty.nodes.contains(&self.node);
         let duties = self.followed.duties.iter();
-        let kept = duties.filter(|(vip, duty)| ours(duty) || self.held.contains_key(vip));
+        let kept = duties.filter(|(vip, duty)| ours(duty) || self.held.contains(vip));
         kept.map(|(vip, duty)| (*vip, duty.clone())).collect()
     }
 
