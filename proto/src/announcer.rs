@@ -162,9 +162,9 @@ impl<P: Copy + Ord + Hash> Announcer<P> {
         self.again(now, |on, _| on == port);
     }
 
-    /// Starts a new burst for an address wherever it is held.
-    pub fn announce(&mut self, vip: IpAddr, now: Instant) {
-        self.again(now, |_, other| other == vip);
+    /// Starts a new burst for these addresses wherever they are held.
+    pub fn announce(&mut self, vips: &BTreeSet<IpAddr>, now: Instant) {
+        self.again(now, |_, vip| vips.contains(&vip));
     }
 
     fn again(&mut self, now: Instant, which: impl Fn(P, IpAddr) -> bool) {

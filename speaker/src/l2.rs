@@ -159,7 +159,13 @@ impl Layer2 {
     /// What is answered and announced where, and what was heard.
     #[must_use]
     pub fn status(&self) -> L2Status {
-        lock(&self.engine).status()
+        status(&self.engine)
+    }
+
+    /// Whether the task has ended, which it does by a defect only: links are not followed any more.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.task.is_finished()
     }
 
     /// Stops answering and announcing, and waits until all threads are gone.
@@ -180,8 +186,14 @@ impl Inspector {
     /// See [`Layer2::status`].
     #[must_use]
     pub fn status(&self) -> L2Status {
-        lock(&self.0).status()
+        status(&self.0)
     }
+}
+
+/// Made when the lock has been given back: whoever looks on has no priority, and a takeover must not wait for it.
+fn status(engine: &Mutex<Engine>) -> L2Status {
+    let sight = lock(engine).sight();
+    sight.status()
 }
 
 /// A panic while the lock was held has been reported; the engine's state is a cache that the next

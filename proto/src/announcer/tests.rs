@@ -278,7 +278,7 @@ fn what_is_announced_anew_begins_a_burst_wherever_it_is_held() {
     }
     run(&mut announcer, start, Duration::from_secs(60));
     let now = start + Duration::from_secs(60);
-    announcer.announce(VIP, now);
+    announcer.announce(&[VIP].into(), now);
     announcer.release(2, VIP);
     let sent = run(&mut announcer, now, Duration::from_secs(60));
     assert_eq!(times(&sent), [0, 1100, 2200, 3300, 4400]);

@@ -197,13 +197,22 @@ pub(super) async fn run(
     entries: Entries,
     log: mpsc::Sender<Event>,
 ) {
+    // However this ends, be it by a defect: nobody is to believe the last news for ever.
+    let _end = AtEnd(&entries);
     while let Some(note) = news.recv().await {
         match note {
             Note::Told(user, told) => entries.take(user, told),
             Note::Event(event) => drop(log.try_send(event)),
         }
     }
-    entries.end(ENDED);
+}
+
+struct AtEnd<'a>(&'a Entries);
+
+impl Drop for AtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.end(ENDED);
+    }
 }
 
 /// Logs what happened, until there is nobody who could say more.

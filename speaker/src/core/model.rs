@@ -295,6 +295,9 @@ impl Model {
 
     /// Matters only where somebody would have to be watched.
     fn speaker_key_problem(&self) -> Option<String> {
+        if !self.waiting_for.is_empty() {
+            return None;
+        }
         let problem = self.speaker_key.problem(&self.namespace)?;
         (!self.config.l2.is_empty()).then_some(problem)
     }

@@ -132,6 +132,8 @@ pub(super) struct SpeakerKey {
 
 impl SpeakerKey {
     const MISSING: &str = "does not exist; the controller makes it";
+    const UNREAD: &str =
+        "has not been read; see the speaker's log, and whether its Role lets it watch Secrets";
 
     /// Takes a change in. Returns whether something is different now.
     pub(super) fn take(&mut self, change: Change<Secret>) -> bool {
@@ -162,7 +164,11 @@ impl SpeakerKey {
 
     /// What is wrong, in words.
     pub(super) fn problem(&self, namespace: &str) -> Option<String> {
-        let trouble = self.trouble.as_ref()?;
+        let trouble = match (&self.trouble, &self.usable) {
+            (Some(trouble), _) => trouble.as_str(),
+            (None, Some(_)) => return None,
+            (None, None) => Self::UNREAD,
+        };
         let meanwhile = if self.usable.is_some() {
             "its last usable key stays in use"
         } else {

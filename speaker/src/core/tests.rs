@@ -184,6 +184,14 @@ fn apply_config(model: &mut Model, spec: SpeakerConfigSpec) {
 
 /// A model that knows everything: one Service with a ready endpoint on this node, announced every way.
 fn mk_model() -> Model {
+    let mut model = mk_keyless();
+    let key = duties::mk_secret(Some("sixteen bytes or more"));
+    model.handle(Event::SpeakerKey(Change::Apply(key)));
+    model
+}
+
+/// The same without the key of the speakers.
+fn mk_keyless() -> Model {
     let mut model = Model::new(NODE.into(), "portolan-system".into(), None);
     apply_config(&mut model, mk_config());
     model.handle(Event::Node(Change::Apply(mk_node())));

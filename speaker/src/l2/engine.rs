@@ -22,7 +22,7 @@ use super::inquiry::Inquiries;
 use super::interfaces::Interfaces;
 use super::port::Note;
 use super::served::{self, Served};
-use super::status::{ForeignClaim, L2Status, VipStatus};
+use super::status::{ForeignClaim, Sight};
 use crate::link::{Exclude, Link, Links};
 
 /// Pause before an interface that could not be served is tried again.
@@ -38,7 +38,7 @@ pub(super) struct Engine {
     exclude: Exclude,
     notes: mpsc::Sender<Note>,
     events: Outbox,
-    vips: BTreeMap<IpAddr, Answer>,
+    vips: Arc<BTreeMap<IpAddr, Answer>>,
     stand_by: BTreeMap<IpAddr, Interfaces>,
     inquiries: Inquiries,
     peers: BTreeSet<MacAddr>,
@@ -61,7 +61,7 @@ impl Engine {
             exclude,
             notes,
             events: Outbox::default(),
-            vips: BTreeMap::new(),
+            vips: Arc::default(),
             stand_by: BTreeMap::new(),
             inquiries: Inquiries::default(),
             peers: BTreeSet::new(),
@@ -77,7 +77,7 @@ impl Engine {
 
     /// Replaces the announced addresses; what is gone is not answered any more on return.
     pub(super) fn set_vips(&mut self, vips: BTreeMap<IpAddr, Answer>, now: Instant) {
-        let old = std::mem::replace(&mut self.vips, vips);
+        let old = std::mem::replace(&mut self.vips, Arc::new(vips));
         self.change_vips(&old, now);
         self.announce_due(now);
         self.reconcile(now);
@@ -147,9 +147,8 @@ impl Engine {
     }
 
     pub(super) fn announce(&mut self, vips: &[IpAddr], now: Instant) {
-        for vip in vips {
-            self.announcer.announce(*vip, now);
-        }
+        let vips: BTreeSet<IpAddr> = vips.iter().copied().collect();
+        self.announcer.announce(&vips, now);
         self.announce_due(now);
     }
 
@@ -193,7 +192,8 @@ impl Engine {
             served.conflicts += u64::from(origin == Origin::Stranger);
             if verdict == Verdict::Defend {
                 let interface = &served.port.name;
-                tracing::warn!(%vip, %mac, interface, "another station claims an announced address");
+                // Whoever is told says so aloud: here, a log that is read slowly would keep answers waiting.
+                tracing::debug!(%vip, %mac, interface, "another station claims an announced address");
             }
         }
         let interface = index;
@@ -267,7 +267,7 @@ impl Engine {
 
     /// Stops everything and waits for the threads.
     pub(super) fn close(&mut self) {
-        self.vips.clear();
+        self.vips = Arc::default();
         self.announcer.retain(|_, _| false);
         self.served.clear();
     }
@@ -399,46 +399,31 @@ impl Engine {
         self.again = Some(self.again.map_or(retry, |again| again.min(retry)));
     }
 
-    pub(super) fn status(&self) -> L2Status {
-        let mut status = L2Status::default();
-        let unheard = self.vips.keys().map(|vip| (*vip, VipStatus::default()));
-        status.vips = unheard.collect();
-        // Thousands of addresses, and hundreds of links of containers: looked up from the shorter side.
-        for link in self.links.iter() {
-            for own in link.addresses.keys() {
-                if let Some(vip) = status.vips.get_mut(own) {
-                    vip.bound_to.get_or_insert_with(|| link.name.clone());
-                }
-            }
-        }
-        for served in self.served.values() {
-            for (vip, since) in served.announced() {
-                let vip = status.vips.entry(vip).or_default();
-                vip.interfaces.insert(served.port.name.clone(), since);
-            }
-            status
-                .interfaces
-                .insert(served.port.name.clone(), served.status());
-        }
+    /// What a status is made from. Little is done here, as everything else waits for the lock meanwhile.
+    pub(super) fn sight(&self) -> Sight {
         let claimed = self.announcer.held().filter(|(.., by)| !by.is_empty());
-        for (index, vip, claimants) in claimed {
-            let name = self.served.get(&index).map(|served| &served.port.name);
-            let Some(interface) = name.and_then(|name| status.interfaces.get_mut(name)) else {
-                continue;
-            };
-            interface
-                .foreign_claims
-                .extend(claimants.iter().map(|claimant| ForeignClaim {
+        let claims = claimed.flat_map(|(port, vip, claimants)| {
+            claimants.iter().map(move |claimant| {
+                let claim = ForeignClaim {
                     vip,
                     mac: claimant.mac,
                     count: claimant.count,
                     last: self.time_of_day(claimant.last),
-                }));
+                };
+                (port, claim)
+            })
+        });
+        Sight {
+            vips: Arc::clone(&self.vips),
+            links: Arc::clone(&self.links),
+            ports: self
+                .served
+                .iter()
+                .map(|(index, it)| (*index, it.sight()))
+                .collect(),
+            claims: claims.collect(),
+            troubles: self.troubles.clone(),
         }
-        for (name, error) in &self.troubles {
-            status.interfaces.entry(name.clone()).or_default().error = Some(error.clone());
-        }
-        status
     }
 
     fn time_of_day(&self, instant: Instant) -> Timestamp {

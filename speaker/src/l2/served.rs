@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use jiff::Timestamp;
 use portolan_proto::announcer::Announcer;
@@ -16,7 +17,7 @@ use super::group::{self, Groups};
 use super::inquiry::Inquiries;
 use super::port::{Note, Port};
 use super::socket::Error;
-use super::status::InterfaceStatus;
+use super::status::{Announced, InterfaceStatus, PortSight};
 use crate::link::Link;
 
 /// See the module.
@@ -27,7 +28,7 @@ pub(super) struct Served {
     /// [`Link::ups`] when it was last looked at.
     ups: u64,
     /// What is announced, how often, and since when.
-    announced: BTreeMap<IpAddr, (Duration, Timestamp)>,
+    announced: Arc<Announced>,
     pub(super) conflicts: u64,
     /// Since when nothing needs it.
     pub(super) idle: Option<Instant>,
@@ -51,7 +52,7 @@ impl Served {
             port: Port::open(&link.name, link.index, identity, notes)?,
             groups: Groups::new(link.index),
             ups: link.ups,
-            announced: BTreeMap::new(),
+            announced: Arc::default(),
             conflicts: 0,
             idle: None,
         })
@@ -119,11 +120,12 @@ impl Served {
             match refresh {
                 Some(refresh) if known != Some(refresh) => {
                     announcer.hold(link.index, vip, refresh, now);
-                    self.announced.entry(vip).or_insert((refresh, began)).0 = refresh;
+                    let known = Arc::make_mut(&mut self.announced);
+                    known.entry(vip).or_insert((refresh, began)).0 = refresh;
                 }
                 None if known.is_some() => {
                     announcer.release(link.index, vip);
-                    self.announced.remove(&vip);
+                    Arc::make_mut(&mut self.announced).remove(&vip);
                 }
                 _ => {}
             }
@@ -173,13 +175,16 @@ impl Served {
         }
     }
 
-    /// What is announced, and since when.
-    pub(super) fn announced(&self) -> impl Iterator<Item = (IpAddr, Timestamp)> {
-        let announced = self.announced.iter();
-        announced.map(|(vip, (_, since))| (*vip, *since))
+    /// What a status is made from.
+    pub(super) fn sight(&self) -> PortSight {
+        PortSight {
+            name: self.port.name.clone(),
+            announced: Arc::clone(&self.announced),
+            status: self.status(),
+        }
     }
 
-    pub(super) fn status(&self) -> InterfaceStatus {
+    fn status(&self) -> InterfaceStatus {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let counters = &self.port.counters;
         let Identity { mac, ipv6 } = self.port.identity();

@@ -2,9 +2,71 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use portolan_proto::ethernet::MacAddr;
+
+use super::event::Answer;
+use crate::link::Links;
+
+/// What is announced on an interface, how often, and since when.
+pub(super) type Announced = BTreeMap<IpAddr, (Duration, Timestamp)>;
+
+/// All that a status is made from, as it was at one moment. What is large is shared, and replaced as a whole if it changes
+/// meanwhile.
+#[derive(Debug)]
+pub(super) struct Sight {
+    pub(super) vips: Arc<BTreeMap<IpAddr, Answer>>,
+    pub(super) links: Arc<Links>,
+    /// By index.
+    pub(super) ports: BTreeMap<u32, PortSight>,
+    /// By index of the interface where they were heard.
+    pub(super) claims: Vec<(u32, ForeignClaim)>,
+    pub(super) troubles: BTreeMap<String, String>,
+}
+
+/// The same of one interface.
+#[derive(Debug)]
+pub(super) struct PortSight {
+    pub(super) name: String,
+    pub(super) announced: Arc<Announced>,
+    pub(super) status: InterfaceStatus,
+}
+
+impl Sight {
+    pub(super) fn status(self) -> L2Status {
+        let mut status = L2Status::default();
+        let unheard = self.vips.keys().map(|vip| (*vip, VipStatus::default()));
+        status.vips = unheard.collect();
+        // Thousands of addresses, and hundreds of links of containers: looked up from the shorter side.
+        for link in self.links.iter() {
+            for own in link.addresses.keys() {
+                if let Some(vip) = status.vips.get_mut(own) {
+                    vip.bound_to.get_or_insert_with(|| link.name.clone());
+                }
+            }
+        }
+        let mut ports = self.ports;
+        for (index, claim) in self.claims {
+            if let Some(port) = ports.get_mut(&index) {
+                port.status.foreign_claims.push(claim);
+            }
+        }
+        for port in ports.into_values() {
+            for (vip, (_, since)) in port.announced.iter() {
+                let vip = status.vips.entry(*vip).or_default();
+                vip.interfaces.insert(port.name.clone(), *since);
+            }
+            status.interfaces.insert(port.name, port.status);
+        }
+        for (name, error) in self.troubles {
+            status.interfaces.entry(name).or_default().error = Some(error);
+        }
+        status
+    }
+}
 
 /// The state of all announced addresses and of the interfaces that serve them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

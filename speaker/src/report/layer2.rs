@@ -117,7 +117,9 @@ pub(crate) fn takeover(last: Option<&TakeoverReport>, news: &News) -> Option<Tak
     };
     let is_same = |last: &&TakeoverReport| {
         let before = last.time.parse::<jiff::Timestamp>();
-        let near = before.is_ok_and(|before| at.as_second() - before.as_second() <= SAME_SECONDS);
+        let near = before.is_ok_and(|before| {
+            (0..=SAME_SECONDS).contains(&(at.as_second() - before.as_second()))
+        });
         near && last.from == report.from && last.cause == report.cause
     };
     if let Some(last) = last.filter(is_same) {
@@ -163,10 +165,11 @@ fn unwatched(watched: &Watched) -> Option<String> {
 fn unanswered(vip: IpAddr, standing: &Standing) -> Option<String> {
     match &standing.state {
         State::Nowhere if standing.rank == Some(0) => Some(format!(
-            "{vip} is placed here, but no interface of its L2Advertisement is usable"
+            "{vip} is placed here, but no interface of its L2Advertisement is usable{}: set one up, or choose others there",
+            if vip.is_ipv6() { " with IPv6" } else { "" }
         )),
         State::Conflict { mac, .. } => Some(format!(
-            "{vip} is not answered: station {mac}, which is no node of the cluster, uses the address"
+            "{vip} is not answered: station {mac}, which is no node of the cluster, uses the address: find out who has it"
         )),
         _ => None,
     }
@@ -176,8 +179,9 @@ fn unanswered(vip: IpAddr, standing: &Standing) -> Option<String> {
 fn isolated(picture: &Picture) -> Option<String> {
     let is_isolated = |it: &&Standing| it.state == State::Isolated;
     let vips = picture.standing.values().filter(is_isolated).count();
-    (vips > 0)
-        .then(|| format!("{vips} addresses are not answered here: their segments lead nowhere"))
+    (vips > 0).then(|| {
+        format!("not answered here, as no station can be reached on their interfaces: {vips} of the addresses; check carrier, cable and switch")
+    })
 }
 
 /// Everything that is known, at `/debug/layer2`.
@@ -273,6 +277,7 @@ mod tests {
             ("soon after", mk_took(101, "n1", 2, 305), 5, 310),
             ("slower", mk_took(102, "n1", 2, 400), 5, 400),
             ("later", mk_took(103, "n1", 2, 305), 2, 305),
+            ("a clock set back", mk_took(50, "n1", 2, 305), 2, 305),
             ("another node", mk_took(100, "n2", 2, 305), 2, 305),
         ] {
             let report = takeover(Some(&first), &next).unwrap();
@@ -315,7 +320,7 @@ mod tests {
         let problems = problems(&picture, &L2Status::default());
         assert_eq!(problems.len(), 3, "{problems:?}");
         for words in [
-            "2 addresses",
+            "2 of the addresses",
             "192.0.2.3 is placed here",
             "station 02:00:00:00:00:09",
         ] {

@@ -82,7 +82,8 @@ impl Speaker {
         let generation = self.model.config_generation();
         let layer2 = self.shell.layer2().status();
         let picture = Arc::clone(&self.shell.picture().borrow());
-        let interfaces = report::layer2::interfaces(&self.links.borrow(), &self.exclude);
+        let links = Arc::clone(&self.links.borrow());
+        let interfaces = report::layer2::interfaces(&links, &self.exclude);
         self.metrics.layer2(&picture, &layer2);
         let mut status = report::make(Findings {
             plan: &self.plan,

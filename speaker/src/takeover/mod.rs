@@ -81,6 +81,8 @@ const AGAIN: Duration = Duration::from_secs(2);
 const CONFLICT: Duration = Duration::from_secs(30);
 /// Other speakers that are listened to.
 const PEERS: usize = 1024;
+/// Silence after which a node that the cluster does not know any more makes room for others.
+const FORGOTTEN: Duration = Duration::from_secs(60);
 
 /// The machine of one node.
 #[derive(Debug)]
@@ -195,6 +197,8 @@ impl Takeover {
                 segment.stations = stations.cloned().unwrap_or_default();
                 segment
             });
+            // What is held is answered for by name.
+            self.changed |= segment.name != link.name;
             segment.follow(link, now);
         }
         self.arrange(now);
@@ -209,7 +213,11 @@ impl Takeover {
         if let Some(segment) = self.segments.get_mut(&interface) {
             segment.stations.clone_from(&stations);
         }
-        self.stations.insert(interface, stations);
+        if stations.is_empty() {
+            self.stations.remove(&interface);
+        } else {
+            self.stations.insert(interface, stations);
+        }
         self.finish(now);
     }
 
@@ -259,8 +267,11 @@ impl Takeover {
     /// An authentic message arrived, be it twice: the machine sorts out repetitions.
     pub fn hear(&mut self, interface: u32, message: &Message, now: Instant) {
         let sender = message.sender.as_str();
+        if sender == &*self.node || !self.segments.contains_key(&interface) {
+            return;
+        }
         let full = self.peers.len() >= PEERS && !self.peers.contains_key(sender);
-        if sender == &*self.node || full || !self.segments.contains_key(&interface) {
+        if full && !self.forget_a_peer(now) {
             return;
         }
         let node: Arc<str> = Arc::from(sender);
@@ -363,6 +374,12 @@ impl Takeover {
             return self.look_at(ip, now);
         }
         vip.vacant = now;
+        let all_known = vip
+            .duty
+            .nodes
+            .iter()
+            .all(|node| **node == *self.node || self.nodes.know(node));
+        let soon = AGAIN * (1 << vip.disappointments.min(4));
         let (by, pause) = match self.nodes.by_mac(mac) {
             Some(node) => {
                 vip.holder = Some(node.clone());
@@ -370,8 +387,10 @@ impl Takeover {
                     .entry(node.clone())
                     .or_default()
                     .seen_on_wire(now);
-                (Occupant::Node, AGAIN * (1 << vip.disappointments.min(4)))
+                (Occupant::Node, soon)
             }
+            // A node whose speaker has not reported yet has a station that nobody knows.
+            None if !all_known => (Occupant::Node, soon),
             None => (Occupant::Stranger { mac, interface }, CONFLICT),
         };
         // Two that look for the same address at the same time find each other; not twice in a row.
@@ -478,6 +497,26 @@ impl Takeover {
                 .filter(|(_, vip)| vip.homes.contains(&interface));
             self.dirty.extend(here.map(|(ip, _)| *ip));
         }
+    }
+
+    /// Makes room for a node: of those that the cluster has no longer, the one that was silent for the longest time is
+    /// forgotten.
+    fn forget_a_peer(&mut self, now: Instant) -> bool {
+        let peers = self
+            .peers
+            .iter()
+            .map(|(node, it)| (it.last_sign(now), node));
+        let gone = peers.filter(|(sign, node)| {
+            !self.nodes.know(node)
+                && sign.is_none_or(|sign| now.saturating_duration_since(sign) > FORGOTTEN)
+        });
+        let Some(node) = gone.min().map(|(_, node)| node.clone()) else {
+            return false;
+        };
+        self.peers.remove(&node);
+        self.silences.set(&node, None);
+        self.dirty.extend(self.claims.forget(&node));
+        true
     }
 
     /// Whether BFD sees the node on the segment.

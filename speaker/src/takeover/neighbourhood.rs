@@ -36,6 +36,10 @@ impl Nodes {
         nodes
     }
 
+    pub(super) fn know(&self, node: &str) -> bool {
+        self.addresses.contains_key(node)
+    }
+
     pub(super) fn by_mac(&self, mac: MacAddr) -> Option<&Arc<str>> {
         self.macs.get(&mac)
     }
@@ -70,7 +74,7 @@ fn parse_mac(text: &str) -> Option<MacAddr> {
 }
 
 /// The segments where an address is answered for: those that the rule covers and, if one of these has a subnet that
-/// contains the address, only such.
+/// contains the address, only such. None where its family is off: whoever claims it there would keep it from the others.
 pub(super) fn homes(vip: IpAddr, duty: &Duty, segments: &BTreeMap<u32, Segment>) -> BTreeSet<u32> {
     let covered = || {
         segments
@@ -80,7 +84,7 @@ pub(super) fn homes(vip: IpAddr, duty: &Duty, segments: &BTreeMap<u32, Segment>)
     // Even one that is down: its addresses are not to be answered for elsewhere.
     let in_subnet = covered().any(|(_, segment)| segment.contains(vip));
     covered()
-        .filter(|(_, segment)| segment.usable && (!in_subnet || segment.contains(vip)))
+        .filter(|(_, segment)| segment.speaks_for(vip) && (!in_subnet || segment.contains(vip)))
         .map(|(index, _)| *index)
         .collect()
 }

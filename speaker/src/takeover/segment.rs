@@ -43,6 +43,8 @@ struct Doubt {
     since: Instant,
     answered: Option<Instant>,
     ask_at: Instant,
+    /// Questions so far: of many stations, some are asked each time, in turn.
+    asked: usize,
 }
 
 /// An interface.
@@ -54,7 +56,9 @@ struct Doubt {
 pub(super) struct Segment {
     pub(super) name: String,
     /// ARP and NDP can be spoken on it, were there a carrier.
-    pub(super) usable: bool,
+    usable: bool,
+    /// IPv6 is on; where it is off, nobody answers for an IPv6 address.
+    ipv6: bool,
     running: bool,
     ups: u64,
     subnets: Vec<IpNetwork>,
@@ -85,6 +89,7 @@ impl Segment {
         let mut segment = Self {
             name: String::new(),
             usable: false,
+            ipv6: false,
             running: false,
             ups: link.ups,
             subnets: Vec::new(),
@@ -111,6 +116,7 @@ impl Segment {
         let running = link.is_broadcast_segment() && link.is_running();
         let began = running && (!self.running || self.ups != link.ups);
         self.usable = link.is_broadcast_segment();
+        self.ipv6 = link.ipv6;
         self.running = running;
         self.ups = link.ups;
         let networks = link.addresses.iter().filter_map(|(ip, address)| {
@@ -139,6 +145,11 @@ impl Segment {
         if began && self.used {
             self.settle(now);
         }
+    }
+
+    /// Whether the address can be answered for here.
+    pub(super) fn speaks_for(&self, vip: IpAddr) -> bool {
+        self.usable && (vip.is_ipv4() || self.ipv6)
     }
 
     /// Whether a subnet of the interface contains the address.
@@ -211,6 +222,7 @@ impl Segment {
             since: now,
             answered: Some(now),
             ask_at: now + ASK_AGAIN,
+            asked: 0,
         });
     }
 
@@ -237,6 +249,7 @@ impl Segment {
             since: now,
             answered: None,
             ask_at: now,
+            asked: 0,
         });
         if doubt
             .answered
@@ -253,8 +266,15 @@ impl Segment {
             return Vec::new();
         }
         doubt.ask_at = now + ASK;
-        let witnesses = self.stations.iter().chain(&self.nodes);
-        witnesses.copied().take(WITNESSES).collect()
+        let witnesses: Vec<IpAddr> = self.stations.iter().chain(&self.nodes).copied().collect();
+        let turn = doubt.asked % witnesses.len();
+        let asked = witnesses.iter().cycle().skip(turn);
+        let asked: Vec<IpAddr> = asked
+            .take(witnesses.len().min(WITNESSES))
+            .copied()
+            .collect();
+        doubt.asked = turn + asked.len();
+        asked
     }
 
     /// When [`Self::review`] has something to do.

@@ -29,6 +29,8 @@ pub(super) struct Keyring {
     current: Option<Key>,
     /// With the time when they were replaced, newest first.
     old: Vec<(Key, Instant)>,
+    /// What is signed with until then, as everybody knows it.
+    held_on: Option<(Key, Instant)>,
 }
 
 impl Keyring {
@@ -38,6 +40,10 @@ impl Keyring {
         let Some(key) = key.filter(|key| self.current.as_ref() != Some(key)) else {
             return;
         };
+        let signing = self.signing(now).cloned();
+        self.held_on = signing
+            .filter(|signing| *signing != key)
+            .map(|signing| (signing, now + SIGN_OLD));
         self.old.retain(|(old, _)| *old != key);
         if let Some(before) = self.current.replace(key) {
             self.old.insert(0, (before, now));
@@ -53,19 +59,15 @@ impl Keyring {
 
     /// When signing or believing changes next.
     pub(super) fn next_deadline(&self, now: Instant) -> Option<Instant> {
-        let times = self
-            .old
-            .iter()
-            .flat_map(|(_, replaced)| [*replaced + SIGN_OLD, *replaced + BELIEVE_OLD]);
-        times.filter(|at| *at > now).min()
+        let ends = self.old.iter().map(|(_, replaced)| *replaced + BELIEVE_OLD);
+        let held_on = self.held_on.iter().map(|(_, until)| *until);
+        ends.chain(held_on).filter(|at| *at > now).min()
     }
 
     /// What is signed with now.
     pub(super) fn signing(&self, now: Instant) -> Option<&Key> {
-        let young =
-            |(_, replaced): &&(Key, Instant)| now.saturating_duration_since(*replaced) < SIGN_OLD;
-        let old = self.old.first().filter(young).map(|(key, _)| key);
-        old.or(self.current.as_ref())
+        let old = self.held_on.as_ref().filter(|(_, until)| now < *until);
+        old.map(|(key, _)| key).or(self.current.as_ref())
     }
 
     /// All that are believed.
@@ -154,6 +156,21 @@ mod tests {
         keyring.set(Some(b.clone()), start);
         keyring.set(Some(a.clone()), start);
         assert_eq!(keyring.believed(), [a, b], "no key twice");
+    }
+
+    #[test]
+    fn whoever_has_missed_a_key_that_was_soon_replaced_still_believes_us() {
+        let start = mk_start();
+        let [a, b, c] = ["a", "b", "c"].map(mk_key);
+        for (row, last) in [("taken back", &a), ("replaced", &c)] {
+            let mut keyring = Keyring::default();
+            keyring.set(Some(a.clone()), start);
+            keyring.set(Some(b.clone()), start);
+            let soon = start + Duration::from_secs(1);
+            keyring.set(Some(last.clone()), soon);
+            assert_eq!(keyring.signing(soon), Some(&a), "{row}");
+            assert_eq!(keyring.signing(soon + SIGN_OLD), Some(last), "{row}");
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use portolan_proto::ethernet::MacAddr;
 use tokio::sync::mpsc;
 
@@ -15,7 +15,7 @@ use crate::bfd::BfdStatus;
 /// Conflicts that are remembered.
 pub(super) const CONFLICTS: usize = 100;
 /// How long a station that is not heard any more is remembered.
-pub(super) const CONFLICT_MEMORY: SignedDuration = SignedDuration::from_mins(5);
+pub(super) const CONFLICT_MEMORY: Duration = Duration::from_secs(300);
 /// News that wait while the core takes none. More are of no use to anybody.
 const WAITING: usize = 64;
 

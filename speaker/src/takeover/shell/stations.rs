@@ -55,7 +55,8 @@ pub(super) fn follow() -> watch::Receiver<Arc<Stations>> {
             match result {
                 Ok(stations) => {
                     failing = false;
-                    publish(&found, stations);
+                    // Told each time: those who are not heard any more count for a while only.
+                    found.send_replace(Arc::new(stations));
                 }
                 Err(error) if !failing => {
                     failing = true;
@@ -66,24 +67,6 @@ pub(super) fn follow() -> watch::Receiver<Arc<Stations>> {
         }
     });
     stations
-}
-
-fn publish(found: &watch::Sender<Arc<Stations>>, mut stations: Stations) {
-    found.send_if_modified(|known| {
-        // A segment whose neighbours are all forgotten is told as empty once.
-        for interface in known
-            .iter()
-            .filter(|(_, known)| !known.is_empty())
-            .map(|it| it.0)
-        {
-            stations.entry(*interface).or_default();
-        }
-        let differs = **known != stations;
-        if differs {
-            *known = Arc::new(stations);
-        }
-        differs
-    });
 }
 
 async fn look() -> io::Result<Stations> {
@@ -172,7 +155,7 @@ fn choose(mut neighbours: Vec<Neighbour>) -> Stations {
 
 /// The stations of one segment that count.
 #[derive(Debug, Default)]
-pub(super) struct Witnesses {
+struct Witnesses {
     heard: BTreeSet<IpAddr>,
     /// Not heard any more, since the segment has no other sign of life.
     lost: BTreeMap<IpAddr, Instant>,
@@ -180,7 +163,7 @@ pub(super) struct Witnesses {
 
 impl Witnesses {
     /// Takes in who was heard lately; `alive` when the segment has another sign of life. Returns whether others count now.
-    pub(super) fn follow(&mut self, heard: &BTreeSet<IpAddr>, alive: bool, now: Instant) -> bool {
+    fn follow(&mut self, heard: &BTreeSet<IpAddr>, alive: bool, now: Instant) -> bool {
         let before = self.all();
         let gone = self.heard.difference(heard);
         self.lost.extend(gone.map(|station| (*station, now)));
@@ -188,11 +171,49 @@ impl Witnesses {
         self.lost.retain(|station, since| {
             !alive && !heard.contains(station) && now.saturating_duration_since(*since) < TRUST
         });
+        while self.lost.len() > OF_ONE {
+            let oldest = self.lost.iter().min_by_key(|(_, since)| **since);
+            let Some(oldest) = oldest.map(|(station, _)| *station) else {
+                break;
+            };
+            self.lost.remove(&oldest);
+        }
         before != self.all()
     }
 
-    pub(super) fn all(&self) -> BTreeSet<IpAddr> {
+    fn all(&self) -> BTreeSet<IpAddr> {
         self.heard.iter().chain(self.lost.keys()).copied().collect()
+    }
+}
+
+/// Those of all segments that have some.
+#[derive(Debug, Default)]
+pub(super) struct AllWitnesses(BTreeMap<u32, Witnesses>);
+
+impl AllWitnesses {
+    /// As [`Witnesses::follow`], everywhere. Returns the segments where others count now, with all that do.
+    pub(super) fn follow(
+        &mut self,
+        stations: &Stations,
+        alive: impl Fn(u32) -> bool,
+        now: Instant,
+    ) -> Vec<(u32, BTreeSet<IpAddr>)> {
+        for interface in stations.keys() {
+            self.0.entry(*interface).or_default();
+        }
+        let nobody = BTreeSet::new();
+        let mut others = Vec::new();
+        self.0.retain(|interface, witnesses| {
+            let heard = stations.get(interface).unwrap_or(&nobody);
+            let differ = witnesses.follow(heard, alive(*interface), now);
+            let all = witnesses.all();
+            let some = !all.is_empty();
+            if differ {
+                others.push((*interface, all));
+            }
+            some
+        });
+        others
     }
 }
 
@@ -227,21 +248,33 @@ mod tests {
     }
 
     #[test]
-    fn a_segment_without_neighbours_any_more_is_told_once() {
-        let (found, mut stations) = watch::channel(Arc::default());
-        let some: Stations = [(3, [IpAddr::from([192, 0, 2, 1])].into())].into();
-        publish(&found, some.clone());
-        assert_eq!(**stations.borrow_and_update(), some);
-        publish(&found, Stations::new());
-        assert_eq!(
-            **stations.borrow_and_update(),
-            Stations::from([(3, BTreeSet::new())])
-        );
-        publish(&found, Stations::new());
-        assert!(stations.has_changed().unwrap());
-        assert!(stations.borrow_and_update().is_empty());
-        publish(&found, Stations::new());
-        assert!(!stations.has_changed().unwrap());
+    fn a_dead_segment_without_any_neighbour_is_forgotten_in_the_end() {
+        let start = tokio::time::Instant::now().into_std();
+        let one = IpAddr::from([192, 0, 2, 1]);
+        let mut all = AllWitnesses::default();
+        let some: Stations = [(3, [one].into())].into();
+        let nobody = Stations::new();
+        assert_eq!(all.follow(&some, |_| true, start), [(3, [one].into())]);
+        for seconds in [10, 20, 309] {
+            let now = start + Duration::from_secs(seconds);
+            assert_eq!(all.follow(&nobody, |_| false, now), [], "{seconds} s");
+        }
+        let late = start + Duration::from_secs(10) + TRUST;
+        assert_eq!(all.follow(&nobody, |_| false, late), [(3, BTreeSet::new())]);
+        assert!(all.0.is_empty(), "nothing is kept of it");
+    }
+
+    #[test]
+    fn of_those_who_are_not_heard_any_more_only_the_latest_count() {
+        let start = tokio::time::Instant::now().into_std();
+        let mut witnesses = Witnesses::default();
+        for second in 0..100 {
+            let heard = [IpAddr::from([192, 0, 2, second])].into();
+            witnesses.follow(&heard, false, start + Duration::from_secs(second.into()));
+        }
+        let all = witnesses.all();
+        assert_eq!(all.len(), 1 + OF_ONE);
+        assert!(all.contains(&IpAddr::from([192, 0, 2, 98])), "{all:?}");
     }
 
     #[test]

@@ -17,7 +17,7 @@ use super::super::{Cause, Checked, Duty, Effect, Rival, Takeover};
 use super::keyring::Keyring;
 use super::news::{self, Conflict, Digest, Picture};
 use super::paths::Paths;
-use super::stations::{Stations, Witnesses};
+use super::stations::{AllWitnesses, Stations};
 use super::{Orders, Surroundings};
 use crate::l2::{self, Answer, Layer2};
 use crate::link::{Exclude, Links};
@@ -47,16 +47,17 @@ pub(super) struct Task {
     links: watch::Receiver<Arc<Links>>,
     exclude: Exclude,
     stations: watch::Receiver<Arc<Stations>>,
-    witnesses: BTreeMap<u32, Witnesses>,
+    witnesses: AllWitnesses,
     orders: watch::Receiver<Orders>,
     /// What is followed of the orders.
     followed: Orders,
     heard: mpsc::Receiver<Heard>,
     events: mpsc::Receiver<l2::Event>,
-    held: BTreeMap<IpAddr, l2::Interfaces>,
+    held: BTreeSet<IpAddr>,
     /// When each was announced once more.
     announced: BTreeMap<IpAddr, Instant>,
-    conflicts: BTreeMap<(IpAddr, MacAddr), Conflict>,
+    /// With the time when each was heard last: the clock on the wall may be set.
+    conflicts: BTreeMap<(IpAddr, MacAddr), (Conflict, Instant)>,
     outward: Outward,
     picture_at: Option<Instant>,
 }
@@ -102,11 +103,11 @@ impl Task {
             links,
             exclude,
             stations,
-            witnesses: BTreeMap::new(),
+            witnesses: AllWitnesses::default(),
             orders,
             followed: Orders::default(),
             heard,
-            held: BTreeMap::new(),
+            held: BTreeSet::new(),
             announced: BTreeMap::new(),
             conflicts: BTreeMap::new(),
             outward,
@@ -115,8 +116,8 @@ impl Task {
     }
 
     pub(super) async fn run(mut self, stop: CancellationToken) {
-        // Whoever watched links or stations and is gone leaves what was known last.
-        let (mut links_known, mut stations_known) = (true, true);
+        // Whoever watched stations and is gone leaves what was known last.
+        let mut stations_known = true;
         loop {
             let deadline = self.next_deadline(clock());
             tokio::select! {
@@ -124,10 +125,13 @@ impl Task {
                 () = self.paths.changed() => self.follow_paths(clock()),
                 Some(heard) = self.heard.recv() => self.hear(&heard, clock()),
                 Some(event) = self.events.recv() => self.hear_layer2(event, clock()),
-                changed = self.links.changed(), if links_known => {
-                    links_known = changed.is_ok();
-                    self.follow_links(clock());
-                }
+                changed = self.links.changed() => match changed {
+                    Ok(()) => self.follow_links(clock()),
+                    Err(_ended) => {
+                        tracing::error!("links are not followed any more");
+                        break;
+                    }
+                },
                 changed = self.stations.changed(), if stations_known => {
                     stations_known = changed.is_ok();
                     self.follow_stations(clock());
@@ -139,6 +143,11 @@ impl Task {
                 () = until(deadline) => {}
             }
             self.handle_timeout(clock());
+            // Blind, or with answers for what was true before: better to stop in order, and be started again.
+            if self.layer2.has_ended() {
+                tracing::error!("layer 2 does not follow its links any more");
+                break;
+            }
         }
         self.paths.close();
         self.layer2.shutdown().await;
@@ -208,16 +217,19 @@ impl Task {
 
     /// Answers for what is held, and for nothing else.
     fn answer(&mut self) {
-        self.held = self.machine.held();
-        let answer = |(vip, interfaces): (&IpAddr, &l2::Interfaces)| {
-            let duty = self.followed.duties.get(vip);
+        let held = self.machine.held();
+        let vips = held.keys().copied().collect();
+        let answer = |(vip, interfaces): (IpAddr, l2::Interfaces)| {
+            let duty = self.followed.duties.get(&vip);
+            let refresh = duty.map(|duty| duty.refresh).unwrap_or_default();
             let answer = Answer {
-                interfaces: interfaces.clone(),
-                refresh: duty.map(|duty| duty.refresh).unwrap_or_default(),
+                interfaces,
+                refresh,
             };
-            (*vip, answer)
+            (vip, answer)
         };
-        self.layer2.apply(self.held.iter().map(answer).collect());
+        self.layer2.apply(held.into_iter().map(answer).collect());
+        self.held = vips;
         let count = self.held.len();
         self.outward
             .held
@@ -245,7 +257,7 @@ impl Task {
     /// Whoever gave an address up has answered for it until now, and is believed still by those who asked last.
     fn announce_again(&mut self, message: &Message, now: Instant) {
         let given_up = message.statement.entries.iter().filter(|it| !it.held);
-        let held = given_up.filter(|it| self.held.contains_key(&it.vip));
+        let held = given_up.filter(|it| self.held.contains(&it.vip));
         let vips: Vec<IpAddr> = held.map(|it| it.vip).collect();
         if vips.is_empty() {
             return;
@@ -268,7 +280,7 @@ impl Task {
                     l2::Checked::Taken { mac, interface } => Checked::Taken { mac, interface },
                 };
                 self.machine.checked(vip, verdict, now);
-                self.note_check(vip, verdict);
+                self.note_check(vip, verdict, now);
                 self.changed(now);
             }
             l2::Event::Witness { interface, .. } => self.machine.witnessed(interface, now),
@@ -279,7 +291,7 @@ impl Task {
             } => {
                 let rival = self.machine.heard_on_wire(interface, vip, mac, now);
                 if rival == Rival::Stranger {
-                    self.note_conflict(interface, vip, mac, false);
+                    self.note_conflict(interface, (vip, mac), false, now);
                     self.changed(now);
                 }
             }
@@ -288,15 +300,15 @@ impl Task {
     }
 
     /// An address that a stranger has is one conflict; that it is free ends what a check once found.
-    fn note_check(&mut self, vip: IpAddr, verdict: Checked) {
+    fn note_check(&mut self, vip: IpAddr, verdict: Checked, now: Instant) {
         match verdict {
             Checked::Free => self
                 .conflicts
-                .retain(|(held, _), conflict| *held != vip || !conflict.before_use),
+                .retain(|(held, _), (conflict, _)| *held != vip || !conflict.before_use),
             Checked::Taken { mac, interface } => {
                 let ours = self.links.borrow().iter().any(|link| link.mac == Some(mac));
                 if !ours && !self.macs_of_others().contains(&mac) {
-                    self.note_conflict(interface, vip, mac, true);
+                    self.note_conflict(interface, (vip, mac), true, now);
                 }
             }
         }
@@ -311,7 +323,13 @@ impl Task {
         duty.is_some_and(|duty| duty.nodes.iter().all(known))
     }
 
-    fn note_conflict(&mut self, interface: u32, vip: IpAddr, mac: MacAddr, before_use: bool) {
+    fn note_conflict(
+        &mut self,
+        interface: u32,
+        (vip, mac): (IpAddr, MacAddr),
+        before_use: bool,
+        now: Instant,
+    ) {
         if !self.knows_all(vip) {
             return;
         }
@@ -326,7 +344,7 @@ impl Task {
             before_use,
         };
         if self.conflicts.len() < news::CONFLICTS || self.conflicts.contains_key(&(vip, mac)) {
-            let known = self.conflicts.insert((vip, mac), conflict.clone());
+            let known = self.conflicts.insert((vip, mac), (conflict.clone(), now));
             if known.is_none() {
                 self.outward.news.conflict(conflict);
             }
@@ -343,14 +361,10 @@ impl Task {
 
     fn follow_stations(&mut self, now: Instant) {
         let stations = Arc::clone(&self.stations.borrow_and_update());
-        for (interface, heard) in stations.iter() {
-            let witnesses = self.witnesses.entry(*interface).or_default();
-            let alive = self.paths.see_somebody(*interface);
-            if witnesses.follow(heard, alive, now) {
-                let all = witnesses.all();
-                self.machine.set_witnesses(*interface, all, now);
-                self.act(now);
-            }
+        let alive = |interface| self.paths.see_somebody(interface);
+        for (interface, witnesses) in self.witnesses.follow(&stations, alive, now) {
+            self.machine.set_witnesses(interface, witnesses, now);
+            self.act(now);
         }
     }
 
@@ -384,7 +398,7 @@ impl Task {
         self.settle(now);
         let refresh = |duties: &BTreeMap<IpAddr, Duty>, vip| duties.get(vip).map(|it| it.refresh);
         let differs = |vip| refresh(before, vip) != refresh(&self.followed.duties, vip);
-        if self.held.keys().any(differs) {
+        if self.held.iter().any(differs) {
             self.answer();
         }
         self.stand_by();
@@ -401,7 +415,7 @@ impl Task {
     fn duties(&self) -> BTreeMap<IpAddr, Duty> {
         let ours = |duty: &Duty| duty.nodes.contains(&self.node);
         let duties = self.followed.duties.iter();
-        let kept = duties.filter(|(vip, duty)| ours(duty) || self.held.contains_key(vip));
+        let kept = duties.filter(|(vip, duty)| ours(duty) || self.held.contains(vip));
         kept.map(|(vip, duty)| (*vip, duty.clone())).collect()
     }
 
@@ -447,13 +461,13 @@ impl Task {
     }
 
     fn show(&mut self, now: Instant) {
-        let recent = Timestamp::now() - news::CONFLICT_MEMORY;
-        self.conflicts.retain(|_, conflict| conflict.last > recent);
+        self.conflicts
+            .retain(|_, (_, heard)| now.saturating_duration_since(*heard) < news::CONFLICT_MEMORY);
         let picture = Picture {
             duties: Arc::clone(&self.followed.duties),
             standing: self.machine.standing(),
             watched: self.paths.watched(),
-            conflicts: self.conflicts.values().cloned().collect(),
+            conflicts: self.conflicts.values().map(|it| it.0.clone()).collect(),
             problems: self.wire.problems(),
             signs: self.keyring.signing(now).is_some(),
         };
