@@ -239,7 +239,7 @@ impl Takeover {
             return;
         }
         if path.watch == Watch::Up {
-            peer.leaving = false;
+            peer.stays();
         }
         if let Some(segment) = self.segments.get_mut(&key.interface) {
             match state {

@@ -489,6 +489,25 @@ fn a_node_that_says_that_it_leaves_is_followed_at_once() {
 }
 
 #[test]
+fn a_node_that_said_that_it_leaves_is_waited_for_again_when_it_has_been_silent_for_a_second() {
+    for (silent, passed_over) in [(0, true), (999, true), (1000, false), (60_000, false)] {
+        // While it shared nothing with us: if it came back meanwhile, nobody told us.
+        let mut bench = Bench::settled(&["c", "a"]);
+        bench.says("c", &[mk_entry(VIP, 1, 0, true)]);
+        bench.hears(
+            "b",
+            Statement {
+                leaving: true,
+                ..Statement::default()
+            },
+        );
+        bench.wait(silent);
+        bench.place(2, &["b", "a"]);
+        assert_eq!(bench.holds(), passed_over, "silent for {silent} ms");
+    }
+}
+
+#[test]
 fn a_holder_that_nobody_answers_is_isolated_and_stops() {
     let mut bench = Bench::holding(&["a", "b"]);
     bench.gateway = false;
