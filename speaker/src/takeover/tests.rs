@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use ipnetwork::IpNetwork;
 use portolan_api::crd::{DetectionRule, NodeInterface};
-use portolan_proto::claim::{Claim, Entry, Statement};
+use portolan_proto::claim::{Claim, Entry, Message, Statement};
 use portolan_proto::ethernet::MacAddr;
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};

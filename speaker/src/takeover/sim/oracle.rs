@@ -1,7 +1,8 @@
 //! In the place of BFD: what a session between two processes would say, and when.
 
 use super::super::{PathState, SessionKey};
-use super::world::{Event, World};
+use super::events::Event;
+use super::world::World;
 
 /// One side of a session.
 #[derive(Clone, Copy, Debug, Default)]
