@@ -88,6 +88,11 @@ impl World {
         }
     }
 
+    /// Whether BFD of the node sees another one.
+    pub(super) fn sees_anybody(&self, node: usize) -> bool {
+        self.sides[node].iter().any(|side| side.up.is_some())
+    }
+
     fn wants(&self, node: usize, peer: usize) -> bool {
         let key = self.key(peer);
         self.nodes[node]

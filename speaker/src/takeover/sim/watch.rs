@@ -22,7 +22,7 @@ impl World {
     pub(super) fn answering(&self, vip: IpAddr) -> Vec<usize> {
         let holders = self.holders(vip).into_iter();
         holders
-            .filter(|node| self.attached(*node) && !self.cut_off.contains(node))
+            .filter(|node| self.attached(*node) && !self.cut_off.contains_key(node))
             .collect()
     }
 

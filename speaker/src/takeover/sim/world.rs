@@ -48,8 +48,8 @@ pub(super) struct World {
     pub(super) nodes: Vec<Node>,
     /// `cut[a][b]`: what `a` sends does not reach `b`. The last one is the router.
     pub(super) cut: Vec<Vec<bool>>,
-    /// Nodes that are alone behind a cut.
-    pub(super) cut_off: BTreeSet<usize>,
+    /// Nodes that are alone behind a cut, and whether they can know it.
+    pub(super) cut_off: BTreeMap<usize, bool>,
     pub(super) sides: Vec<Vec<Side>>,
     /// There is a router, which nodes can ask whether they are connected.
     pub(super) router: bool,
@@ -117,7 +117,7 @@ impl World {
             sequence: 0,
             nodes: (0..count).map(mk_node).collect(),
             cut: vec![vec![false; count + 1]; count + 1],
-            cut_off: BTreeSet::new(),
+            cut_off: BTreeMap::new(),
             sides: vec![vec![Side::default(); count]; count],
             router: dice.between(0, 2) > 0,
             loss: [0, 0, 5, 10][dice.between(0, 3) as usize],
