@@ -176,8 +176,8 @@ pub(super) struct Heard {
 pub(super) struct Peer {
     pub(super) paths: BTreeMap<u32, Path>,
     boot: u64,
-    /// It says that it is about to stop.
-    pub(super) leaving: bool,
+    /// It said last that it is about to stop: see [`Self::leaves`].
+    leaving: bool,
     heard: Option<Instant>,
     /// When its station was heard last to use an address.
     on_wire: Option<Instant>,
@@ -187,6 +187,18 @@ impl Peer {
     /// Its station was heard to use an address: then it is not dead, whatever BFD says.
     pub(super) fn seen_on_wire(&mut self, now: Instant) {
         self.on_wire = Some(now);
+    }
+
+    /// BFD sees it: it has come back.
+    pub(super) fn stays(&mut self) {
+        self.leaving = false;
+    }
+
+    /// Whether it is about to stop. It says so as long as it does; when it is silent, BFD knows whether it is gone, and it
+    /// may have come back without a word if it shared nothing with us then.
+    fn leaves(&self, now: Instant) -> bool {
+        let heard = self.heard.map(|heard| now.saturating_duration_since(heard));
+        self.leaving && heard.is_some_and(|ago| ago < SIGN_OF_LIFE)
     }
 
     /// Takes in a message; `None` if it was heard before.
@@ -231,7 +243,7 @@ impl Peer {
 
     /// Whether a claim of this node counts, for an address of these segments.
     pub(super) fn vouches(&self, homes: &BTreeSet<u32>, known: &Known, now: Instant) -> bool {
-        !self.leaving && known.held && self.on(homes).any(|path| path.vouches(known.at, now))
+        !self.leaves(now) && known.held && self.on(homes).any(|path| path.vouches(known.at, now))
     }
 
     /// Why nothing is to be expected of the node on these segments; or when it is to be asked again.
@@ -240,7 +252,7 @@ impl Peer {
         homes: &BTreeSet<u32>,
         now: Instant,
     ) -> Result<Absence, Option<Instant>> {
-        if self.leaving {
+        if self.leaves(now) {
             return Ok(Absence::Gone(Cause::Stops));
         }
         if self.on(homes).any(Path::is_up) {

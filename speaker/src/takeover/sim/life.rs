@@ -248,7 +248,8 @@ fn fail(world: &mut World, node: usize, failure: Failure, failed: &[(usize, Fail
         Failure::Kill => world.stop(node),
         Failure::Cable => world.set_carrier(node, false),
         Failure::Cut => {
-            world.cut_off.insert(node);
+            let aware = world.router && world.sees_anybody(node);
+            world.cut_off.insert(node, aware);
             for other in (0..=world.nodes.len()).filter(|it| *it != node) {
                 world.set_cut(node, other, true);
                 world.set_cut(other, node, true);
@@ -286,6 +287,9 @@ fn give_back(world: &mut World, node: usize, failure: Failure) {
         .map(|vip| (*vip, world.answering(*vip)))
         .collect();
     let blind = world.dice.between(1, 1000);
+    // Who has no witness, or had seen nobody, does not know that it is cut off: then both sides are alike, and one of them
+    // keeps it, whichever.
+    let alike = world.cut_off.get(&node).is_some_and(|aware| !aware);
     match failure {
         Failure::Power => {
             world.set_power(node, true);
@@ -296,7 +300,7 @@ fn give_back(world: &mut World, node: usize, failure: Failure) {
         Failure::Cut => {
             world.cut_off.remove(&node);
             for other in (0..=world.nodes.len()).filter(|it| *it != node) {
-                let still = world.cut_off.contains(&other);
+                let still = world.cut_off.contains_key(&other);
                 world.set_cut(node, other, still);
                 world.set_cut(other, node, still);
             }
@@ -304,15 +308,17 @@ fn give_back(world: &mut World, node: usize, failure: Failure) {
         }
     }
     world.run(6000);
-    // Without a witness both sides of a cut are alike: then one of them keeps it, whichever.
-    let alike = matches!(failure, Failure::Cut) && !world.router;
     for (vip, nodes) in before {
-        if alike {
+        // Who held it behind a cut while it was placed elsewhere lets go when somebody comes who is named.
+        let stray = nodes
+            .iter()
+            .any(|node| !world.placements[&vip].1.contains(node));
+        if alike || stray {
             let answering = world.answering(vip).len();
             assert_eq!(
                 answering,
                 nodes.len().max(answering.min(1)),
-                "I4: {vip} after a cut"
+                "I4: {vip} when n{node} came back"
             );
         } else if !nodes.is_empty() {
             assert_eq!(

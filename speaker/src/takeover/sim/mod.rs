@@ -13,8 +13,12 @@
 //!
 //! `PORTOLAN_CASES` sets how many lives are tried and `PORTOLAN_SEED` the first; a failure prints the story of its seed.
 
+mod acts;
+mod events;
+mod fate;
 mod life;
 mod oracle;
+mod watch;
 mod world;
 
 use world::World;

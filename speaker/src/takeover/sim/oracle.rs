@@ -1,7 +1,8 @@
 //! In the place of BFD: what a session between two processes would say, and when.
 
 use super::super::{PathState, SessionKey};
-use super::world::{Event, World};
+use super::events::Event;
+use super::world::World;
 
 /// One side of a session.
 #[derive(Clone, Copy, Debug, Default)]
@@ -85,6 +86,11 @@ impl World {
                 self.after(u64::from(millis) * 1000 + slack, Event::Bfd(verdict));
             }
         }
+    }
+
+    /// Whether BFD of the node sees another one.
+    pub(super) fn sees_anybody(&self, node: usize) -> bool {
+        self.sides[node].iter().any(|side| side.up.is_some())
     }
 
     fn wants(&self, node: usize, peer: usize) -> bool {
