@@ -54,6 +54,8 @@ pub struct Candidate<'a> {
     pub draining: bool,
     /// Its speaker has said nothing of its links yet.
     pub unreported: bool,
+    /// Nobody knows yet whether its speaker is there: it may keep what it has.
+    pub unseen: bool,
 }
 
 /// What is asked of a placement.

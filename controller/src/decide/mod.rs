@@ -15,6 +15,7 @@
 mod agenda;
 mod config;
 mod contest;
+mod muster;
 mod object;
 mod patch;
 mod placement;
@@ -48,6 +49,7 @@ use crate::place::{Board, Ground};
 use crate::write::{Failure, Outcome, Target, Write};
 use agenda::Agenda;
 use contest::Contests;
+use muster::Muster;
 use quarantine::Quarantine;
 use retention::Retention;
 use standing::{Standings, Waiting};
@@ -97,6 +99,7 @@ pub struct Core {
     ground: Ground,
     board: Board,
     agenda: Agenda,
+    muster: Muster,
     /// Services of ours that have been decided.
     standings: Standings,
     contests: Contests,
@@ -150,6 +153,7 @@ impl Core {
             ground: Ground::default(),
             board: Board::default(),
             agenda: Agenda::default(),
+            muster: Muster::default(),
             standings: Standings::default(),
             contests: Contests::default(),
             retention: Retention::default(),
@@ -255,6 +259,7 @@ impl Core {
             self.compile();
         }
         self.model.expire(moment.now);
+        self.call_the_roll(moment.now);
         if self.model.dirty.all_services {
             self.survey();
         }
@@ -280,7 +285,9 @@ impl Core {
         let rest = self.ledger.next_rest().into_iter();
         let deadlines = rest.chain(self.counters.due).chain(self.soon);
         let placement = self.agenda.deadline().into_iter();
-        let placement = placement.chain(self.model.reports.deadline());
+        let placement = placement
+            .chain(self.model.reports.deadline())
+            .chain(self.muster.deadline());
         deadlines
             .chain(self.retention.deadline())
             .chain(self.quarantine.deadline())

@@ -80,6 +80,7 @@ impl Core {
             labels: &node.labels,
             draining: node.draining,
             links: reports.links(name),
+            unseen: !speakers.seen(name),
         });
         self.ground = Ground::new(sites, &self.config.l2);
         self.config.nodes = self.neighbours();
@@ -201,6 +202,9 @@ impl Core {
             self.agenda.decide_later(first, since + GRACE);
         }
         let acting = acting.filter(|_| settled);
+        if need.is_some() && acting.is_none() && self.awaits(seat) {
+            return false;
+        }
         let ground = &self.ground;
         let changed = self
             .board
@@ -214,7 +218,9 @@ impl Core {
                     acting: acting.as_deref(),
                     review: false,
                 };
-                choose(wish, &ground.candidates(&able, &rules), load)
+                let mut candidates = ground.candidates(&able, &rules);
+                candidates.retain(|node| !node.unseen || current.contains(node.name));
+                choose(wish, &candidates, load)
             });
         if changed {
             self.agenda.review_soon(moment.now);
@@ -264,7 +270,7 @@ impl Core {
     }
 
     /// Whether the Service has somebody to deliver to.
-    fn is_served(&self, id: ServiceId) -> bool {
+    pub(super) fn is_served(&self, id: ServiceId) -> bool {
         let endpoints = &self.model.endpoints;
         self.model.services.get(id).is_some_and(|entry| {
             let service = entry.service.as_deref();
@@ -300,7 +306,7 @@ impl Core {
         let addresses = holdings.flat_map(|holding| holding.iter());
         let acting = addresses.flat_map(|address| self.model.reports.acting(address));
         let acting: BTreeSet<&str> = acting.collect();
-        let live = acting.iter().filter(|node| self.model.speakers.live(node));
+        let live = acting.iter().filter(|node| self.model.speakers.seen(node));
         let rank = |node: &&&str| {
             let rank = seat.nodes.iter().position(|name| **name == ***node);
             rank.unwrap_or(usize::MAX)

@@ -263,6 +263,7 @@ impl Core {
             return self.yields(id, addresses, &found);
         }
         let placed = self.place_on_nodes(id, moment);
+        let verdict = self.mention_muster(id, verdict);
         Some(Wanted {
             addresses: Some(addresses),
             annotations: Annotations(vec![

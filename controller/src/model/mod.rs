@@ -523,7 +523,10 @@ impl Model {
             Change::Apply(lease) => self.speakers.observe(&lease, now),
             Change::Delete((_, name)) => self.speakers.remove(&name),
             Change::Unreadable(..) => false,
-            Change::Synced => return Some(Watch::Leases),
+            Change::Synced => {
+                self.speakers.complete();
+                return Some(Watch::Leases);
+            }
         };
         None
     }

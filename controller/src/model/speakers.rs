@@ -11,6 +11,9 @@
 //! ```
 //!
 //! So neither an outage of the API server nor a relist nor our own start can move an address.
+//!
+//! A Lease that we find tells of the past. Until it changes under our eyes its speaker is *unseen*: it loses nothing for
+//! half a minute, and gets nothing new. When a whole cluster starts at once, some speakers take that long.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -22,6 +25,8 @@ use portolan_api::annotation::SPEAKER_LEASE_PREFIX;
 const DEFAULT_DURATION: Duration = Duration::from_secs(6);
 /// Longest pause between two proofs that does not cost trust: three renewals of our own.
 const PROOF_GAP: Duration = Duration::from_secs(3);
+/// How long a speaker may be unseen before it is dead: stand-bys do not wait for us, so we can wait for a node to start.
+const UNSEEN: Duration = Duration::from_secs(30);
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -29,6 +34,10 @@ pub struct Speakers {
     identity: String,
     by_node: BTreeMap<String, Speaker>,
     proof: Option<Instant>,
+    /// When our eyes were opened.
+    opened: Option<Instant>,
+    /// Every Lease has been seen once: one that comes from now on is new.
+    complete: bool,
 }
 
 #[derive(Debug)]
@@ -37,6 +46,8 @@ struct Speaker {
     /// When we saw the Lease change.
     seen: Instant,
     live: bool,
+    /// Nothing has told us since our eyes were opened that it is there.
+    unseen: bool,
 }
 
 impl Speaker {
@@ -58,6 +69,22 @@ impl Speaker {
             .filter(|s| *s > 0)
             .map_or(DEFAULT_DURATION, Duration::from_secs)
     }
+
+    /// How long it may say nothing.
+    fn patience(&self) -> Duration {
+        let duration = self.duration();
+        if self.unseen {
+            duration.max(UNSEEN)
+        } else {
+            duration
+        }
+    }
+
+    /// Our eyes are opened: only what was seen a moment ago still counts as seen.
+    fn start_anew(&mut self, now: Instant) {
+        self.unseen |= now.duration_since(self.seen) >= self.duration();
+        self.seen = now;
+    }
 }
 
 impl Speakers {
@@ -76,17 +103,36 @@ impl Speakers {
         self.by_node.get(node).is_some_and(|speaker| speaker.live)
     }
 
+    /// Whether the speaker of the node is alive, and has shown so under our eyes.
+    #[must_use]
+    pub fn seen(&self, node: &str) -> bool {
+        let speaker = self.by_node.get(node);
+        speaker.is_some_and(|speaker| speaker.live && !speaker.unseen)
+    }
+
+    /// When our eyes were opened: at the begin of the term, or after a gap.
+    #[must_use]
+    pub fn opened(&self) -> Option<Instant> {
+        self.opened
+    }
+
     /// Number of speakers that are alive.
     #[must_use]
     pub fn count(&self) -> usize {
         self.by_node.values().filter(|speaker| speaker.live).count()
     }
 
+    /// Every Lease has been seen once.
+    pub(super) fn complete(&mut self) {
+        self.complete = true;
+    }
+
     /// Gives every speaker a full period from now: what happened while we were not looking proves nothing.
     pub fn grace(&mut self, now: Instant) {
         self.proof = Some(now);
+        self.opened = Some(now);
         for speaker in self.by_node.values_mut() {
-            speaker.seen = now;
+            speaker.start_anew(now);
             speaker.live = !speaker.stopped();
         }
     }
@@ -100,18 +146,22 @@ impl Speakers {
                 && spec.holder_identity.as_ref() == Some(&self.identity);
             return ours && self.judge(now);
         };
-        if self.by_node.get(node).is_some_and(|held| held.spec == spec) {
+        let held = self.by_node.get(node);
+        if held.is_some_and(|held| held.spec == spec) {
             return false;
         }
+        let unseen = held.is_none() && !self.complete;
         let mut speaker = Speaker {
             spec,
             seen: now,
             live: true,
+            unseen,
         };
         speaker.live = !speaker.stopped();
-        let live = speaker.live;
+        let state = (speaker.live, unseen);
         let before = self.by_node.insert(node.to_owned(), speaker);
-        before.is_some_and(|before| before.live) != live
+        let before = before.map(|before| (before.live, before.unseen));
+        before.unwrap_or((false, unseen)) != state
     }
 
     /// Drops the speaker whose Lease was deleted.
@@ -127,12 +177,16 @@ impl Speakers {
             .proof
             .is_none_or(|proof| now.duration_since(proof) > PROOF_GAP);
         self.proof = Some(now);
-        let mut changed = false;
+        // Whoever is unseen now is so for placement as well.
+        let mut changed = gap;
+        if gap {
+            self.opened = Some(now);
+        }
         for speaker in self.by_node.values_mut() {
             if gap {
-                speaker.seen = now;
+                speaker.start_anew(now);
             }
-            let expired = now.duration_since(speaker.seen) >= speaker.duration();
+            let expired = now.duration_since(speaker.seen) >= speaker.patience();
             changed |= speaker.live && expired;
             speaker.live &= !expired;
         }
@@ -158,10 +212,15 @@ pub(crate) fn mk_lease(name: &str, holder: &str, tick: i64) -> Lease {
 mod tests {
     use super::*;
 
-    /// Feeds `script`, one letter a second: `o` our renewal comes back, `x` the speaker renews, `*` both, `.` nothing.
-    fn play(script: &str) -> String {
+    /// Feeds `script`, one letter a second: `o` our renewal comes back, `x` the speaker renews, `*` both, `.` nothing. Its
+    /// Lease stands there before that if it was `found`. `L` it lives, `?` nobody has seen it, `-` it is dead.
+    fn play(found: bool, script: &str) -> String {
         let start = mk_start();
         let mut speakers = Speakers::new("me");
+        if found {
+            speakers.observe(&mk_lease("portolan-speaker-a", "a", -1), start);
+        }
+        speakers.complete();
         speakers.grace(start);
         let mut states = String::new();
         for (second, letter) in script.chars().enumerate() {
@@ -173,7 +232,11 @@ mod tests {
             if matches!(letter, 'o' | '*') {
                 speakers.observe(&mk_lease(crate::leader::LEASE, "me", tick), now);
             }
-            states.push(if speakers.live("a") { 'L' } else { '-' });
+            states.push(match (speakers.live("a"), speakers.seen("a")) {
+                (_, true) => 'L',
+                (true, false) => '?',
+                (false, false) => '-',
+            });
         }
         states
     }
@@ -188,15 +251,63 @@ mod tests {
             (
                 "outage, then it renews again",
                 "*o..........oox",
-                "LLLLLLLLLLLLLLL",
+                "LLLLLLLLLLLL??L",
             ),
             (
-                "outage, then it is dead",
-                "*o........ooooooo",
-                "LLLLLLLLLLLLLLLL-",
+                "short outage, then it is dead",
+                "*o...oooooooo",
+                "LLLLLLLLLLL--",
             ),
         ] {
-            assert_eq!(play(script), states, "{why}");
+            assert_eq!(play(false, script), states, "{why}");
+        }
+    }
+
+    #[test]
+    fn a_speaker_that_nobody_has_seen_is_waited_for() {
+        let (silent, unseen) = ("o".repeat(32), "?".repeat(30));
+        for (why, found, script, states) in [
+            (
+                "there is no Lease",
+                false,
+                "ooo".to_owned(),
+                "---".to_owned(),
+            ),
+            (
+                "found, and dead",
+                true,
+                silent.clone(),
+                format!("{unseen}--"),
+            ),
+            (
+                "found, and starts late",
+                true,
+                format!("{}*oooooooo", "o".repeat(20)),
+                format!("{}LLLLLL---", "?".repeat(20)),
+            ),
+            (
+                "long outage, then it is dead",
+                false,
+                format!("*o.......{silent}"),
+                format!("LLLLLLLLL{unseen}--"),
+            ),
+        ] {
+            assert_eq!(play(found, &script), states, "{why}");
+        }
+    }
+
+    #[test]
+    fn whoever_was_seen_a_moment_before_a_term_begins_is_seen_in_it() {
+        for (before, seen) in [(2, true), (5, true), (6, false), (60, false)] {
+            let now = mk_start();
+            let mut speakers = Speakers::new("me");
+            speakers.observe(&mk_lease("portolan-speaker-a", "a", 1), now);
+            speakers.complete();
+            assert!(!speakers.seen("a"), "a Lease that was there tells nothing");
+            assert!(speakers.observe(&mk_lease("portolan-speaker-a", "a", 2), now));
+            speakers.grace(now + Duration::from_secs(before));
+            assert_eq!(speakers.seen("a"), seen, "{before} s before");
+            assert!(speakers.live("a"), "{before} s before");
         }
     }
 

@@ -31,6 +31,8 @@ pub struct Site<'a> {
     pub draining: bool,
     /// Its links that work, as its speaker reported them; `None` before that.
     pub links: Option<&'a [Link]>,
+    /// Nobody knows yet whether its speaker is there.
+    pub unseen: bool,
 }
 
 /// A link of a node on which layer 2 is spoken.
@@ -55,6 +57,7 @@ struct Spot {
     zone: Option<Box<str>>,
     draining: bool,
     reported: bool,
+    unseen: bool,
 }
 
 /// What one rule means for each spot.
@@ -76,6 +79,7 @@ impl Ground {
             zone: site.labels.value(ZONE).map(Into::into),
             draining: site.draining,
             reported: site.links.is_some(),
+            unseen: site.unseen,
         };
         Self {
             spots: sites.iter().map(spot).collect(),
@@ -83,10 +87,11 @@ impl Ground {
         }
     }
 
-    /// Names of all nodes that do not drain.
+    /// Names of all nodes that are there and do not drain.
     #[must_use]
     pub fn names(&self) -> Vec<Arc<str>> {
-        let stay = self.spots.iter().filter(|spot| !spot.draining);
+        let stays = |spot: &&Spot| !spot.draining && !spot.unseen;
+        let stay = self.spots.iter().filter(stays);
         stay.map(|spot| Arc::clone(&spot.name)).collect()
     }
 
@@ -127,6 +132,7 @@ impl Ground {
             score: score(at),
             draining: spot.draining,
             unreported: !spot.reported,
+            unseen: spot.unseen,
         })
         .collect()
     }

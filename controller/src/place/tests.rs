@@ -28,6 +28,7 @@ fn mk_candidates<'a>(names: &'a [Arc<str>], words: &[&'a str]) -> Vec<Candidate<
                 .unwrap_or_default(),
             draining: words.clone().any(|word| word == "drain"),
             unreported: words.clone().any(|word| word == "new"),
+            unseen: false,
         }
     };
     names.iter().zip(words).map(candidate).collect()
@@ -238,6 +239,7 @@ fn a_node_is_able_with_a_link_that_the_rule_means_and_near_if_any_is() {
         labels,
         draining: false,
         links,
+        unseen: false,
     };
     let sites = [
         site("lan", x, Some(&lan[..])),
@@ -302,6 +304,7 @@ fn the_scores_of_rules_that_prefer_a_node_add_up() {
         labels,
         draining: false,
         links: None,
+        unseen: false,
     });
     let prefers = |weight, zone| PreferredNodes {
         weight,

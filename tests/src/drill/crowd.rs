@@ -93,23 +93,19 @@ impl Crowd {
         .await?;
         world.apply(&format!("{POOL}---{L2}")).await?;
         all_report(&world).await?;
-        stream::iter(0..count)
-            .map(|number| make(&world, number))
-            .buffer_unordered(CONCURRENCY)
-            .try_collect::<()>()
-            .await?;
         let hosts = world
             .lab
             .nodes
             .iter()
             .map(|node| node.host.hardware_address("eth0"));
         let (macs, tap) = (hosts.collect::<Result<_>>()?, world.lab.tap()?);
-        let crowd = Self {
+        let mut crowd = Self {
             world,
             tap,
             macs,
-            count,
+            count: 0,
         };
+        crowd.add(count).await?;
         retry_until(SOON * 4, "a placement for every address", async || {
             let placed = crowd.placed().await?;
             ensure!(
@@ -122,6 +118,32 @@ impl Crowd {
         .await?;
         crowd.holders().await?;
         Ok(crowd)
+    }
+
+    /// Makes that many more Services, and waits for nothing.
+    ///
+    /// # Errors
+    /// When the API server refuses one.
+    pub async fn add(&mut self, count: usize) -> Result<()> {
+        let first = self.count;
+        self.count += count;
+        stream::iter(first..self.count)
+            .map(|number| make(&self.world, number))
+            .buffer_unordered(CONCURRENCY)
+            .try_collect()
+            .await
+    }
+
+    /// Power loss of all that is ours: every speaker and every controller.
+    ///
+    /// # Errors
+    /// When one can not be killed.
+    pub fn blackout(&mut self) -> Result<()> {
+        let world = &mut self.world;
+        for process in world.speakers.iter_mut().chain(&mut world.controllers) {
+            process.kill()?;
+        }
+        Ok(())
     }
 
     /// The node that answers for each address, as heard on the wire: exactly one each, the one that the placement names first.
@@ -243,7 +265,10 @@ impl Crowd {
     }
 
     /// The first node of each placement, by address.
-    async fn placed(&self) -> Result<BTreeMap<IpAddr, usize>> {
+    ///
+    /// # Errors
+    /// When the API server refuses.
+    pub async fn placed(&self) -> Result<BTreeMap<IpAddr, usize>> {
         let services: Api<Service> = Api::default_namespaced(self.world.cluster.client());
         let services = services.list(&ListParams::default()).await?;
         let entries = services.iter().filter_map(|service| {
@@ -301,7 +326,7 @@ impl Crowd {
     }
 }
 
-/// Waits for the first report of every node: a node that is not there yet gets no address, and none is moved to it later.
+/// Waits for the first report of every node: on a busy machine one may come later than the controller waits.
 async fn all_report(world: &World) -> Result<()> {
     let reports: Api<NodeReport> = Api::all(world.cluster.client());
     retry_until(SOON, "a report of every node", async || {

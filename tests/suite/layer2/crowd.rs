@@ -52,6 +52,30 @@ async fn a_rebalance_moves_as_few_as_possible_and_one_a_second() -> Result<()> {
     Ok(())
 }
 
+/// Speakers come one by one, and the controller before all of them. The Services are older than any of them knows.
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_power_cut_nothing_has_moved_and_new_addresses_are_spread() -> Result<()> {
+    let mut crowd = Crowd::start(Face::Embedded, 3, 12).await?;
+    let before = crowd.holders().await?;
+    assert_eq!(counts(&before)[..3], [4, 4, 4]);
+    crowd.blackout()?;
+    crowd.add(6).await?;
+    crowd.world.controllers[0].restart()?;
+    // Longer than Leases last.
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(crowd.placed().await?, before, "nobody is there");
+    for speaker in crowd.world.speakers.iter_mut().rev() {
+        speaker.restart()?;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    let after = crowd.holders().await?;
+    for (vip, holder) in &before {
+        assert_eq!(after[vip], *holder, "{vip} has moved");
+    }
+    assert_eq!(counts(&after)[..3], [6, 6, 6]);
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn five_hundred_addresses_on_five_nodes() -> Result<()> {
     let mut crowd = Crowd::start(Face::Embedded, 5, 500).await?;

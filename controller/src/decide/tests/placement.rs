@@ -35,6 +35,12 @@ impl World {
         self.observe(Event::Slice(Change::Apply(slice)));
     }
 
+    /// Nobody more comes: whoever is not there yet is not waited for.
+    pub(super) fn gather(&mut self) {
+        self.settle();
+        self.pass(Duration::from_secs(3));
+    }
+
     pub(super) fn l2(&mut self) {
         self.edit_l2(|_| {});
     }
@@ -87,6 +93,7 @@ fn mk_layer2(nodes: &[&str]) -> World {
         world.node(node);
         world.speaker(node, node);
     }
+    world.gather();
     world
 }
 
@@ -106,6 +113,7 @@ fn services_that_share_an_address_are_placed_on_one_node() {
         world.node(node);
         world.speaker(node, "alive");
     }
+    world.gather();
     for (name, port) in [("a", 80), ("b", 443), ("c", 8443)] {
         world.edit(name, |service| mk_sharer(service, "k", port));
         world.endpoints(name, &["n1", "n2"]);
@@ -136,6 +144,7 @@ fn placement_follows_endpoints_speakers_and_policy() {
         world.speaker(node, node);
     }
     world.l2();
+    world.gather();
     world.create("web");
     world.settle();
     assert_eq!(world.placement("web"), None, "nobody to deliver to");
@@ -181,7 +190,7 @@ fn losing_every_speaker_moves_nothing() {
     world.l2();
     world.create("web");
     world.endpoints("web", &["a"]);
-    world.settle();
+    world.gather();
     world.speaker("a", "");
     world.settle();
     assert_eq!(world.placement("web"), Some("a"));
@@ -207,6 +216,7 @@ fn each_change_of_a_placement_has_a_higher_term_also_for_the_next_leader() {
     }
     world.endpoints("web", &["a"]);
     world.settle();
+    world.gather();
     assert_eq!((world.term("web"), world.writes), (next, writes));
     world.endpoints("web", &[]);
     world.settle();
@@ -398,4 +408,134 @@ fn a_new_rebalance_request_moves_one_group_a_second_until_all_is_even() {
     ask(&mut world, "tuesday");
     world.pass(Duration::from_secs(1));
     assert_eq!(loads(&world)[2], 2);
+}
+
+/// Of 12 Services, how many each of three nodes answers for; the rest wait.
+fn loads(world: &World) -> [usize; 3] {
+    ["a", "b", "c"].map(|node| {
+        let names = (0..12).map(|number| format!("s{number}"));
+        let on = |name: &String| world.placement(name).is_some_and(|it| it.starts_with(node));
+        names.filter(on).count()
+    })
+}
+
+fn mk_twelve(world: &mut World) {
+    for number in 0..12 {
+        let name = format!("s{number}");
+        world.create(&name);
+        world.endpoints(&name, &["a"]);
+    }
+    world.settle();
+}
+
+#[test]
+fn what_is_not_placed_yet_waits_until_it_is_known_who_is_there() {
+    // For each node the second in which its speaker comes and reports.
+    for (why, nodes, waits, spread) in [
+        ("all at once", [Some(0), Some(0), Some(0)], 0, [4, 4, 4]),
+        (
+            "one after the other",
+            [Some(0), Some(2), Some(4)],
+            4,
+            [4, 4, 4],
+        ),
+        ("one never comes", [Some(0), Some(1), None], 4, [6, 6, 0]),
+        (
+            "one is too late",
+            [Some(0), Some(5), Some(5)],
+            3,
+            [12, 0, 0],
+        ),
+        (
+            "nobody for a minute",
+            [Some(60), Some(61), Some(62)],
+            62,
+            [4, 4, 4],
+        ),
+    ] {
+        let mut world = mk_world(&[("p", "10.0.0.0/24")]);
+        world.l2();
+        for node in ["a", "b", "c"] {
+            world.node(node);
+        }
+        mk_twelve(&mut world);
+        for second in 0..=waits {
+            let come = ["a", "b", "c"].iter().zip(nodes);
+            for (node, _) in come.filter(|(_, at)| *at == Some(second)) {
+                world.speaker(node, node);
+                world.report(node, Some("10.0.0.201/24"), &[]);
+            }
+            world.settle();
+            if second < waits {
+                assert_eq!(loads(&world), [0, 0, 0], "{why}, second {second}");
+                assert_eq!(world.ips("s0"), "10.0.0.0", "{why}: addresses do not wait");
+                assert!(world.message("s0").contains("no node answers"), "{why}");
+                world.pass(Duration::from_secs(1));
+            }
+        }
+        assert_eq!(loads(&world), spread, "{why}");
+        assert!(!world.message("s0").contains("no node answers"), "{why}");
+    }
+}
+
+#[test]
+fn a_cluster_that_starts_again_keeps_its_placements_and_spreads_new_ones() {
+    let mut world = mk_layer2(&["a", "b", "c"]);
+    mk_twelve(&mut world);
+    assert_eq!(loads(&world), [4, 4, 4]);
+    for (why, holder) in [("power was lost", "former"), ("an orderly stop", "")] {
+        let placements = |world: &World| {
+            let names = (0..12).map(|number| format!("s{number}"));
+            names
+                .map(|name| world.placement(&name).map(str::to_owned))
+                .collect::<Vec<_>>()
+        };
+        let before = placements(&world);
+        world.start_with(|world| {
+            for node in ["a", "b", "c"] {
+                world.speaker(node, holder);
+            }
+        });
+        world.l2();
+        world.create("new");
+        for number in 0..12 {
+            world.endpoints(&format!("s{number}"), &["a"]);
+        }
+        world.endpoints("new", &["a"]);
+        for node in ["c", "b", "a"] {
+            world.pass(Duration::from_secs(2));
+            assert_eq!(placements(&world), before, "{why}");
+            assert_eq!(
+                world.placement("new"),
+                None,
+                "{why}, before {node} is there"
+            );
+            world.speaker(node, node);
+        }
+        world.gather();
+        assert_eq!(placements(&world), before, "{why}");
+        assert!(world.placement("new").is_some(), "{why}");
+        world.delete("new");
+        world.settle();
+    }
+}
+
+#[test]
+fn a_node_that_nobody_has_seen_keeps_what_it_has_and_gets_nothing_new() {
+    let mut world = mk_layer2(&["a", "b", "c"]);
+    mk_twelve(&mut world);
+    world.start_with(|world| world.speaker("a", "former"));
+    world.l2();
+    for node in ["b", "c"] {
+        world.speaker(node, node);
+    }
+    for number in 0..12 {
+        world.endpoints(&format!("s{number}"), &["a"]);
+    }
+    world.gather();
+    assert_eq!(loads(&world), [4, 4, 4]);
+    for number in 0..6 {
+        let placed = mk_placed(&mut world, &format!("t{number}"));
+        assert!(!placed.contains('a'), "{placed}");
+    }
 }

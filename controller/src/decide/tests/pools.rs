@@ -31,6 +31,7 @@ fn a_pool_that_can_not_be_read_goes_on_serving_and_nothing_is_written_over_and_o
     world.node("a");
     world.speaker("a", "a");
     world.l2();
+    world.gather();
     world.create("web");
     world.endpoints("web", &["a"]);
     world.settle();

@@ -17,7 +17,13 @@ impl World {
 
     /// A controller that starts: it lists everything, and leads.
     pub(super) fn restart(&mut self) {
+        self.start_with(|_| {});
+    }
+
+    /// As [`Self::restart`], and it finds something more in the cluster.
+    pub(super) fn start_with(&mut self, more: impl FnOnce(&mut Self)) {
         self.core = mk_core();
+        more(self);
         for service in self.services.values().cloned().collect::<Vec<_>>() {
             self.observe(Event::Service(Change::Apply(service)));
         }

@@ -47,6 +47,7 @@ impl Cluster {
             score: 0,
             draining: false,
             unreported: false,
+            unseen: false,
         };
         alive.map(candidate).collect()
     }
@@ -62,6 +63,7 @@ impl Cluster {
                 score: 0,
                 draining: false,
                 unreported: false,
+                unseen: false,
             })
             .collect();
         let key = format!("shop/s{}", service.0);
