@@ -28,6 +28,7 @@ fn mk_candidates(names: &[Arc<str>]) -> Vec<Candidate<'_>> {
         score: 0,
         draining: false,
         unreported: false,
+        unseen: false,
     };
     names.iter().map(candidate).collect()
 }
@@ -43,7 +44,7 @@ fn pass(board: &mut Board, candidates: &[Candidate<'_>], now: Instant) {
         let members = BTreeMap::from([(service, Holding::default())]);
         let (seat, _) = board.gather(service, &members);
         let key = format!("shop/web-{id}");
-        board.place(seat, 0, now, |current, load| {
+        board.place(seat, None, 0, now, |current, load| {
             let wish = Wish {
                 key: &key,
                 current,

@@ -205,17 +205,17 @@ impl Core {
         if need.is_some() && acting.is_none() && self.awaits(seat) {
             return false;
         }
-        let ground = &self.ground;
+        let (ground, answering) = (&self.ground, acting.as_deref());
         let changed = self
             .board
-            .place(id, unix(moment), moment.now, |current, load| {
+            .place(id, answering, unix(moment), moment.now, |current, load| {
                 let Some(Need { able, rules }) = need else {
                     return Nodes::new();
                 };
                 let wish = Wish {
                     key: &key,
                     current,
-                    acting: acting.as_deref(),
+                    acting: answering,
                     review: false,
                 };
                 let mut candidates = ground.candidates(&able, &rules);

@@ -163,12 +163,14 @@ impl Board {
 
     /// Asks for a placement of the group under the load of all others, and puts it there. Returns whether anything changed.
     ///
-    /// A term begins when another node comes first. Other stand-bys are none: the node that comes first may have been
-    /// replaced by one of them a moment ago, which we do not know yet, and a newer term would give it the addresses back.
+    /// A term begins when another node comes first than before, or than the one that is known to be `acting`. Other
+    /// stand-bys alone begin none: one of them may have replaced the first node a moment ago, which we do not know yet, and
+    /// a newer term would give that its addresses back.
     /// `unix` are seconds since 1970: terms grow with them, so that whoever has forgotten the last one goes on above it.
     pub fn place(
         &mut self,
         id: SeatId,
+        acting: Option<&str>,
         unix: u64,
         now: Instant,
         choose: impl FnOnce(&[Arc<str>], &Load) -> Nodes,
@@ -179,12 +181,15 @@ impl Board {
         self.load.remove(&seat.nodes);
         let nodes = choose(&seat.nodes, &self.load);
         self.load.add(&nodes);
-        let changed = nodes != seat.nodes;
-        let moved = nodes.first() != seat.nodes.first();
-        if !nodes.is_empty() && (moved || seat.term == 0) {
+        let first = nodes.first().map(|first| &**first);
+        let stays = first == seat.nodes.first().map(|first| &**first)
+            && acting.is_none_or(|acting| first == Some(acting));
+        let moved = !nodes.is_empty() && (!stays || seat.term == 0);
+        if moved {
             seat.term = (seat.term + 1).max(unix);
             seat.since = Some(now);
         }
+        let changed = moved || nodes != seat.nodes;
         seat.nodes = nodes;
         changed
     }

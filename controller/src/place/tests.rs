@@ -341,7 +341,7 @@ fn mk_start() -> Instant {
 
 /// Puts a group on nodes.
 fn put(board: &mut Board, seat: SeatId, unix: u64, nodes: &[&str]) -> u64 {
-    board.place(seat, unix, mk_start(), |_, _| mk_nodes(nodes));
+    board.place(seat, None, unix, mk_start(), |_, _| mk_nodes(nodes));
     board.get(seat).unwrap().term
 }
 
@@ -361,9 +361,17 @@ fn another_first_node_has_a_higher_term_and_what_stays_has_the_same() {
     ] {
         assert_eq!(put(&mut board, seat, unix, nodes), term, "{row}");
     }
+    let acting = |board: &mut Board, node| {
+        board.place(seat, Some(node), 0, mk_start(), |_, _| {
+            mk_nodes(&["b", "d"])
+        });
+        board.get(seat).unwrap().term
+    };
+    assert_eq!(acting(&mut board, "c"), 304, "c answers, and b shall");
+    assert_eq!(acting(&mut board, "b"), 304, "b answers, and shall");
     for (row, seen, changed, term) in [
-        ("older", 302, false, 303),
-        ("the same number", 303, true, 304),
+        ("older", 303, false, 304),
+        ("the same number", 304, true, 305),
         ("from the future", 1 << 40, true, (1 << 40) + 1),
         ("beyond all clocks", u64::MAX, false, (1 << 40) + 1),
     ] {

@@ -62,6 +62,15 @@ pub(super) enum Move {
 /// A claim of another node that counts.
 type Rival<'a> = (Claim, &'a Arc<str>);
 
+/// Whether a claim keeps us from beginning: one of our term or a newer one. But a node that the placement does not name any
+/// more makes way for the one that it names first. For that one alone, because all placements of a term name the same node
+/// first, and may differ in the others: two that each know only themselves must not take turns.
+fn stands_against(vip: &Vip, (claim, node): Rival<'_>) -> bool {
+    let ours = vip.duty.term;
+    let named = rank(&vip.duty.nodes, node).is_some();
+    claim.term > ours || (claim.term == ours && (named || vip.rank != Some(0)))
+}
+
 impl<'a> View<'a> {
     pub(super) fn judge(&self, ip: IpAddr, vip: &Vip) -> Move {
         let rival = self.strongest(ip, vip);
@@ -124,9 +133,7 @@ impl<'a> View<'a> {
             return Move::StandBy(None);
         };
         let contact = self.contact(vip);
-        if contact == Contact::Isolated
-            || rival.is_some_and(|(theirs, _)| theirs.term >= vip.duty.term)
-        {
+        if contact == Contact::Isolated || rival.is_some_and(|rival| stands_against(vip, rival)) {
             return Move::StandBy(None);
         }
         let expected = || {

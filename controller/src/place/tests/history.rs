@@ -67,7 +67,7 @@ impl Cluster {
             })
             .collect();
         let key = format!("shop/s{}", service.0);
-        self.board.place(seat, 0, self.now, |current, load| {
+        self.board.place(seat, None, 0, self.now, |current, load| {
             let wish = Wish {
                 key: &key,
                 current,
@@ -257,7 +257,7 @@ proptest! {
             let mut seats: Vec<SeatId> = cluster.seats.iter().map(|(_, seat)| *seat).collect();
             seats.sort_by_key(|seat| (Reverse(load(*seat, &cluster.board)), *seat));
             let now = cluster.now;
-            let moved = seats.into_iter().any(|seat| cluster.board.place(seat, 0, now, |current, load| {
+            let moved = seats.into_iter().any(|seat| cluster.board.place(seat, None, 0, now, |current, load| {
                 rebalance(mk_wish(current, None), &candidates, load).unwrap_or_else(|| current.to_vec())
             }));
             if !moved {

@@ -132,8 +132,10 @@ impl World {
     /// The controller changes its mind.
     pub(super) fn place(&mut self, vip: IpAddr, nodes: Vec<usize>) {
         self.tell(|| format!("placement of {vip} is now {nodes:?}"));
-        if let Some(placement) = self.placements.get_mut(&vip) {
-            *placement = (placement.0 + 1, nodes);
+        if let Some((term, before)) = self.placements.get_mut(&vip) {
+            // As the controller does: other stand-bys are no move.
+            *term += u64::from(before.first() != nodes.first());
+            *before = nodes;
         }
         self.version += 1;
         self.publish();

@@ -220,6 +220,12 @@ fn replace(world: &mut World, failed: &[(usize, Failure)]) {
     let Some(first) = nodes.first().copied().filter(|_| held) else {
         return;
     };
+    let stays = world.placements[&vip].1.first() == Some(&first);
+    let expected = if stays {
+        world.answering(vip)
+    } else {
+        vec![first]
+    };
     world.reset();
     world.place(vip, nodes);
     world.run(1500);
@@ -228,7 +234,11 @@ fn replace(world: &mut World, failed: &[(usize, Failure)]) {
         None,
         "I2: silence in a planned move of {vip}"
     );
-    assert_eq!(world.answering(vip), [first], "I2: a planned move of {vip}");
+    assert_eq!(
+        world.answering(vip),
+        expected,
+        "I2: a planned move of {vip}, or other stand-bys"
+    );
     world.run(6000);
 }
 

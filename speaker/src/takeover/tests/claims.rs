@@ -179,3 +179,18 @@ fn a_node_that_said_that_it_leaves_is_waited_for_again_when_it_has_been_silent_f
         assert_eq!(bench.holds(), passed_over, "silent for {silent} ms");
     }
 }
+
+#[test]
+fn who_is_named_no_more_makes_way_for_the_first_node_and_for_nobody_else() {
+    for (row, nodes, takes) in [
+        ("first", &["a", "c"][..], true),
+        ("not first", &["c", "a"], false),
+        ("the holder is named", &["a", "b"], false),
+    ] {
+        let mut bench = Bench::settled(nodes);
+        bench.says("b", &[mk_entry(VIP, 1, 7, true)]);
+        bench.bfd("c", PathState::Down);
+        bench.wait(600);
+        assert_eq!(bench.holds(), takes, "{row}");
+    }
+}
