@@ -28,6 +28,7 @@ fn mk_candidates(names: &[Arc<str>]) -> Vec<Candidate<'_>> {
         score: 0,
         draining: false,
         unreported: false,
+        unseen: false,
     };
     names.iter().map(candidate).collect()
 }
