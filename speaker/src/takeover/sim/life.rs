@@ -221,11 +221,10 @@ fn replace(world: &mut World, failed: &[(usize, Failure)]) {
         return;
     };
     let stays = world.placements[&vip].1.first() == Some(&first);
-    let expected = if stays {
-        world.answering(vip)
-    } else {
-        vec![first]
-    };
+    let mut expected = world.answering(vip);
+    if !stays || !expected.iter().all(|holder| nodes.contains(holder)) {
+        expected = vec![first];
+    }
     world.reset();
     world.place(vip, nodes);
     world.run(1500);

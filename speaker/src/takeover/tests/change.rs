@@ -72,11 +72,11 @@ fn nodes_that_came_and_went_make_room_for_new_ones() {
         bench.hears(&format!("old{node}"), Statement::default());
     }
     bench.place(1, &["a", "b"]);
-    bench.says("late", &[mk_entry(VIP, 1, 9, true)]);
+    bench.says("late", &[mk_entry(VIP, 2, 9, true)]);
     assert!(!bench.machine.peers.contains_key("late"), "all others live");
     let before = bench.machine.peers.len();
     bench.now += FORGOTTEN + Duration::from_millis(1);
-    bench.says("late", &[mk_entry(VIP, 1, 9, true)]);
+    bench.says("late", &[mk_entry(VIP, 2, 9, true)]);
     assert_eq!(bench.machine.peers.len(), before, "one for one");
     let holder = &bench.machine.standing()[&VIP.parse::<IpAddr>().unwrap()].holder;
     assert_eq!(holder.as_deref(), Some("late"));
