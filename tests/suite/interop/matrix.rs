@@ -107,13 +107,19 @@ impl Stage {
             started.map_err(Outcome::Failed)
         }))
         .await;
-        let peers: Vec<String> = places
+        let peers = places
             .clone()
             .zip(&routers)
             .filter(|(_, router)| router.is_ok())
-            .flat_map(|((daemon, host), _)| peers(case, daemon, host))
-            .collect();
-        self.world.apply(&peers.join("---")).await?;
+            .map(|((daemon, host), _)| peers(case, daemon, host));
+        if case.in_turn {
+            let first: Vec<String> = peers.clone().filter_map(|it| it.first().cloned()).collect();
+            self.world.apply(&first.join("---")).await?;
+            // Whoever has none by then is found out when it is judged.
+            let _none = join_all(routers.iter().flatten().map(|it| any_session(&**it))).await;
+        }
+        let all: Vec<String> = peers.flatten().collect();
+        self.world.apply(&all.join("---")).await?;
         let outcomes = routers.into_iter().map(async |router| match router {
             Ok(router) => match self.judge(case, &*router).await {
                 Ok(()) => (Outcome::Fine, Some(router)),
@@ -265,6 +271,15 @@ impl Stage {
 
 /// A session with routes, on a machine that starts five daemons at once.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+async fn any_session(router: &dyn Router) -> Result<()> {
+    retry_until(PATIENCE, "a session", async || {
+        let sessions = router.sessions()?;
+        ensure!(sessions.iter().any(Session::is_established), "{sessions:?}");
+        Ok(())
+    })
+    .await
+}
 
 fn peers(case: &Case, daemon: Daemon, router: &Host) -> Vec<String> {
     let ends = case.sessions.of(router.address());
