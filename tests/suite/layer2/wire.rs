@@ -270,6 +270,8 @@ async fn neighbour_unreachability_detection_finds_the_address_reachable() -> Res
         ("ipv4/neigh/eth0/delay_first_probe_time", "1"),
         ("ipv6/neigh/eth0/delay_first_probe_time", "1"),
     ])?;
+    // Those that are there already go by the times before.
+    client.exec(&["ip", "neigh", "flush", "dev", "eth0"])?;
     let pulse = |vip: &IpAddr| client.pulse(SocketAddr::new(*vip, 80), Duration::from_millis(50));
     let pulses = drill.vips.iter().map(pulse).collect::<Result<Vec<_>>>()?;
     drill.tap.forget();
