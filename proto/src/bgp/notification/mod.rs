@@ -140,10 +140,8 @@ impl Notification {
         }
         let (length, said) = cause.data.split_first()?;
         let said = said.get(..usize::from(*length)).unwrap_or(said);
-        let said: String = String::from_utf8_lossy(said)
-            .chars()
-            .filter(|char| !is_invisible(*char))
-            .collect();
+        let mut said = String::from_utf8_lossy(said).into_owned();
+        said.retain(|char| !is_invisible(char));
         (!said.is_empty()).then_some(said)
     }
 }
