@@ -24,6 +24,7 @@ mod pools;
 mod routes;
 mod secrets;
 mod services;
+mod standing;
 #[cfg(test)]
 mod tests;
 
