@@ -6,6 +6,8 @@ mod remote;
 mod tests;
 mod timers;
 
+pub(super) use authentication::secret as check_secret;
+
 use super::rivals::{Trial, may_meet};
 use super::{Judgement, Kind, Refusal, Sources, check_selectors};
 use crate::crd::{BGPPeerSpec, Listen, PeerRule, SpeakerConfigSpec};
