@@ -74,9 +74,6 @@ fn rivalry(rule: &PeerRule, other: &PeerRule) -> Option<Refusal> {
 }
 
 fn rule(name: &str, spec: &BGPPeerSpec, own: Option<&str>) -> Result<PeerRule, Refusal> {
-    if spec.vrf.is_some() && spec.bfd_profile.is_some() {
-        return Err(Refusal::not_implemented("spec.bfdProfile beside spec.vrf"));
-    }
     let remote = remote::read(spec)?;
     let timers = timers::read(spec)?;
     authentication::check(spec, own)?;

@@ -219,6 +219,12 @@ impl Session {
         self.polling
     }
 
+    /// Whether packets are authenticated.
+    #[must_use]
+    pub const fn is_authenticated(&self) -> bool {
+        self.authenticator.is_some()
+    }
+
     /// Whether a key was replaced and the peer goes by the former one still, and so do we.
     #[must_use]
     pub fn awaits_new_key(&self) -> bool {
