@@ -141,8 +141,7 @@ pub struct BGPPeerSpec {
     /// Secret of type `kubernetes.io/basic-auth` with the TCP MD5 key under `password`, in Portolan's own namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password_secret: Option<SecretReference>,
-    /// Name of a BFDProfile: BFD then watches the path to the peer, and the session ends when it breaks. Not together with
-    /// `vrf` yet.
+    /// Name of a BFDProfile: BFD then watches the path to the peer, and the session ends when it breaks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub bfd_profile: Option<String>,
