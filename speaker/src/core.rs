@@ -25,6 +25,7 @@ mod pools;
 mod routes;
 mod secrets;
 mod services;
+mod standing;
 #[cfg(test)]
 mod tests;
 

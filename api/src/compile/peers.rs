@@ -23,11 +23,16 @@ pub(super) fn compile(
     trial.keep_unread(sources);
     for (name, peer) in &sources.peers {
         let result = rule(name, &peer.spec, sources.namespace.as_deref());
+        let created = peer.metadata.creation_timestamp.as_ref();
         let result = result.map(|rule| {
             let refs = Some(references(&rule, profiles));
+            let created_seconds = created.map(|time| time.0.as_second());
+            let rule = PeerRule {
+                created_seconds,
+                ..rule
+            };
             (rule, refs)
         });
-        let created = peer.metadata.creation_timestamp.as_ref();
         trial.hear(name, created, result, judgements);
     }
     trial.settle(rivalry, judgements)
@@ -81,6 +86,7 @@ fn rule(name: &str, spec: &BGPPeerSpec, own: Option<&str>) -> Result<PeerRule, R
     let unnumbered = remote.interface.is_some();
     Ok(PeerRule {
         name: name.to_owned(),
+        created_seconds: None,
         my_asn: remote.my_asn,
         peer_asn: remote.peer_asn,
         dynamic_asn: spec.dynamic_asn,

@@ -222,6 +222,9 @@ pub struct Communities {
 pub struct PeerRule {
     /// Name of the BGPPeer.
     pub name: String,
+    /// When it was created, in seconds since 1970: of two peers that are one neighbour of a node, the older one has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created_seconds: Option<i64>,
     /// Our AS towards this peer.
     #[serde(rename = "myASN")]
     pub my_asn: u32,

@@ -62,17 +62,16 @@ fn look_up(
     ours: &str,
     held: Option<Authentication>,
 ) -> Held {
-    let found = secrets.key(ours, "authentication.keySecret", &asked.key_secret);
-    let keyed = found.and_then(|(key, problem)| {
-        let field = "authentication.keySecret";
+    let field = "authentication.keySecret";
+    let found = secrets.key(ours, field, &asked.key_secret);
+    let keyed = found.and_then(|key| {
         let name = &asked.key_secret.name;
-        let says = |why: String| format!("{field} {ours}/{name}: password: {why}");
-        Ok((authentication(asked, key).map_err(says)?, problem))
+        authentication(asked, key).map_err(|why| format!("{field} {ours}/{name}: password: {why}"))
     });
     match (keyed, held) {
-        (Ok((key, problem)), _) => Held {
+        (Ok(key), _) => Held {
             usable: Some(key),
-            problem,
+            problem: None,
         },
         (Err(why), Some(held)) => Held {
             usable: Some(held),

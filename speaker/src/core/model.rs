@@ -1,6 +1,6 @@
 //! What the speaker knows of the cluster, reduced to what its decisions read.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,7 @@ use super::patience::{Patience, Side};
 use super::pools::Pools;
 use super::secrets::{Secret, Secrets, SpeakerKey};
 use super::services::{KnownService, Services};
+use super::standing::Good;
 
 /// Something became known.
 #[derive(Debug)]
@@ -84,8 +85,8 @@ pub struct Model {
     pub(super) patience: Patience,
     pub(super) now: Option<Instant>,
     pub(super) config: SpeakerConfigSpec,
-    /// Peers whose sessions ran when the configuration or the Node changed last.
-    pub(super) incumbents: Vec<PeerRule>,
+    /// By name, versions of peers that stood when something changed last.
+    pub(super) last_good: BTreeMap<String, Good>,
     pub(super) pools: Pools,
     /// Some rule announces weights.
     pub(super) weighs: bool,
@@ -131,7 +132,7 @@ impl Model {
             patience: Patience::default(),
             now: None,
             config: SpeakerConfigSpec::default(),
-            incumbents: Vec::new(),
+            last_good: BTreeMap::new(),
             pools: Pools::default(),
             weighs: false,
             config_generation: 0,
@@ -156,6 +157,7 @@ impl Model {
             Event::Config(change) => self.config(change),
             Event::Node(change) => self.node(change),
             Event::Secret(change) => {
+                self.remember_peers();
                 let changed = self.secrets.take(change);
                 self.follow_keys();
                 self.due.everything_if(changed);
@@ -267,11 +269,7 @@ impl Model {
     }
 
     /// The key in a Secret; see [`Secrets::key`].
-    pub(super) fn key(
-        &self,
-        field: &str,
-        secret: &SecretReference,
-    ) -> Result<(&str, Option<String>), String> {
+    pub(super) fn key(&self, field: &str, secret: &SecretReference) -> Result<&str, String> {
         self.secrets.key(&self.namespace, field, secret)
     }
 
@@ -368,7 +366,7 @@ impl Model {
                     self.segments = Segments::of(&config.spec.l2);
                     self.weighs = config.spec.bgp.iter().any(|rule| rule.bandwidth.is_some());
                     self.follow(&config.spec);
-                    self.keep_sessions();
+                    self.remember_peers();
                     self.config = config.spec;
                     self.follow_keys();
                 }
@@ -431,7 +429,7 @@ impl Model {
                 });
                 // Kubelets write their Node every few minutes: heartbeats are no news.
                 if !same {
-                    self.keep_sessions();
+                    self.remember_peers();
                     self.node = Some(node);
                     self.due = Due::Everything;
                 }

@@ -3,15 +3,12 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use portolan_api::crd::{BgpRole, DynamicAsn, Listen as ListenRule, PeerRule, TcpAoAlgorithm};
-use portolan_api::view::Node;
+use portolan_api::crd::{BgpRole, DynamicAsn, Listen as ListenRule, PeerRule};
 use portolan_proto::bgp::{Asn, HoldTime, Role, RouterId, RouterIdError};
 
 use super::model::Model;
-use crate::bgp::{
-    Bfd, Distance, Listen, Password, PeerAs, PeerSpec, Remote, RestartTimes, Signature,
-};
-use crate::sys::AoAlgorithm;
+use super::standing::Standing;
+use crate::bgp::{Bfd, Distance, Listen, PeerAs, PeerSpec, Remote, RestartTimes, Signature};
 use crate::watches::fnv1a;
 
 /// A peer of this node.
@@ -24,54 +21,33 @@ pub enum PlannedPeer {
 }
 
 impl Model {
-    /// What is to be done about each of these rules. `problems` stand in the way of nothing yet.
+    /// What is to be done about each of these peers. `problems` stand in the way of nothing yet.
     pub(super) fn peers(
         &self,
-        rules: &[&PeerRule],
+        standing: &[Standing<'_>],
         problems: &mut Vec<String>,
     ) -> Vec<PlannedPeer> {
-        let peers = rules
+        let peers = standing
             .iter()
-            .map(|rule| self.peer(rule, self.rival(rule, rules), problems));
+            .map(|peer| self.peer(peer, rival(peer.rule, standing), problems));
         peers.collect()
-    }
-
-    /// Before other rules count: who has a session keeps it.
-    pub(super) fn keep_sessions(&mut self) {
-        let labels = self.node.as_ref().map(Node::labels);
-        let on_node = |rule: &&PeerRule| labels.is_some_and(|labels| rule.is_on(labels));
-        let rules: Vec<&PeerRule> = self.config.peers.iter().filter(on_node).collect();
-        let run = rules
-            .iter()
-            .filter(|rule| self.rival(rule, &rules).is_none());
-        self.incumbents = run.map(|rule| PeerRule::clone(rule)).collect();
-    }
-
-    /// The rule that has the neighbour of this one: one whose session runs, else the first by name.
-    fn rival<'a>(&self, rule: &PeerRule, rules: &[&'a PeerRule]) -> Option<&'a PeerRule> {
-        let runs = |rule: &PeerRule| {
-            let mut held = self.incumbents.iter();
-            held.any(|held| held.name == rule.name && is_same_neighbour(held, rule))
-        };
-        let rank = |rule: &PeerRule| (!runs(rule), rule.name.clone());
-        let rivals = rules.iter().filter(|other| {
-            other.name != rule.name && is_same_neighbour(rule, other) && rank(other) < rank(rule)
-        });
-        rivals.copied().min_by_key(|other| rank(other))
     }
 
     fn peer(
         &self,
-        rule: &PeerRule,
+        peer: &Standing<'_>,
         rival: Option<&PeerRule>,
         problems: &mut Vec<String>,
     ) -> PlannedPeer {
-        let spec = match rival {
-            Some(other) => Err(format!(
-                "the same neighbour as BGPPeer {} on this node: let nodeSelectors keep them apart, or remove one",
+        let rule = peer.rule;
+        problems.extend(peer.problem.clone());
+        let spec = match (rival, &peer.signature) {
+            (Some(other), _) => Err(format!(
+                "the same neighbour as BGPPeer {} on this node, which is older: let nodeSelectors keep them apart, or remove one",
                 other.name
             )),
-            None => self.peer_spec(rule, problems),
+            (None, Err(why)) => Err(why.clone()),
+            (None, Ok(signature)) => self.peer_spec(rule, signature.clone(), problems),
         };
         match spec {
             Ok(spec) => PlannedPeer::Run(spec),
@@ -79,8 +55,12 @@ impl Model {
         }
     }
 
-    fn peer_spec(&self, rule: &PeerRule, problems: &mut Vec<String>) -> Result<PeerSpec, String> {
-        let signature = self.signature(rule, problems)?;
+    fn peer_spec(
+        &self,
+        rule: &PeerRule,
+        signature: Option<Signature>,
+        problems: &mut Vec<String>,
+    ) -> Result<PeerSpec, String> {
         let local_as = Asn::new(rule.my_asn).map_err(words)?;
         let router_id = self.router_id(rule).map_err(words)?;
         let milliseconds = |ms: u32| Duration::from_millis(ms.into());
@@ -140,33 +120,6 @@ impl Model {
         bfd
     }
 
-    /// The key that the rule names, by value or in a Secret.
-    fn signature(
-        &self,
-        rule: &PeerRule,
-        problems: &mut Vec<String>,
-    ) -> Result<Option<Signature>, String> {
-        let mut of_secret = |field, secret| {
-            let (key, problem) = self.key(field, secret)?;
-            problems.extend(problem.map(|why| format!("BGPPeer {}: {why}", rule.name)));
-            Password::new(key).map_err(words)
-        };
-        if let Some(option) = &rule.tcp_authentication_option {
-            let key = of_secret("tcpAuthenticationOption.keySecret", &option.key_secret)?;
-            let algorithm = match option.algorithm {
-                TcpAoAlgorithm::HmacSha1 => AoAlgorithm::HmacSha1,
-                TcpAoAlgorithm::AesCmac => AoAlgorithm::AesCmac,
-            };
-            let id = u8::try_from(option.key_id).map_err(words)?;
-            return Ok(Some(Signature::Ao { key, id, algorithm }));
-        }
-        if let Some(secret) = &rule.password_secret {
-            return Ok(Some(Signature::Md5(of_secret("passwordSecret", secret)?)));
-        }
-        let password = rule.password.as_deref().map(Password::new);
-        Ok(password.transpose().map_err(words)?.map(Signature::Md5))
-    }
-
     /// The configured identifier, else the node's first IPv4 address, else a number made from the node's name, which is
     /// as good: RFC 6286 asks only that it is unique within the AS and not zero.
     fn router_id(&self, rule: &PeerRule) -> Result<RouterId, RouterIdError> {
@@ -179,6 +132,17 @@ impl Model {
             None => RouterId::new(fnv1a(self.node_name()).max(1)),
         }
     }
+}
+
+/// The rule that has the neighbour of this one: the older BGPPeer, else the first by name. So it is on every node, and after
+/// every restart.
+fn rival<'a>(rule: &PeerRule, standing: &[Standing<'a>]) -> Option<&'a PeerRule> {
+    let rank = |rule: &PeerRule| (rule.created_seconds, rule.name.clone());
+    let others = standing.iter().map(|peer| peer.rule);
+    let rivals = others.filter(|other| {
+        other.name != rule.name && is_same_neighbour(rule, other) && rank(other) < rank(rule)
+    });
+    rivals.min_by_key(|other| rank(other))
 }
 
 /// Two sessions from one node to one socket would fight for the router's one neighbour entry, and a connection of the

@@ -1,6 +1,6 @@
 //! BFDProfiles and their keys.
 
-use portolan_api::crd::{BfdAuthentication, BfdAuthenticationType, BfdRule};
+use portolan_api::crd::{BfdAuthentication, BfdAuthenticationType, BfdRule, SecretReference};
 
 use super::*;
 
@@ -46,6 +46,7 @@ fn watched(model: &Model) -> (Option<crate::bgp::Bfd>, String) {
 #[test]
 fn a_profile_without_its_key_watches_nothing_rather_than_openly() {
     let mut model = mk_model();
+    model.handle(Event::Secret(Change::Synced));
     apply_config(&mut model, mk_watched(None));
     assert!(!model.needs_secrets());
     let (open, problem) = watched(&model);
@@ -79,6 +80,7 @@ fn a_profile_without_its_key_watches_nothing_rather_than_openly() {
 #[test]
 fn a_key_that_was_good_stays_until_there_is_another() {
     let mut model = mk_model();
+    model.handle(Event::Secret(Change::Synced));
     model.handle(mk_secret("bfd", "secret"));
     apply_config(&mut model, mk_watched(Some("bfd")));
     let first = watched(&model).0;
