@@ -172,7 +172,7 @@ impl Walk {
     /// RFC 7606 §4: an attribute of type `begun` that overruns the block spoils the routes, not the session, unless the
     /// routes are in it (§3 j).
     fn overrun(&mut self, begun: Option<u8>) -> Result<(), Notification> {
-        if let Some(code::MP_REACH | code::MP_UNREACH) = begun {
+        if matches!(begun, Some(code::MP_REACH | code::MP_UNREACH)) {
             return Err(Code::MALFORMED_ATTRIBUTE_LIST.bare());
         }
         self.note(Verdict::Withdraw);
