@@ -15,7 +15,7 @@ use crate::watches::fnv1a;
 #[derive(Debug)]
 pub enum PlannedPeer {
     /// A session must run.
-    Run(PeerSpec),
+    Run(Box<PeerSpec>),
     /// A session can not run: name, who the peer is, why.
     Wait(String, String, String),
 }
@@ -50,7 +50,7 @@ impl Model {
             (None, Ok(signature)) => self.peer_spec(rule, signature.clone(), problems),
         };
         match spec {
-            Ok(spec) => PlannedPeer::Run(spec),
+            Ok(spec) => PlannedPeer::Run(Box::new(spec)),
             Err(why) => PlannedPeer::Wait(rule.name.clone(), rule.neighbour(), why),
         }
     }

@@ -172,13 +172,11 @@ impl Walk {
     /// RFC 7606 §4: an attribute of type `begun` that overruns the block spoils the routes, not the session, unless the
     /// routes are in it (§3 j).
     fn overrun(&mut self, begun: Option<u8>) -> Result<(), Notification> {
-        match begun {
-            Some(code::MP_REACH | code::MP_UNREACH) => Err(Code::MALFORMED_ATTRIBUTE_LIST.bare()),
-            Some(_) | None => {
-                self.note(Verdict::Withdraw);
-                Ok(())
-            }
+        if matches!(begun, Some(code::MP_REACH | code::MP_UNREACH)) {
+            return Err(Code::MALFORMED_ATTRIBUTE_LIST.bare());
         }
+        self.note(Verdict::Withdraw);
+        Ok(())
     }
 
     fn mp_reach(&mut self, flags: u8, value: &[u8]) -> Result<(), Notification> {

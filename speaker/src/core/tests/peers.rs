@@ -41,7 +41,7 @@ fn mk_created(name: &str, created: i64) -> PeerRule {
 
 fn first(model: &Model) -> Result<PeerSpec, String> {
     match model.plan().peers.into_iter().next() {
-        Some(PlannedPeer::Run(spec)) => Ok(spec),
+        Some(PlannedPeer::Run(spec)) => Ok(*spec),
         Some(PlannedPeer::Wait(_, _, why)) => Err(why),
         None => Err("no peer".to_owned()),
     }
