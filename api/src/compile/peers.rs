@@ -109,6 +109,7 @@ fn rule(name: &str, spec: &BGPPeerSpec, own: Option<&str>) -> Result<PeerRule, R
         ttl_security: spec.ttl_security,
         dual_stack: spec.dual_stack_address_family || unnumbered,
         extended_next_hop: spec.extended_next_hop || unnumbered,
+        role: spec.role,
         graceful_restart_seconds: timers.restart,
         long_lived_stale_seconds: timers.long_lived,
         bfd: spec.bfd_profile.clone(),

@@ -23,7 +23,7 @@ mod speaker_config;
 pub use bfd_profile::{BFDProfile, BFDProfileSpec};
 pub use bgp_advertisement::{BGPAdvertisement, BGPAdvertisementSpec, Bandwidth, RouteKind};
 pub use bgp_peer::{
-    BGPPeer, BGPPeerSpec, DynamicAsn, Listen, SecretReference, TcpAoAlgorithm,
+    BGPPeer, BGPPeerSpec, BgpRole, DynamicAsn, Listen, SecretReference, TcpAoAlgorithm,
     TcpAuthenticationOption,
 };
 pub use community::{Community, CommunityAlias, CommunitySpec};

@@ -8,8 +8,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Bandwidth, DynamicAsn, IPAddressPoolSpec, Listen, PreferredNodes, RouteKind, SecretReference,
-    TcpAuthenticationOption,
+    Bandwidth, BgpRole, DynamicAsn, IPAddressPoolSpec, Listen, PreferredNodes, RouteKind,
+    SecretReference, TcpAuthenticationOption,
 };
 use crate::selector::{LabelSelector, Labels, any_or_empty};
 
@@ -290,6 +290,9 @@ pub struct PeerRule {
     /// IPv4 routes with IPv6 next hops are offered (RFC 8950).
     #[serde(default)]
     pub extended_next_hop: bool,
+    /// What we are to an external peer (RFC 9234).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<BgpRole>,
     /// Graceful restart, if it is on: seconds that the peer may wait for us.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub graceful_restart_seconds: Option<u16>,

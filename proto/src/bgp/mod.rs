@@ -27,6 +27,7 @@ mod prefix;
 mod refresh;
 mod restart;
 mod rib;
+mod role;
 mod router_id;
 pub mod session;
 mod update;
@@ -47,6 +48,7 @@ pub use prefix::{Prefix, PrefixError};
 pub use refresh::{Refresh, RefreshKind};
 pub use restart::{LongLived, Restart};
 pub use rib::{Rib, Version};
+pub use role::{Role, RoleClaim};
 pub use router_id::{RouterId, RouterIdError};
 pub use update::{Examined, Terms, Verdict, examine, examine_within};
 

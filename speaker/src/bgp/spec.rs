@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use portolan_api::crd::BfdRule;
 use portolan_proto::bgp::session::{Config, GracefulRestart, Listen, PeerAs};
-use portolan_proto::bgp::{Asn, Families, Family, HoldTime, PORT, Relation, RouterId};
+use portolan_proto::bgp::{Asn, Families, Family, HoldTime, PORT, Relation, Role, RouterId};
 
 use super::Signature;
 
@@ -49,6 +49,8 @@ pub struct PeerSpec {
     pub dual_stack: bool,
     /// Offer IPv4 routes with IPv6 next hops (RFC 8950).
     pub extended_next_hop: bool,
+    /// What we are to an external peer (RFC 9234).
+    pub role: Option<Role>,
     /// Offer graceful restart (RFC 4724).
     pub graceful_restart: Option<RestartTimes>,
     /// Watch the way to the peer by BFD. A change does not restart the session.
@@ -121,6 +123,7 @@ impl PeerSpec {
             distance: Distance::Usual,
             dual_stack: false,
             extended_next_hop: false,
+            role: None,
             graceful_restart: None,
             bfd: None,
         }
@@ -198,6 +201,7 @@ impl PeerSpec {
             families: self.families(),
             listen: self.listen,
             extended_next_hop: self.extended_next_hop || unnumbered,
+            role: self.role,
             graceful_restart: self.graceful_restart.map(|times| GracefulRestart {
                 time: times.time,
                 restarting: past.restarting,

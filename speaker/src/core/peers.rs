@@ -3,8 +3,8 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use portolan_api::crd::{BfdRule, DynamicAsn, Listen as ListenRule, PeerRule};
-use portolan_proto::bgp::{Asn, HoldTime, RouterId, RouterIdError};
+use portolan_api::crd::{BfdRule, BgpRole, DynamicAsn, Listen as ListenRule, PeerRule};
+use portolan_proto::bgp::{Asn, HoldTime, Role, RouterId, RouterIdError};
 
 use super::model::Model;
 use super::standing::Standing;
@@ -85,6 +85,7 @@ impl Model {
             },
             dual_stack: rule.dual_stack,
             extended_next_hop: rule.extended_next_hop,
+            role: rule.role.map(role),
             graceful_restart: rule.graceful_restart_seconds.map(|time| RestartTimes {
                 time: seconds(time),
                 long_lived: rule
@@ -157,6 +158,16 @@ fn remote(rule: &PeerRule) -> Result<Remote, String> {
         (Some(address), _) => Ok(Remote::Address(address)),
         (None, Some(interface)) => Ok(Remote::Interface(interface.clone())),
         (None, None) => Err(FOREIGN_RULE.to_owned()),
+    }
+}
+
+const fn role(role: BgpRole) -> Role {
+    match role {
+        BgpRole::Customer => Role::Customer,
+        BgpRole::Peer => Role::Peer,
+        BgpRole::Provider => Role::Provider,
+        BgpRole::RouteServerClient => Role::RouteServerClient,
+        BgpRole::RouteServer => Role::RouteServer,
     }
 }
 

@@ -4,6 +4,7 @@
 //! bounded, a buffer read and a queue filled, and ends by letting the others run, however fast the peer talks.
 
 mod bytes;
+mod diary;
 mod publish;
 mod reach;
 
@@ -21,6 +22,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinSet, yield_now};
 use tokio::time::{sleep_until, timeout};
 
+use self::diary::Diary;
 use super::chronicle::Chronicle;
 use super::connection::Connection;
 use super::listen::{Registration, Visit};
@@ -63,6 +65,7 @@ pub(super) struct Task {
     /// BFD's eye on the way to the peer.
     path: Option<Path>,
     chronicle: Chronicle,
+    diary: Diary,
     /// Routes that were packed and do not belong to a connection yet.
     packed: Vec<u8>,
     /// What the machine said last of what went wrong.
@@ -114,6 +117,7 @@ impl Task {
             path: None,
             way: next_hop::way(&surroundings.links(), &spec),
             chronicle: Chronicle::new(shared.status().history, now()),
+            diary: Diary::new(now()),
             register_at: spec.listens().then(now),
             spec,
             shared,
