@@ -71,7 +71,7 @@ pub(super) fn spec(peer: &PeerSpec, rule: &BfdRule, remote: IpAddr, links: &Link
         Distance::Usual => internal && !is_near(links, remote),
     };
     let interface = match &peer.remote {
-        Remote::Interface(name) => Some(name.clone()),
+        Remote::Interface { name, .. } => Some(name.clone()),
         Remote::Address(_) => None,
     };
     SessionSpec {

@@ -40,6 +40,8 @@ pub(super) enum SocketError {
     Bind { address: IpAddr, source: io::Error },
     #[error("no router has advertised itself on {0} yet (Router Advertisement, RFC 4861)")]
     Unseen(String),
+    #[error("interface {0} is not there, not up, or without a link-local address")]
+    NoLink(String),
     #[error("{0}")]
     Connect(#[source] io::Error),
 }
@@ -65,6 +67,7 @@ impl From<SocketError> for ConnectFailure {
             | SocketError::Secure(_)
             | SocketError::Vrf { .. }
             | SocketError::Unseen(_)
+            | SocketError::NoLink(_)
             | SocketError::Bind { .. } => Self::Local(error.to_string()),
         }
     }
@@ -78,6 +81,12 @@ pub(super) async fn connect(spec: PeerSpec, remote: SocketAddr) -> Result<TcpStr
     }
     set_options(&socket, remote.ip(), spec.ttl()).map_err(SocketError::Options)?;
     secure(&socket, remote.ip(), &spec)?;
+    if let Some(mss) = spec.tcp_mss {
+        // Before the SYN, which says it.
+        socket
+            .set_tcp_mss(mss.into())
+            .map_err(SocketError::Options)?;
+    }
     if let Some(signature) = &spec.signature {
         signature.put_on(&socket, remote.ip())?;
     }
