@@ -129,8 +129,8 @@ pub struct BGPPeerSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     pub connect_time: Option<String>,
-    /// BGP identifier (RFC 6286), written as an IPv4 address. Default: the node's first IPv4 `InternalIP`, else a number
-    /// made from the node's name.
+    /// BGP identifier (RFC 6286), written as an IPv4 address, of every node that has this peer: routers may take nodes with
+    /// the same one for one. Default: the node's first IPv4 `InternalIP`, else one made from the node's name.
     #[serde(default, rename = "routerID", skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 7, max = 15))]
     pub router_id: Option<String>,
@@ -142,6 +142,7 @@ pub struct BGPPeerSpec {
     #[schemars(length(min = 1, max = 80))]
     pub password: Option<String>,
     /// Secret of type `kubernetes.io/basic-auth` with the TCP MD5 key under `password`, in Portolan's own namespace.
+    /// While it is not there, a session that runs goes on as it was, with the key that it had.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password_secret: Option<SecretReference>,
     /// Name of a BFDProfile: BFD then watches the path to the peer, and the session ends when it breaks. Not together with

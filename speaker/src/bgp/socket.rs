@@ -252,6 +252,24 @@ mod tests {
         assert!(error.to_string().contains("TTL 1"), "{error}");
     }
 
+    #[tokio::test]
+    async fn segments_are_as_small_as_asked_for_in_both_directions() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        for (tcp_mss, small) in [(None, false), (Some(536), true)] {
+            let spec = PeerSpec {
+                tcp_mss,
+                ..mk_spec("tor", port)
+            };
+            let ours = dial(spec, port).await.unwrap();
+            let (theirs, _) = listener.accept().await.unwrap();
+            for stream in [ours, theirs] {
+                let segment = SockRef::from(&stream).tcp_mss().unwrap();
+                assert_eq!(segment <= 536, small, "{tcp_mss:?}: {segment}");
+            }
+        }
+    }
+
     #[test]
     fn a_vrf_that_is_not_there_is_named() {
         let error = check_vrf(Some("red"), &Links::default()).unwrap_err();
