@@ -8,6 +8,8 @@ mod timers;
 
 use std::net::IpAddr;
 
+pub(super) use authentication::secret as check_secret;
+
 use super::rivals::{Trial, may_meet};
 use super::{Judgement, Kind, Refusal, Sources, check_selectors};
 use crate::crd::{BGPPeerSpec, Listen, PeerRule, SpeakerConfigSpec};
@@ -82,9 +84,6 @@ fn rivalry(rule: &PeerRule, other: &PeerRule) -> Option<Refusal> {
 }
 
 fn rule(name: &str, spec: &BGPPeerSpec, own: Option<&str>) -> Result<PeerRule, Refusal> {
-    if spec.vrf.is_some() && spec.bfd_profile.is_some() {
-        return Err(Refusal::not_implemented("spec.bfdProfile beside spec.vrf"));
-    }
     let remote = remote::read(spec)?;
     let timers = timers::read(spec)?;
     authentication::check(spec, own)?;

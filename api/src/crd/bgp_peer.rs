@@ -145,8 +145,7 @@ pub struct BGPPeerSpec {
     /// While it is not there, a session that runs goes on as it was, with the key that it had.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password_secret: Option<SecretReference>,
-    /// Name of a BFDProfile: BFD then watches the path to the peer, and the session ends when it breaks. Not together with
-    /// `vrf` yet.
+    /// Name of a BFDProfile: BFD then watches the path to the peer, and the session ends when it breaks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub bfd_profile: Option<String>,

@@ -8,8 +8,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Bandwidth, BgpRole, DynamicAsn, IPAddressPoolSpec, Listen, PreferredNodes, RouteKind,
-    SecretReference, TcpAuthenticationOption,
+    Bandwidth, BfdAuthentication, BgpRole, DynamicAsn, IPAddressPoolSpec, Listen, PreferredNodes,
+    RouteKind, SecretReference, TcpAuthenticationOption,
 };
 use crate::selector::{LabelSelector, Labels, any_or_empty};
 
@@ -324,6 +324,9 @@ pub struct BfdRule {
     /// Wait for the peer to begin.
     #[serde(default)]
     pub passive: bool,
+    /// How packets are authenticated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authentication: Option<BfdAuthentication>,
 }
 
 // What a rule applies to: asked by the controller for placement, by speakers for announcements, by the command-line tool

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnetwork::IpNetwork;
-use portolan_api::crd::BfdRule;
 use portolan_proto::bgp::session::StopReason;
 use portolan_proto::bgp::{PORT, Prefix, RouteAttrs};
 use tokio::sync::watch;
@@ -17,7 +16,7 @@ use super::listen::{Listeners, Visits};
 use super::shared::{SessionStatus, Shared};
 use super::surroundings::Surroundings;
 use super::task::{Profile, Task};
-use super::{Board, PeerSpec, Traffic};
+use super::{Bfd, Board, PeerSpec, Traffic};
 use crate::bfd::Engine;
 use crate::link::Links;
 
@@ -43,7 +42,7 @@ pub struct Sessions {
 #[derive(Debug)]
 struct Session {
     spec: PeerSpec,
-    profile: watch::Sender<Option<BfdRule>>,
+    profile: watch::Sender<Option<Bfd>>,
     shared: Arc<Shared>,
     order: watch::Sender<Option<StopReason>>,
     task: JoinHandle<()>,

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use portolan_api::crd::BfdRule;
+use portolan_proto::bfd::auth::Authentication;
 use portolan_proto::bgp::session::{Config, GracefulRestart, Listen, PeerAs};
 use portolan_proto::bgp::{Asn, Families, Family, HoldTime, PORT, Relation, Role, RouterId};
 
@@ -56,7 +57,16 @@ pub struct PeerSpec {
     /// Largest segment; the kernel's choice if unset.
     pub tcp_mss: Option<u16>,
     /// Watch the way to the peer by BFD. A change does not restart the session.
-    pub bfd: Option<BfdRule>,
+    pub bfd: Option<Bfd>,
+}
+
+/// How BFD watches the way to a peer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bfd {
+    /// The accepted profile.
+    pub profile: BfdRule,
+    /// The key that the profile asks for.
+    pub authentication: Option<Authentication>,
 }
 
 /// Where a peer is.

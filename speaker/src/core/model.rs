@@ -10,6 +10,7 @@ use portolan_api::view::{EndpointSlice, Node, Service};
 use portolan_daemon::watch::Change;
 use portolan_proto::claim;
 
+use super::bfd::BfdKeys;
 use super::duties::Segments;
 use super::endpoints::Endpoints;
 use super::patience::{Patience, Side};
@@ -31,7 +32,7 @@ pub enum Event {
     Config(Change<SpeakerConfig>),
     /// Our own Node.
     Node(Change<Node>),
-    /// Secrets of our own namespace; watched from the moment that a peer names one.
+    /// Secrets of our own namespace; watched from the moment that a peer or a BFDProfile names one.
     Secret(Change<Secret>),
     /// The Secret with the key of the speakers.
     SpeakerKey(Change<Secret>),
@@ -95,6 +96,7 @@ pub struct Model {
     pub(super) former_node: Option<Node>,
     pub(super) segments: Segments,
     secrets: Secrets,
+    pub(super) bfd_keys: BfdKeys,
     speaker_key: SpeakerKey,
     config_seen: ConfigSeen,
     pub(super) waiting_for: Vec<&'static str>,
@@ -138,6 +140,7 @@ impl Model {
             former_node: None,
             segments: Segments::default(),
             secrets: Secrets::default(),
+            bfd_keys: BfdKeys::default(),
             speaker_key: SpeakerKey::default(),
             config_seen: ConfigSeen::default(),
             waiting_for: REQUIRED.to_vec(),
@@ -156,6 +159,7 @@ impl Model {
             Event::Secret(change) => {
                 self.remember_peers();
                 let changed = self.secrets.take(change);
+                self.follow_keys();
                 self.due.everything_if(changed);
             }
             Event::SpeakerKey(change) => {
@@ -254,13 +258,14 @@ impl Model {
         self.node.as_ref()?.metadata.uid.as_deref()
     }
 
-    /// Whether some peer takes its key from a Secret.
+    /// Whether some peer or BFDProfile takes its key from a Secret.
     #[must_use]
     pub fn needs_secrets(&self) -> bool {
         let takes = |peer: &PeerRule| {
             peer.password_secret.is_some() || peer.tcp_authentication_option.is_some()
         };
-        self.config.peers.iter().any(takes)
+        let bfd = &self.config.bfd;
+        self.config.peers.iter().any(takes) || bfd.iter().any(|it| it.authentication.is_some())
     }
 
     /// The key in a Secret; see [`Secrets::key`].
@@ -363,6 +368,7 @@ impl Model {
                     self.follow(&config.spec);
                     self.remember_peers();
                     self.config = config.spec;
+                    self.follow_keys();
                 }
             }
             // The controller writes it again. Until then its last content stands: a deleted configuration, like a
@@ -386,6 +392,17 @@ impl Model {
         if listed && (read || !unreadable) {
             self.synced("speakerconfig");
         }
+    }
+
+    fn follow_keys(&mut self) {
+        let Self {
+            bfd_keys,
+            config,
+            secrets,
+            namespace,
+            ..
+        } = self;
+        bfd_keys.follow(&config.bfd, secrets, namespace);
     }
 
     /// Asks for Services of other types, or no longer. Whoever has not begun to announce waits for them; who has goes on.

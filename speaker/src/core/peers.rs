@@ -3,12 +3,12 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use portolan_api::crd::{BfdRule, BgpRole, DynamicAsn, Listen as ListenRule, PeerRule};
+use portolan_api::crd::{BgpRole, DynamicAsn, Listen as ListenRule, PeerRule};
 use portolan_proto::bgp::{Asn, HoldTime, Role, RouterId, RouterIdError};
 
 use super::model::Model;
 use super::standing::Standing;
-use crate::bgp::{Distance, Listen, PeerAs, PeerSpec, Remote, RestartTimes, Signature};
+use crate::bgp::{Bfd, Distance, Listen, PeerAs, PeerSpec, Remote, RestartTimes, Signature};
 use crate::watches::fnv1a;
 
 /// A peer of this node.
@@ -93,7 +93,7 @@ impl Model {
                     .map(|time| Duration::from_secs(time.into())),
             }),
             tcp_mss: rule.tcp_mss,
-            bfd: self.bfd_rule(rule, problems),
+            bfd: self.bfd(rule, problems),
             ..PeerSpec::new(
                 &rule.name,
                 remote(rule)?,
@@ -104,17 +104,21 @@ impl Model {
         })
     }
 
-    /// The BFDProfile that the rule names. Without it the session runs all the same.
-    fn bfd_rule(&self, rule: &PeerRule, problems: &mut Vec<String>) -> Option<BfdRule> {
+    /// The BFDProfile that the rule names, with its key. Without them the session runs all the same.
+    fn bfd(&self, rule: &PeerRule, problems: &mut Vec<String>) -> Option<Bfd> {
         let name = rule.bfd.as_ref()?;
-        let found = self.config.bfd.iter().find(|profile| profile.name == *name);
-        if found.is_none() {
-            problems.push(format!(
-                "BGPPeer {}: there is no accepted BFDProfile {name}: the session runs without BFD",
-                rule.name
+        let mut tell = |what: &str| problems.push(format!("BGPPeer {}: {what}", rule.name));
+        let Some(profile) = self.config.bfd.iter().find(|it| it.name == *name) else {
+            tell(&format!(
+                "there is no accepted BFDProfile {name}: the session runs without BFD"
             ));
+            return None;
+        };
+        let (bfd, problem) = self.bfd_keys.bfd(profile);
+        if let Some(problem) = problem {
+            tell(&format!("BFDProfile {name}: {problem}"));
         }
-        found.cloned()
+        bfd
     }
 
     /// The configured identifier, else the node's first IPv4 address, else one made from the node's name, which is as

@@ -1,5 +1,6 @@
 //! What one node announces, as tables.
 
+mod bfd;
 mod drain;
 mod duties;
 mod endpoints;

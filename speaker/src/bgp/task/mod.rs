@@ -15,7 +15,6 @@ use std::time::{Duration, Instant};
 
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, select_all};
-use portolan_api::crd::BfdRule;
 use portolan_proto::bgp::session::{Close, ConnId, Effect, Input, Out, Peer, StopReason};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -32,7 +31,7 @@ use super::socket::{self, SocketError};
 use super::spec::Past;
 use super::surroundings::Surroundings;
 use super::unnumbered::{Neighbour, Search};
-use super::{PeerSpec, Remote, next_hop};
+use super::{Bfd, PeerSpec, Remote, next_hop};
 
 /// Time between attempts to get a place at the listener.
 const REGISTER_RETRY: Duration = Duration::from_secs(2);
@@ -75,7 +74,7 @@ pub(super) struct Task {
 }
 
 /// The BFDProfile that a session is to follow.
-pub(super) type Profile = watch::Receiver<Option<BfdRule>>;
+pub(super) type Profile = watch::Receiver<Option<Bfd>>;
 
 type Connecting = BoxFuture<'static, Result<TcpStream, SocketError>>;
 
