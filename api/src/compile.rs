@@ -124,16 +124,6 @@ impl Refusal {
         }
     }
 
-    /// A field of the API that this version does not serve yet.
-    fn not_implemented(field: &str) -> Self {
-        let message =
-            format!("{field} is not implemented yet: remove it to have the object accepted");
-        Self {
-            reason: "NotImplemented",
-            message,
-        }
-    }
-
     /// A value that fights with another object.
     fn conflict(field: &str, why: impl std::fmt::Display) -> Self {
         Self {

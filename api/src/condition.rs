@@ -6,6 +6,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 pub const ACCEPTED: &str = "Accepted";
 /// Every name that the object refers to exists.
 pub const RESOLVED_REFS: &str = "ResolvedRefs";
+/// On a BFDProfile: every field of the object has its effect.
+pub const EFFECTIVE: &str = "Effective";
 /// On a pool: another pool has some of its addresses.
 pub const OVERLAPPING: &str = "Overlapping";
 /// On a pool: a Service can get an address from it now.

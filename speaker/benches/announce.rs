@@ -141,6 +141,7 @@ fn mk_adj_out() -> Option<AdjOut> {
         as4: true,
         next_hops: NextHops::from(IpAddr::from(Ipv4Addr::new(172, 30, 0, 11))),
         extended_next_hop: false,
+        only_to_customer: false,
     };
     Some(AdjOut::new(export, Families::only(Family::V4Unicast)))
 }

@@ -4,6 +4,7 @@
 //! 192.0.2.1
 //! fe80::1@eth0,tx=50,rx=50,mult=3
 //! 203.0.113.1,multihop,ttl=250,local=192.0.2.7,passive
+//! 192.0.2.2,auth=meticulous-sha1:1:secret,vrf=red
 //! ```
 //!
 //! Prints a line whenever a session changes. SIGHUP reads the file again, SIGUSR1 prints the status of all sessions and the
@@ -16,9 +17,12 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use jiff::Timestamp;
+use portolan_proto::bfd::auth::{Authentication, Bytes, Key, Method};
 use portolan_speaker::bfd::{BfdStatus, Engine, SessionHandle, SessionSpec, Timers};
 use prometheus_client::registry::Registry;
+use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
 type Sessions = BTreeMap<IpAddr, SessionHandle>;
 
@@ -26,6 +30,8 @@ type Sessions = BTreeMap<IpAddr, SessionHandle>;
 async fn main() -> anyhow::Result<()> {
     let file = std::env::args().nth(1).context("which file?")?;
     let engine = Engine::start().context("start BFD")?;
+    let links = portolan_speaker::link::watch(CancellationToken::new()).await?;
+    engine.follow_links(&Handle::current(), links);
     let mut registry = Registry::default();
     engine.register(&mut registry);
     let mut hang_up = signal(SignalKind::hangup())?;
@@ -122,6 +128,7 @@ fn parse(word: &str) -> anyhow::Result<SessionSpec> {
         peer: peer.parse().with_context(|| format!("address {peer}"))?,
         local: None,
         interface,
+        vrf: None,
         multihop: false,
         timers: Timers {
             transmit: Duration::from_millis(300),
@@ -131,6 +138,7 @@ fn parse(word: &str) -> anyhow::Result<SessionSpec> {
         passive: false,
         minimum_ttl: 254,
         authentication: None,
+        follows_link: true,
     };
     for option in words {
         match option.split_once('=') {
@@ -138,6 +146,8 @@ fn parse(word: &str) -> anyhow::Result<SessionSpec> {
             Some(("rx", ms)) => spec.timers.receive = Duration::from_millis(ms.parse()?),
             Some(("mult", number)) => spec.timers.multiplier = number.parse()?,
             Some(("ttl", number)) => spec.minimum_ttl = number.parse()?,
+            Some(("vrf", name)) => spec.vrf = Some(name.to_owned()),
+            Some(("auth", words)) => spec.authentication = Some(parse_key(words)?),
             Some(("local", address)) => spec.local = Some(address.parse()?),
             None if option == "multihop" => spec.multihop = true,
             None if option == "passive" => spec.passive = true,
@@ -145,4 +155,21 @@ fn parse(word: &str) -> anyhow::Result<SessionSpec> {
         }
     }
     Ok(spec)
+}
+
+/// `METHOD:ID:SECRET`
+fn parse_key(words: &str) -> anyhow::Result<Authentication> {
+    let mut words = words.splitn(3, ':');
+    let method = match words.next().unwrap_or_default() {
+        "simple" => Method::SimplePassword,
+        "md5" => Method::KeyedMd5,
+        "meticulous-md5" => Method::MeticulousMd5,
+        "sha1" => Method::KeyedSha1,
+        "meticulous-sha1" => Method::MeticulousSha1,
+        other => bail!("authentication {other}"),
+    };
+    let id = words.next().context("which key?")?.parse()?;
+    let secret = words.next().context("which secret?")?;
+    let secret = Bytes::new(secret.as_bytes()).context("a long secret")?;
+    Ok(Authentication::new(method, Key { id, secret }, [])?)
 }

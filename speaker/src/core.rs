@@ -13,6 +13,7 @@
 //! A plan is complete: acting on it means making the outside equal to it. So a lost or repeated event can never leave a
 //! stale announcement behind, and "what would this node announce if" is one call.
 
+mod bfd;
 mod delivery;
 mod duties;
 mod endpoints;
@@ -24,6 +25,7 @@ mod pools;
 mod routes;
 mod secrets;
 mod services;
+mod standing;
 #[cfg(test)]
 mod tests;
 

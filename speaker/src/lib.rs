@@ -104,6 +104,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         .spawn(link::watch(CancellationToken::new()))
         .await?
         .context("netlink")?;
+    bfd.follow_links(prompt.handle(), links.clone());
     let exclude = Exclude::usual().context("interfaces to leave alone")?;
     let layer2 = {
         let _on_prompt = prompt.handle().enter();

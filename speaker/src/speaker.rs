@@ -180,7 +180,7 @@ impl Speaker {
     fn act(&mut self) {
         let plan = self.model.plan();
         let specs = plan.peers.iter().filter_map(|peer| match peer {
-            PlannedPeer::Run(spec) => Some(spec.clone()),
+            PlannedPeer::Run(spec) => Some((**spec).clone()),
             PlannedPeer::Wait(..) => None,
         });
         self.sessions.apply(specs.collect());

@@ -75,7 +75,7 @@ async fn each_bad_object_is_refused_alone(face: Face) -> Result<()> {
         ("BGPPeer", "link-local", "apiVersion: portolan.dev/v1alpha1\nkind: BGPPeer\nmetadata: { name: link-local }\nspec: { myASN: 65000, peerASN: 65001, peerAddress: \"fe80::1\" }\n".to_owned(), "Invalid", vec!["spec.peerAddress", "interface"]),
         ("BGPPeer", "hold", "apiVersion: portolan.dev/v1alpha1\nkind: BGPPeer\nmetadata: { name: hold }\nspec: { myASN: 65000, peerASN: 65001, peerAddress: 10.0.0.1, holdTime: 2s }\n".to_owned(), "Invalid", vec!["spec.holdTime", "3s"]),
         ("BGPAdvertisement", "community", "apiVersion: portolan.dev/v1alpha1\nkind: BGPAdvertisement\nmetadata: { name: community }\nspec: { communities: [nobody-knows] }\n".to_owned(), "Invalid", vec!["spec.communities", "nobody-knows", "create it"]),
-        ("BFDProfile", "fast", "apiVersion: portolan.dev/v1alpha1\nkind: BFDProfile\nmetadata: { name: fast }\nspec: { echoMode: true }\n".to_owned(), "NotImplemented", vec!["spec.echoMode", "rp_filter"]),
+        ("BFDProfile", "fast", "apiVersion: portolan.dev/v1alpha1\nkind: BFDProfile\nmetadata: { name: fast }\nspec: { authentication: { type: KeyedSHA1, keyID: 1, keySecret: { name: key, namespace: default } } }\n".to_owned(), "Invalid", vec!["spec.authentication.keySecret", "default", "put the Secret there"]),
     ];
     for (kind, name, yaml, reason, words) in table {
         world.apply(&yaml).await.with_context(|| name.to_owned())?;

@@ -1,8 +1,10 @@
 //! BFD as routers see it: our engine alone (`speaker/examples/bfd.rs`) against bfdd and BIRD.
 
 mod engine;
+mod keys;
 mod load;
 mod pace;
+mod raw;
 mod sessions;
 
 use std::net::IpAddr;

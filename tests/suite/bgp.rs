@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use ipnetwork::IpNetwork;
 use k8s_openapi::api::core::v1::Node;
 use kube::Api;
-use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::api::{Patch, PatchParams};
 use portolan_api::crd::{NodeReport, SessionReport, SessionState};
 use portolan_tests::kubernetes::{Endpoint, Face};
 use portolan_tests::lab::router::{Bird, Frr, Gobgp, Router};
@@ -140,10 +140,9 @@ async fn internal_peers_get_local_preference_and_an_empty_path(face: Face) -> Re
     Ok(())
 }
 
-/// Issue row 2: the right key establishes, a wrong one never does and says what may be wrong, a key from a Secret works,
-/// and changing it restarts the session once.
-#[expect(clippy::too_many_lines, reason = "one session's life, step by step")]
-async fn md5_keys_by_value_and_by_secret(face: Face) -> Result<()> {
+/// Issue row 2: the right key establishes, and a wrong one never does and says what may be wrong. Keys from Secrets have a
+/// file of their own.
+async fn the_right_key_establishes_and_a_wrong_one_never_does(face: Face) -> Result<()> {
     let shape = Shape {
         layout: Layout {
             nodes: 1,
@@ -154,7 +153,7 @@ async fn md5_keys_by_value_and_by_secret(face: Face) -> Result<()> {
     };
     let world = World::start(shape).await?;
     let router = &world.lab.routers[0];
-    let frr = Frr::start(
+    let _frr = Frr::start(
         router,
         &site::config_with(&world.lab, router, |peer| peer.password("right")),
     )
@@ -190,73 +189,6 @@ async fn md5_keys_by_value_and_by_secret(face: Face) -> Result<()> {
         session.state == SessionState::Established
     })
     .await?;
-
-    // By Secret: replacing the value by a reference to the same key is the same session.
-    let secret = |key: &str| {
-        format!(
-            "apiVersion: v1\nkind: Secret\nmetadata: {{ name: md5, namespace: portolan-system }}\ntype: kubernetes.io/basic-auth\nstringData: {{ username: '', password: {key} }}\n"
-        )
-    };
-    let by_secret = peer("  passwordSecret: { name: md5 }\n  connectTime: 1s");
-    let bgp_peers: Api<portolan_api::crd::BGPPeer> = Api::all(world.cluster.client());
-    bgp_peers.delete("keyed", &DeleteParams::default()).await?;
-    world.apply(&by_secret).await?;
-    let missing = wait_for_session(
-        &world,
-        "keyed",
-        "the report to name the missing Secret",
-        |session| {
-            session
-                .last_error
-                .as_deref()
-                .is_some_and(|why| why.contains("portolan-system/md5"))
-        },
-    )
-    .await?;
-    assert_eq!(missing.state, SessionState::Idle);
-    world.apply(&secret("right")).await?;
-    wait_for_session(
-        &world,
-        "keyed",
-        "the Secret's key to establish",
-        |session| session.state == SessionState::Established,
-    )
-    .await?;
-
-    // As the router counts: one more establishment, and then none.
-    let established = || -> Result<u64> {
-        let sessions = frr.sessions()?;
-        let ours = sessions
-            .iter()
-            .find(|session| session.peer.is_ipv4())
-            .context("no session")?;
-        ensure!(ours.is_established(), "it is {}", ours.state);
-        ours.established_count.context("FRR counts")
-    };
-    let before = established()?;
-    let node = world.lab.nodes[0].host.address().v4;
-    let router_as = format!("router bgp {ROUTER_AS}");
-    frr.vty(&[
-        "configure terminal",
-        &router_as,
-        &format!("neighbor {node} password changed"),
-    ])?;
-    world.apply(&secret("changed")).await?;
-    retry_until(SOON, "one restart with the new key", async || {
-        let now = established()?;
-        ensure!(
-            now == before + 1,
-            "established {now} times, {before} before"
-        );
-        Ok(())
-    })
-    .await?;
-    tokio::time::sleep(std::time::Duration::from_secs(7)).await;
-    assert_eq!(
-        established()?,
-        before + 1,
-        "two keepalive intervals later it is the same session"
-    );
     Ok(())
 }
 
@@ -399,7 +331,7 @@ async fn a_node_leaves_and_comes_back(face: Face) -> Result<()> {
 on_both_faces!(
     every_router_learns_and_spreads_and_clients_are_answered,
     internal_peers_get_local_preference_and_an_empty_path,
-    md5_keys_by_value_and_by_secret,
+    the_right_key_establishes_and_a_wrong_one_never_does,
     policy_local_follows_endpoints,
     a_node_leaves_and_comes_back
 );

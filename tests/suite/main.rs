@@ -29,6 +29,7 @@ mod allocation;
 mod bad_input;
 mod bfd;
 mod bgp;
+mod bgp_keys;
 mod bgp_routes;
 mod interop;
 mod kubernetes_smoke;

@@ -6,6 +6,8 @@ mod remote;
 mod tests;
 mod timers;
 
+pub(super) use authentication::secret as check_secret;
+
 use super::rivals::{Trial, may_meet};
 use super::{Judgement, Kind, Refusal, Sources, check_selectors};
 use crate::crd::{BGPPeerSpec, Listen, PeerRule, SpeakerConfigSpec};
@@ -21,11 +23,16 @@ pub(super) fn compile(
     trial.keep_unread(sources);
     for (name, peer) in &sources.peers {
         let result = rule(name, &peer.spec, sources.namespace.as_deref());
+        let created = peer.metadata.creation_timestamp.as_ref();
         let result = result.map(|rule| {
             let refs = Some(references(&rule, profiles));
+            let created_seconds = created.map(|time| time.0.as_second());
+            let rule = PeerRule {
+                created_seconds,
+                ..rule
+            };
             (rule, refs)
         });
-        let created = peer.metadata.creation_timestamp.as_ref();
         trial.hear(name, created, result, judgements);
     }
     trial.settle(rivalry, judgements)
@@ -72,9 +79,6 @@ fn rivalry(rule: &PeerRule, other: &PeerRule) -> Option<Refusal> {
 }
 
 fn rule(name: &str, spec: &BGPPeerSpec, own: Option<&str>) -> Result<PeerRule, Refusal> {
-    if spec.vrf.is_some() && spec.bfd_profile.is_some() {
-        return Err(Refusal::not_implemented("spec.bfdProfile beside spec.vrf"));
-    }
     let remote = remote::read(spec)?;
     let timers = timers::read(spec)?;
     authentication::check(spec, own)?;
@@ -82,6 +86,7 @@ fn rule(name: &str, spec: &BGPPeerSpec, own: Option<&str>) -> Result<PeerRule, R
     let unnumbered = remote.interface.is_some();
     Ok(PeerRule {
         name: name.to_owned(),
+        created_seconds: None,
         my_asn: remote.my_asn,
         peer_asn: remote.peer_asn,
         dynamic_asn: spec.dynamic_asn,
@@ -103,6 +108,7 @@ fn rule(name: &str, spec: &BGPPeerSpec, own: Option<&str>) -> Result<PeerRule, R
         ttl_security: spec.ttl_security,
         dual_stack: spec.dual_stack_address_family || unnumbered,
         extended_next_hop: spec.extended_next_hop || unnumbered,
+        role: spec.role,
         graceful_restart_seconds: timers.restart,
         long_lived_stale_seconds: timers.long_lived,
         bfd: spec.bfd_profile.clone(),

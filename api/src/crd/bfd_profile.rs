@@ -1,9 +1,10 @@
 //! `BFDProfile`: timers of BFD sessions.
 
 use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::ConditionsStatus;
+use super::{ConditionsStatus, SecretReference};
 
 /// Timers of BFD sessions (RFC 5880), for the BGPPeers that name the profile.
 #[derive(
@@ -62,11 +63,12 @@ pub struct BFDProfileSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 2, max = 255))]
     pub detect_multiplier: Option<i32>,
-    /// Shortest time between two echo packets, in milliseconds. Of no effect without `echoMode`, which is not implemented.
+    /// Shortest time between two echo packets, in milliseconds. Of no effect, as none are sent: see `echoMode`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 10, max = 60000))]
     pub echo_interval: Option<i32>,
-    /// Whether to send echo packets. Not implemented: a profile that sets it to true is refused.
+    /// Whether to send echo packets. Accepted and not followed: sessions run without echo, which finds the same failures in
+    /// the same time, and condition `Effective` says so.
     #[serde(default)]
     pub echo_mode: bool,
     /// Whether to wait for the peer to begin. One side of a session must not wait.
@@ -82,4 +84,38 @@ pub struct BFDProfileSpec {
     )]
     #[schemars(range(min = 1, max = 254))]
     pub minimum_ttl: Option<i32>,
+    /// How packets are authenticated, on both sides. Without it anybody on the link can end or feign a session. A session
+    /// whose Secret is missing does not start, rather than run without authentication.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authentication: Option<BfdAuthentication>,
+}
+
+/// How BFD packets are authenticated (RFC 5880 §6.7).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BfdAuthentication {
+    /// What signs packets; the same on the router. Simple passwords are not served, as anybody on the link could read them.
+    #[serde(rename = "type")]
+    pub method: BfdAuthenticationType,
+    /// Number of the key, 0 to 255; the same on the router.
+    #[serde(rename = "keyID")]
+    #[schemars(range(min = 0, max = 255))]
+    pub key_id: i32,
+    /// The Secret of type `kubernetes.io/basic-auth` with the key under `password`, in Portolan's own namespace: 1 to 16
+    /// bytes for MD5, 1 to 20 for SHA1. When it changes, the former key stays good until the router uses the new one.
+    pub key_secret: SecretReference,
+}
+
+/// What signs BFD packets (RFC 5880 §4.3, §4.4).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum BfdAuthenticationType {
+    /// MD5; a packet can be repeated by others while its contents do not change.
+    KeyedMD5,
+    /// MD5, every packet with its own number.
+    MeticulousKeyedMD5,
+    /// SHA1; a packet can be repeated by others while its contents do not change.
+    KeyedSHA1,
+    /// SHA1, every packet with its own number: the strongest of these.
+    #[default]
+    MeticulousKeyedSHA1,
 }

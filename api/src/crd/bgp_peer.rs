@@ -61,6 +61,10 @@ use crate::selector::LabelSelector;
     .message("ebgpMultiHop is for external peers: peerASN is our own AS"))]
 #[x_kube(validation = Rule::new("!self.ebgpMultiHop || !has(self.dynamicASN) || self.dynamicASN == 'external'")
     .message("ebgpMultiHop is for external peers: dynamicASN is internal"))]
+#[x_kube(validation = Rule::new("!has(self.role) || !has(self.peerASN) || self.peerASN != (has(self.localASN) ? self.localASN : self.myASN)")
+    .message("role is for external peers: peerASN is our own AS"))]
+#[x_kube(validation = Rule::new("!has(self.role) || !has(self.dynamicASN) || self.dynamicASN == 'external'")
+    .message("role is for external peers: dynamicASN is internal"))]
 #[x_kube(validation = Rule::new("!(self.ebgpMultiHop && (self.ttlSecurity || has(self.interface)))")
     .message("ebgpMultiHop is for peers more than one hop away: set it without ttlSecurity and interface"))]
 #[x_kube(validation = Rule::new("!(has(self.interface) && has(self.sourceAddress))")
@@ -137,11 +141,16 @@ pub struct BGPPeerSpec {
     /// Secret of type `kubernetes.io/basic-auth` with the TCP MD5 key under `password`, in Portolan's own namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password_secret: Option<SecretReference>,
-    /// Name of a BFDProfile: BFD then watches the path to the peer, and the session ends when it breaks. Not together with
-    /// `vrf` yet.
+    /// Name of a BFDProfile: BFD then watches the path to the peer, and the session ends when it breaks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub bfd_profile: Option<String>,
+    /// What we are to this peer, for routers that know BGP roles (RFC 9234): mostly `Customer`, as our router is our
+    /// `Provider`. A router that says another role than the one that belongs to it is refused (2/11), one that says none is
+    /// not. Routes to a customer, a peer or a client of a route server are marked Only-to-Customer. For external peers;
+    /// unset means that no role is offered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<BgpRole>,
     /// Graceful restart (RFC 4724, RFC 8538): the peer keeps using our routes while the speaker restarts.
     #[serde(default)]
     pub enable_graceful_restart: bool,
@@ -208,6 +217,21 @@ pub enum Listen {
     Passive,
     /// Whoever comes first.
     Both,
+}
+
+/// What one side of an external session is to the other (RFC 9234).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum BgpRole {
+    /// We buy transit from the peer.
+    Customer,
+    /// We and the peer exchange our own routes.
+    Peer,
+    /// We sell transit to the peer.
+    Provider,
+    /// The peer is a route server, and we are a client of it.
+    RouteServerClient,
+    /// We are a route server, and the peer is a client of it.
+    RouteServer,
 }
 
 /// A Secret in Portolan's own namespace.

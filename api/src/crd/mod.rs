@@ -20,10 +20,10 @@ mod l2_advertisement;
 mod node_report;
 mod speaker_config;
 
-pub use bfd_profile::{BFDProfile, BFDProfileSpec};
+pub use bfd_profile::{BFDProfile, BFDProfileSpec, BfdAuthentication, BfdAuthenticationType};
 pub use bgp_advertisement::{BGPAdvertisement, BGPAdvertisementSpec, Bandwidth, RouteKind};
 pub use bgp_peer::{
-    BGPPeer, BGPPeerSpec, DynamicAsn, Listen, SecretReference, TcpAoAlgorithm,
+    BGPPeer, BGPPeerSpec, BgpRole, DynamicAsn, Listen, SecretReference, TcpAoAlgorithm,
     TcpAuthenticationOption,
 };
 pub use community::{Community, CommunityAlias, CommunitySpec};

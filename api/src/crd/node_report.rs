@@ -121,6 +121,11 @@ pub struct SessionReport {
     /// Why, in words.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unsent_reasons: Vec<String>,
+    /// Capabilities and address families that our OPEN leaves out, as the peer refused a session with them. All are offered
+    /// again when the router says that it was reconfigured, an hour after the last refusal, and when the BGPPeer changes;
+    /// never to a session that is up.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub withheld_capabilities: Vec<String>,
     /// The last thing that went wrong, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,

@@ -8,8 +8,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Bandwidth, DynamicAsn, IPAddressPoolSpec, Listen, PreferredNodes, RouteKind, SecretReference,
-    TcpAuthenticationOption,
+    Bandwidth, BfdAuthentication, BgpRole, DynamicAsn, IPAddressPoolSpec, Listen, PreferredNodes,
+    RouteKind, SecretReference, TcpAuthenticationOption,
 };
 use crate::selector::{LabelSelector, Labels, any_or_empty};
 
@@ -222,6 +222,9 @@ pub struct Communities {
 pub struct PeerRule {
     /// Name of the BGPPeer.
     pub name: String,
+    /// When it was created, in seconds since 1970: of two peers that are one neighbour of a node, the older one has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created_seconds: Option<i64>,
     /// Our AS towards this peer.
     #[serde(rename = "myASN")]
     pub my_asn: u32,
@@ -287,6 +290,9 @@ pub struct PeerRule {
     /// IPv4 routes with IPv6 next hops are offered (RFC 8950).
     #[serde(default)]
     pub extended_next_hop: bool,
+    /// What we are to an external peer (RFC 9234).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<BgpRole>,
     /// Graceful restart, if it is on: seconds that the peer may wait for us.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub graceful_restart_seconds: Option<u16>,
@@ -315,6 +321,9 @@ pub struct BfdRule {
     /// Wait for the peer to begin.
     #[serde(default)]
     pub passive: bool,
+    /// How packets are authenticated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authentication: Option<BfdAuthentication>,
 }
 
 // What a rule applies to: asked by the controller for placement, by speakers for announcements, by the command-line tool

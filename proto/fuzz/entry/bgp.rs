@@ -236,6 +236,26 @@ fn judged_rightly(examined: &Examined, body: &[u8]) {
         !fatal(Code::INVALID_NETWORK_FIELD),
         "{examined:?} of sound prefixes"
     );
+    let types = types(attributes);
+    if fatal(Code::OPTIONAL_ATTRIBUTE_ERROR) {
+        assert!(
+            types.iter().any(|kind| [14, 15].contains(kind)),
+            "{examined:?} without a multiprotocol attribute"
+        );
+    }
+    // RFC 7606 §5.2: faults that cost the routes need routes.
+    if examined.verdict == Verdict::Withdraw {
+        assert!(
+            came > 0 || types.contains(&14) || types.iter().all(|kind| *kind == 15),
+            "{examined:?} of no routes"
+        );
+    }
+    if examined.end_of_rib.is_some() {
+        assert!(
+            gone + came == 0 && (types.is_empty() || types == [15]),
+            "{examined:?} is no end"
+        );
+    }
     if attributes.is_empty() {
         assert_eq!(
             (examined.withdrawn, examined.announced),
@@ -266,6 +286,23 @@ fn cut(body: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     Some((withdrawn, attributes, nlri))
 }
 
+/// The types of the path attributes, the last of which may be cut short.
+fn types(mut block: &[u8]) -> Vec<u8> {
+    let mut types = Vec::new();
+    while let [flags, kind, rest @ ..] = block {
+        types.push(*kind);
+        let (length, value) = match (flags & 0x10, rest) {
+            (0, [length, value @ ..]) => (usize::from(*length), value),
+            (_, [high, low, value @ ..]) if flags & 0x10 != 0 => {
+                (usize::from(u16::from_be_bytes([*high, *low])), value)
+            }
+            (_, _) => break,
+        };
+        block = value.get(length..).unwrap_or_default();
+    }
+    types
+}
+
 fn prefixes(mut block: &[u8]) -> Option<usize> {
     let mut count = 0;
     while let Some((&bits, rest)) = block.split_first() {
@@ -289,8 +326,8 @@ pub fn bgp_notification(data: &[u8]) {
         told.data.len()
     );
     sound(&told);
-    let words = told.words().unwrap_or_default();
-    let shown = format!("{told} {words}");
+    // The words stand in it as they are.
+    let shown = told.to_string();
     assert!(
         !shown.chars().any(char::is_control),
         "{shown:?} forges log lines"

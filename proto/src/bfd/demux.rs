@@ -17,12 +17,24 @@ pub struct Path {
     pub interface: Option<u32>,
     /// More than one hop: another port, so another world.
     pub multihop: bool,
+    /// Index of the VRF device; None means the main routing table. Addresses mean something else in each.
+    pub vrf: Option<u32>,
 }
+
+impl Path {
+    /// What no discriminator reaches across.
+    const fn world(&self) -> World {
+        (self.multihop, self.vrf)
+    }
+}
+
+/// Single hop or multihop, and the VRF.
+type World = (bool, Option<u32>);
 
 /// Why a packet belongs to no session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DemuxError {
-    /// It names a session that does not exist, or one of the other kind (single hop, multihop).
+    /// It names a session that does not exist, or one of another kind (single hop, multihop) or VRF.
     #[error("your discriminator {} is not known", .0.get())]
     Discriminator(Discriminator),
     /// Only a peer that is down may not know our discriminator.
@@ -36,7 +48,7 @@ pub enum DemuxError {
 /// All sessions of one host; `K` is what the host calls them.
 #[derive(Clone, Debug)]
 pub struct Demux<K> {
-    named: HashMap<Discriminator, (K, bool)>,
+    named: HashMap<Discriminator, (K, World)>,
     paths: HashMap<Path, K>,
     /// Minted and not yet given back.
     minted: HashSet<Discriminator>,
@@ -69,7 +81,7 @@ impl<K: Copy> Demux<K> {
             return false;
         }
         self.paths.insert(path, key);
-        self.named.insert(discriminator, (key, path.multihop));
+        self.named.insert(discriminator, (key, path.world()));
         true
     }
 
@@ -91,8 +103,8 @@ impl<K: Copy> Demux<K> {
     pub fn find(&self, packet: &Packet, path: Path) -> Result<K, DemuxError> {
         if let Some(yours) = packet.your_discriminator {
             let named = self.named.get(&yours);
-            let of_kind = named.filter(|(_, multihop)| *multihop == path.multihop);
-            return of_kind
+            let here = named.filter(|(_, world)| *world == path.world());
+            return here
                 .map(|(key, _)| *key)
                 .ok_or(DemuxError::Discriminator(yours));
         }
@@ -123,6 +135,7 @@ mod tests {
             local: Ipv4Addr::new(192, 0, 2, 254).into(),
             interface,
             multihop,
+            vrf: None,
         }
     }
 

@@ -37,7 +37,7 @@ impl RouteAttrs {
     /// About how many bytes they take on the wire.
     pub(super) fn wire_estimate(&self) -> usize {
         let lists = 4 * self.communities.len() + 12 * self.large.len() + 8 * self.extended.len();
-        72 + lists + 4 * usize::from(self.prepend)
+        79 + lists + 4 * usize::from(self.prepend)
     }
 }
 
@@ -54,6 +54,8 @@ pub struct Export {
     pub next_hops: NextHops,
     /// IPv4 routes may have an IPv6 next hop (RFC 8950).
     pub extended_next_hop: bool,
+    /// Routes are marked Only-to-Customer with our AS (RFC 9234 §5).
+    pub only_to_customer: bool,
 }
 
 const ORIGIN: (u8, u8) = (0x40, 1);
@@ -65,6 +67,7 @@ const COMMUNITIES: (u8, u8) = (0xc0, 8);
 const EXTENDED_COMMUNITIES: (u8, u8) = (0xc0, 16);
 const AS4_PATH: (u8, u8) = (0xc0, 17);
 const LARGE_COMMUNITIES: (u8, u8) = (0xc0, 32);
+const ONLY_TO_CUSTOMER: (u8, u8) = (0xc0, 35);
 
 const AS_SEQUENCE: u8 = 2;
 
@@ -124,6 +127,10 @@ impl Export {
             .flat_map(u32::to_be_bytes)
             .collect();
         put_list(&mut writer, LARGE_COMMUNITIES, &large);
+        if self.only_to_customer {
+            let marker = self.local_as.get().to_be_bytes();
+            put(&mut writer, ONLY_TO_CUSTOMER, &marker);
+        }
         out
     }
 
@@ -195,6 +202,7 @@ mod tests {
             as4,
             next_hops,
             extended_next_hop: false,
+            only_to_customer: false,
         }
     }
 
@@ -232,6 +240,21 @@ mod tests {
         assert_eq!(plain, want);
         let chosen = export.attributes(&mk_attrs(), V4);
         assert_eq!(chosen[14..21], [0x40, 5, 4, 0, 0, 0, 7]);
+    }
+
+    #[test]
+    fn a_route_for_customers_only_is_marked_with_our_as_in_four_octets() {
+        for as4 in [true, false] {
+            let export = Export {
+                only_to_customer: true,
+                ..mk_export(Relation::External, 4_200_000_001, as4)
+            };
+            let got = export.attributes(&mk_attrs(), V4);
+            assert!(
+                got.ends_with(&[0xc0, 35, 4, 0xfa, 0x56, 0xea, 0x01]),
+                "{got:?}"
+            );
+        }
     }
 
     #[test]

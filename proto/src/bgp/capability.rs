@@ -6,7 +6,7 @@
 //! bytes hold enough routes, and bound what a peer can make us keep.
 
 use super::family::UNICAST;
-use super::{Families, Family, LongLived, Restart};
+use super::{Families, Family, LongLived, Restart, RoleClaim};
 use crate::read::{Reader, Short};
 use crate::write::Writer;
 
@@ -15,6 +15,7 @@ pub(super) mod code {
     pub(crate) const MULTIPROTOCOL: u8 = 1;
     pub(crate) const ROUTE_REFRESH: u8 = 2;
     pub(crate) const EXTENDED_NEXT_HOP: u8 = 5;
+    pub(crate) const ROLE: u8 = 9;
     pub(crate) const GRACEFUL_RESTART: u8 = 64;
     pub(crate) const FOUR_OCTET_AS: u8 = 65;
     pub(crate) const ENHANCED_REFRESH: u8 = 70;
@@ -33,6 +34,8 @@ pub struct Capabilities {
     pub route_refresh: bool,
     /// Capability 5 for IPv4 unicast (RFC 8950).
     pub extended_next_hop: bool,
+    /// Capability 9, raw: what is no role must be reported, not skipped (RFC 9234).
+    pub role: Option<RoleClaim>,
     /// Capability 64 (RFC 4724).
     pub restart: Option<Restart>,
     /// Capability 65 with its AS number, raw: 0 must be reported, not skipped (RFC 6793, RFC 7607).
@@ -59,6 +62,7 @@ impl Capabilities {
             (code::MULTIPROTOCOL, self.multiprotocol.is_some()),
             (code::ROUTE_REFRESH, self.route_refresh),
             (code::EXTENDED_NEXT_HOP, self.extended_next_hop),
+            (code::ROLE, self.role.is_some()),
             (code::GRACEFUL_RESTART, self.restart.is_some()),
             (code::FOUR_OCTET_AS, self.four_octet_as.is_some()),
             (code::ENHANCED_REFRESH, self.enhanced_refresh),
@@ -82,6 +86,9 @@ impl Capabilities {
             tlv(writer, code::EXTENDED_NEXT_HOP, |value| {
                 value.bytes(&V4_OVER_V6);
             });
+        }
+        if let Some(RoleClaim::One(octet)) = self.role {
+            writer.bytes(&[code::ROLE, 1, octet]);
         }
         if let Some(restart) = &self.restart {
             tlv(writer, code::GRACEFUL_RESTART, |value| {
@@ -124,6 +131,7 @@ impl Capabilities {
             (code::EXTENDED_NEXT_HOP, triples) if triples.len().is_multiple_of(6) => {
                 self.extended_next_hop |= triples.chunks(6).any(|triple| triple == V4_OVER_V6);
             }
+            (code::ROLE, &[octet]) => self.role = Some(RoleClaim::and(self.role, octet)),
             (code::GRACEFUL_RESTART, value) => {
                 let restart = Restart::decode(value);
                 self.restart = restart.or(self.restart);
@@ -171,6 +179,7 @@ mod tests {
             multiprotocol: Some(v4),
             route_refresh: true,
             extended_next_hop: true,
+            role: Some(RoleClaim::One(3)),
             restart: Some(Restart {
                 notification: true,
                 time: 120,
@@ -190,6 +199,7 @@ mod tests {
             1, 4, 0, 1, 0, 1, // IPv4 unicast
             2, 0, // route refresh
             5, 6, 0, 1, 0, 1, 0, 2, // IPv4 over IPv6
+            9, 1, 3, // customer
             64, 6, 0x40, 120, 0, 1, 1, 0, // graceful restart
             65, 4, 0, 0, 0xfd, 0xe8, // AS 65000
             70, 0, // enhanced refresh
@@ -199,7 +209,7 @@ mod tests {
         capabilities.encode(&mut Writer::new(&mut out));
         assert_eq!(out, want);
         assert_eq!(read(want), capabilities);
-        assert!(capabilities.codes().eq([1, 2, 5, 64, 65, 70, 71]));
+        assert!(capabilities.codes().eq([1, 2, 5, 9, 64, 65, 70, 71]));
     }
 
     #[test]
@@ -208,7 +218,8 @@ mod tests {
         for (name, bytes, want) in [
             ("add-path", &[69, 4, 0, 1, 1, 3][..], 1),
             ("ORF", &[3, 7, 0, 1, 0, 1, 1, 64, 3], 1),
-            ("role", &[9, 1, 0], 1),
+            ("role of no octet", &[9, 0], 1),
+            ("role of two octets", &[9, 2, 0, 0], 1),
             ("extended messages", &[6, 0], 1),
             ("route refresh with a value", &[2, 1, 0], 1),
             ("4-byte AS of two bytes", &[65, 2, 0, 1], 1),

@@ -28,6 +28,7 @@ mod prefix;
 mod refresh;
 mod restart;
 mod rib;
+mod role;
 mod router_id;
 pub mod session;
 mod update;
@@ -49,6 +50,7 @@ pub use prefix::{Prefix, PrefixError};
 pub use refresh::{Refresh, RefreshKind};
 pub use restart::{LongLived, Restart};
 pub use rib::{Follower, Rib, Version};
+pub use role::{Role, RoleClaim};
 pub use router_id::{RouterId, RouterIdError};
 pub use update::{Examined, Terms, Verdict, examine, examine_within};
 

@@ -170,6 +170,7 @@ mod tests {
             as4: true,
             next_hops: NextHops::default(),
             extended_next_hop: true,
+            only_to_customer: false,
         };
         export.attributes(&RouteAttrs::default(), next_hop)
     }

@@ -53,6 +53,8 @@ pub(super) struct Lane {
     too_far: Option<u8>,
     /// Why the last packet was not believed.
     doubt: Option<&'static str>,
+    /// The interface that the peer was last heard on.
+    link: Option<u32>,
     /// When the peer was heard last, and when it had been when the session last went down.
     heard: Option<Instant>,
     last_heard: Option<Instant>,
@@ -128,6 +130,7 @@ impl Lane {
             problem: None,
             too_far: None,
             doubt: None,
+            link: None,
             heard: None,
             last_heard: None,
             leaving: None,
@@ -146,21 +149,21 @@ impl Lane {
     }
 
     /// Takes in a user, or its new wish.
-    pub(super) fn join(&mut self, user: UserId, spec: SessionSpec) {
+    pub(super) fn join(&mut self, user: UserId, spec: SessionSpec, now: Instant) {
         self.wishes.insert(user, spec);
         self.leaving = None;
         let change = self.session.admin_up();
         self.changed(change);
-        self.follow();
+        self.follow(now);
     }
 
     /// Lets a user go; without users the session is to end.
-    pub(super) fn part(&mut self, user: UserId, patience: Instant) {
+    pub(super) fn part(&mut self, user: UserId, now: Instant, patience: Duration) {
         self.wishes.remove(&user);
         if self.wishes.is_empty() {
-            self.end(patience);
+            self.end(now + patience);
         } else {
-            self.follow();
+            self.follow(now);
         }
     }
 
@@ -178,8 +181,22 @@ impl Lane {
             .is_some_and(|patience| heard || patience <= now)
     }
 
-    fn follow(&mut self) {
-        self.session.set_config(config(self.wishes.values()));
+    /// Does what the users want. A peer can not believe a packet with a key as well as one without: before a session gets
+    /// its first key or loses its last, it says AdminDown, so that its interruption is no failure.
+    fn follow(&mut self, now: Instant) {
+        let config = config(self.wishes.values());
+        let becomes_another = self.session.is_authenticated() != config.authentication.is_some();
+        let meets = matches!(self.session.state(), State::Init | State::Up);
+        if becomes_another && meets {
+            let down = self.session.admin_down(Diag::ADMINISTRATIVELY_DOWN);
+            self.changed(down);
+            self.flush(now);
+        }
+        self.session.set_config(config);
+        if becomes_another && meets {
+            let up = self.session.admin_up();
+            self.changed(up);
+        }
         let ttls = self.wishes.values().map(|wish| wish.minimum_ttl);
         self.minimum_ttl = ttls.min().unwrap_or(u8::MAX);
     }
@@ -197,11 +214,33 @@ impl Lane {
         self.too_far.is_some()
     }
 
-    pub(super) fn on_packet(&mut self, packet: &Packet, now: Instant) -> Result<(), AuthError> {
+    /// The link that the session stands and falls with.
+    pub(super) fn link(&self) -> Option<u32> {
+        let all = self.wishes.values().all(|wish| wish.follows_link);
+        self.link.filter(|_| all && !self.path.multihop)
+    }
+
+    /// The link has lost its carrier, or has it again.
+    pub(super) fn on_link(&mut self, up: bool) {
+        if up {
+            self.session.path_up();
+        } else {
+            let change = self.session.path_down();
+            self.changed(change);
+        }
+    }
+
+    pub(super) fn on_packet(
+        &mut self,
+        packet: &Packet,
+        link: Option<u32>,
+        now: Instant,
+    ) -> Result<(), AuthError> {
         let verdict = self.session.on_packet(packet, now);
         self.doubt = verdict.err().map(words);
         let change = verdict?;
         self.heard = Some(now);
+        self.link = link;
         self.numbers.received.inc();
         self.changed(change);
         Ok(())
@@ -271,7 +310,18 @@ impl Lane {
                     .find_map(|it| it.authentication.as_ref());
             differs.then(|| "the session is authenticated as another user of it wants".to_owned())
         };
-        self.problem.clone().or(far).or(doubt).or_else(others)
+        let keys = || {
+            let former = self.session.awaits_new_key();
+            former.then(|| {
+                "the peer goes by the former key, which stays good until the peer uses the new one".to_owned()
+            })
+        };
+        self.problem
+            .clone()
+            .or(far)
+            .or(doubt)
+            .or_else(others)
+            .or_else(keys)
     }
 
     /// All that a user is told, who has counted this much. `trouble` is what keeps packets from reaching us at all.

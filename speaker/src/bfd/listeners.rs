@@ -1,4 +1,4 @@
-//! The sockets that packets come in by: one for each port and family, opened while a session needs it.
+//! The sockets that packets come in by: one for each port, family and VRF, opened while a session needs it.
 
 use std::fmt;
 use std::io::{self, IoSliceMut};
@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
 
 use nix::errno::Errno;
+use nix::net::if_::if_indextoname;
 use nix::sys::socket::{
     ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, setsockopt, sockopt,
 };
@@ -24,6 +25,8 @@ const RECEIVE_BUFFER: usize = 4 << 20;
 pub(super) struct Kind {
     pub(super) v6: bool,
     pub(super) multihop: bool,
+    /// Index of the VRF device: what arrives in a VRF reaches only sockets that are bound to it.
+    pub(super) vrf: Option<u32>,
 }
 
 impl Kind {
@@ -31,6 +34,7 @@ impl Kind {
         Self {
             v6: path.peer.is_ipv6(),
             multihop: path.multihop,
+            vrf: path.vrf,
         }
     }
 
@@ -50,7 +54,9 @@ impl Kind {
 
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "UDP {}", self.address())
+        write!(f, "UDP {}", self.address())?;
+        self.vrf
+            .map_or(Ok(()), |vrf| write!(f, " in the VRF of device {vrf}"))
     }
 }
 
@@ -91,6 +97,10 @@ impl Listener {
             Type::DGRAM.nonblocking(),
             Some(Protocol::UDP),
         )?;
+        if let Some(vrf) = kind.vrf {
+            let device = if_indextoname(vrf)?;
+            socket.bind_device(Some(device.to_bytes()))?;
+        }
         if kind.v6 {
             socket.set_only_v6(true)?;
             setsockopt(&socket, sockopt::Ipv6RecvHopLimit, &true)?;
@@ -136,6 +146,7 @@ impl Listener {
                 local: way.local.unwrap_or(nowhere),
                 interface: way.interface,
                 multihop: self.kind.multihop,
+                vrf: self.kind.vrf,
             },
             ttl: way.ttl,
             bytes,

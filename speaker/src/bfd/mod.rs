@@ -32,6 +32,7 @@ mod worker;
 
 pub use status::{BfdStatus, Liveness};
 
+use std::collections::BTreeMap;
 use std::io::{self, Write as _};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -46,6 +47,7 @@ use thiserror::Error;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::link::Links;
 use herald::Entries;
 use status::Numbers;
 use worker::{Command, Worker};
@@ -88,6 +90,8 @@ pub struct SessionSpec {
     pub local: Option<IpAddr>,
     /// The interface; needed for a link-local peer. None means any.
     pub interface: Option<String>,
+    /// The VRF, by the name of its device; None means the main routing table.
+    pub vrf: Option<String>,
     /// The peer is more than one hop away (RFC 5883).
     pub multihop: bool,
     /// Times.
@@ -98,6 +102,9 @@ pub struct SessionSpec {
     pub minimum_ttl: u8,
     /// How packets are authenticated; None means not at all.
     pub authentication: Option<Authentication>,
+    /// Whether a single-hop session is down as soon as its link is (see [`Engine::follow_links`]). Not for a user who
+    /// follows links itself, and would hear of a failure before it hears that the failure is its own.
+    pub follows_link: bool,
 }
 
 impl SessionSpec {
@@ -108,6 +115,7 @@ impl SessionSpec {
             peer,
             local: None,
             interface: None,
+            vrf: None,
             multihop: false,
             timers: Timers {
                 transmit: Duration::from_millis(rule.transmit_milliseconds.into()),
@@ -117,9 +125,13 @@ impl SessionSpec {
             passive: rule.passive,
             minimum_ttl: rule.minimum_ttl,
             authentication: None,
+            follows_link: true,
         }
     }
 }
+
+/// Interfaces by index, and whether they can carry packets.
+type Carriers = BTreeMap<u32, bool>;
 
 /// A user of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -182,6 +194,29 @@ impl Engine {
             numbers,
             users: AtomicU64::new(0),
         })))
+    }
+
+    /// From now on a session whose link loses its carrier, or is taken down, is down at once instead of after the detection
+    /// time, and speaks as soon as the link is back. Runs on `prompt`, for as long as somebody watches links.
+    pub fn follow_links(&self, prompt: &Handle, mut links: watch::Receiver<Arc<Links>>) {
+        let shared = Arc::downgrade(&self.0);
+        links.mark_changed();
+        prompt.spawn(async move {
+            let mut before = Carriers::new();
+            while links.changed().await.is_ok() {
+                let carriers: Carriers = {
+                    let links = links.borrow_and_update();
+                    links.iter().map(|it| (it.index, it.is_running())).collect()
+                };
+                let Some(shared) = shared.upgrade() else {
+                    return;
+                };
+                if carriers != before {
+                    before.clone_from(&carriers);
+                    shared.send(Command::Carriers(carriers));
+                }
+            }
+        });
     }
 
     /// Watches a peer until the handle is dropped.

@@ -23,6 +23,8 @@ const RECEIVE_BUFFER: usize = 1;
 pub(super) enum OutletError {
     #[error("no interface {0}")]
     Interface(String),
+    #[error("no VRF {0}")]
+    Vrf(String),
     #[error("peer {0} is link-local, and no interface is named")]
     LinkLocal(IpAddr),
     #[error("peer {peer} and local address {local} are of different families")]
@@ -41,10 +43,14 @@ pub(super) enum OutletError {
 
 /// The path that a specification means on this node now.
 pub(super) fn resolve(spec: &SessionSpec) -> Result<Path, OutletError> {
-    let interface = spec.interface.as_deref();
-    let index = interface
-        .map(|name| if_nametoindex(name).map_err(|_absent| OutletError::Interface(name.to_owned())))
-        .transpose()?;
+    let find = |name: &Option<String>, absent: fn(String) -> OutletError| {
+        let index = name
+            .as_ref()
+            .map(|name| if_nametoindex(name.as_str()).map_err(|_absent| absent(name.clone())));
+        index.transpose()
+    };
+    let index = find(&spec.interface, OutletError::Interface)?;
+    let vrf = find(&spec.vrf, OutletError::Vrf)?;
     if index.is_none() && is_link_local(spec.peer) {
         return Err(OutletError::LinkLocal(spec.peer));
     }
@@ -53,6 +59,7 @@ pub(super) fn resolve(spec: &SessionSpec) -> Result<Path, OutletError> {
         local: unspecified(spec.peer),
         interface: index.filter(|_| !spec.multihop),
         multihop: spec.multihop,
+        vrf,
     };
     let local = match spec.local {
         Some(local) if local.is_ipv4() != spec.peer.is_ipv4() => {
@@ -60,17 +67,24 @@ pub(super) fn resolve(spec: &SessionSpec) -> Result<Path, OutletError> {
             return Err(OutletError::Family { peer, local });
         }
         Some(local) => local,
-        None => source(&path, interface).map_err(|error| OutletError::Route(spec.peer, error))?,
+        None => source(&path, spec).map_err(|error| OutletError::Route(spec.peer, error))?,
     };
     Ok(Path { local, ..path })
 }
 
+/// The device that a socket of the session is bound to: its interface, else its VRF, whose routes it then goes by.
+fn device<'a>(path: &Path, spec: &'a SessionSpec) -> Option<&'a str> {
+    let interface = spec.interface.as_deref().filter(|_| !path.multihop);
+    interface.or(spec.vrf.as_deref())
+}
+
 /// The address that the kernel would send from. Nothing is sent.
-fn source(path: &Path, interface: Option<&str>) -> io::Result<IpAddr> {
+fn source(path: &Path, spec: &SessionSpec) -> io::Result<IpAddr> {
     let to = destination(path);
     let socket = Socket::new(Domain::for_address(to), Type::DGRAM, Some(Protocol::UDP))?;
-    if let Some(interface) = interface {
-        socket.bind_device(Some(interface.as_bytes()))?;
+    let device = spec.interface.as_ref().or(spec.vrf.as_ref());
+    if let Some(device) = device {
+        socket.bind_device(Some(device.as_bytes()))?;
     }
     socket.connect(&to.into())?;
     UdpSocket::from(socket)
@@ -120,14 +134,14 @@ impl Outlet {
     /// Opens it with a source port that is in use neither by another session nor by anybody else.
     pub(super) fn open(
         path: &Path,
-        interface: Option<&str>,
+        spec: &SessionSpec,
         used: &HashSet<u16>,
         dice: &mut Dice,
     ) -> Result<Self, OutletError> {
         let to = destination(path);
         let socket = Socket::new(Domain::for_address(to), Type::DGRAM, Some(Protocol::UDP))
             .map_err(OutletError::Create)?;
-        set_options(&socket, path, interface).map_err(OutletError::Options)?;
+        set_options(&socket, path, device(path, spec)).map_err(OutletError::Options)?;
         let first = dice.between(FIRST_SOURCE_PORT.into(), u16::MAX.into());
         let first = u16::try_from(first).unwrap_or(FIRST_SOURCE_PORT);
         let ports = (first..=u16::MAX).chain(FIRST_SOURCE_PORT..first);
@@ -148,12 +162,12 @@ impl Outlet {
     }
 }
 
-fn set_options(socket: &Socket, path: &Path, interface: Option<&str>) -> io::Result<()> {
+fn set_options(socket: &Socket, path: &Path, device: Option<&str>) -> io::Result<()> {
     socket.set_nonblocking(true)?;
     socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
     socket.set_priority(PRIORITY)?;
-    if let Some(interface) = interface.filter(|_| !path.multihop) {
-        socket.bind_device(Some(interface.as_bytes()))?;
+    if let Some(device) = device {
+        socket.bind_device(Some(device.as_bytes()))?;
     }
     match path.peer {
         IpAddr::V4(_) => {

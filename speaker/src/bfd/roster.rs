@@ -15,7 +15,7 @@ use super::lane::{Lane, Tally, config};
 use super::listeners::{Arrival, Kind};
 use super::outlet::{Outlet, OutletError, resolve};
 use super::status::{Numbers, Refused};
-use super::{Liveness, SessionSpec, UserId};
+use super::{Carriers, Liveness, SessionSpec, UserId};
 
 /// Time between two looks at users without a session.
 pub(super) const LOOK: Duration = Duration::from_secs(1);
@@ -64,6 +64,7 @@ pub(super) struct Roster {
     lane_count: u64,
     looks: u32,
     ending: bool,
+    carriers: Carriers,
 }
 
 impl Roster {
@@ -81,6 +82,7 @@ impl Roster {
             lane_count: 0,
             looks: 0,
             ending: false,
+            carriers: Carriers::new(),
         }
     }
 
@@ -104,7 +106,7 @@ impl Roster {
     pub(super) fn leave(&mut self, user: UserId, now: Instant) {
         let lane = self.users.remove(&user).and_then(|user| user.lane);
         if let Some(lane) = lane {
-            self.touch(lane, now, |lane| lane.part(user, now + PATIENCE));
+            self.touch(lane, now, |lane| lane.part(user, now, PATIENCE));
             self.sweep(now);
         }
     }
@@ -123,10 +125,10 @@ impl Roster {
             self.count(user, after);
         }
         if let Some(before) = before.filter(|before| Some(*before) != after) {
-            self.touch(before, now, |lane| lane.part(user, now + PATIENCE));
+            self.touch(before, now, |lane| lane.part(user, now, PATIENCE));
         }
         if let Some(after) = after {
-            self.touch(after, now, |lane| lane.join(user, spec));
+            self.touch(after, now, |lane| lane.join(user, spec, now));
         }
         if let Some(entry) = self.users.get_mut(&user) {
             entry.lane = after.filter(|lane| self.lanes.contains_key(lane));
@@ -156,7 +158,7 @@ impl Roster {
             return Ok(lane);
         }
         let used: HashSet<u16> = self.lanes.values().map(Lane::source_port).collect();
-        let outlet = Outlet::open(&path, spec.interface.as_deref(), &used, &mut self.dice)?;
+        let outlet = Outlet::open(&path, spec, &used, &mut self.dice)?;
         let discriminator = self.demux.mint(&mut self.dice);
         let seed = u64::from(self.dice.roll()) << 32 | u64::from(self.dice.roll());
         let config = config(std::iter::once(spec));
@@ -290,7 +292,7 @@ impl Roster {
             if lane.is_too_far(*ttl) {
                 return Err(Refused::Ttl);
             }
-            let verdict = lane.on_packet(&packet, now);
+            let verdict = lane.on_packet(&packet, path.interface, now);
             verdict.map_err(|_| Refused::Authentication)
         };
         // A session that panicked took the packet with it.
@@ -321,6 +323,20 @@ impl Roster {
         let due: Vec<LaneId> = self.due(now).collect();
         for id in due {
             self.touch(id, now, |lane| lane.on_timeout(now));
+        }
+    }
+
+    /// Sessions whose links are down are down, and those whose links are back begin to speak.
+    pub(super) fn follow_links(&mut self, carriers: Carriers, now: Instant) {
+        let before = std::mem::replace(&mut self.carriers, carriers);
+        let runs = |carriers: &Carriers, link: u32| carriers.get(&link).copied().unwrap_or(false);
+        let on_links = self.lanes.iter().filter_map(|(id, lane)| {
+            let link = lane.link()?;
+            let change = (runs(&before, link), runs(&self.carriers, link));
+            (change.0 != change.1).then_some((*id, change.1))
+        });
+        for (id, up) in on_links.collect::<Vec<_>>() {
+            self.touch(id, now, |lane| lane.on_link(up));
         }
     }
 
@@ -417,126 +433,4 @@ fn absent(user: &User) -> Told {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::net::Ipv4Addr;
-
-    use super::super::Timers;
-    use super::*;
-
-    fn mk_spec(last: u8) -> SessionSpec {
-        let time = Duration::from_millis(300);
-        SessionSpec {
-            peer: Ipv4Addr::new(127, 0, 0, last).into(),
-            local: Some(Ipv4Addr::LOCALHOST.into()),
-            interface: None,
-            multihop: false,
-            timers: Timers {
-                transmit: time,
-                receive: time,
-                multiplier: 3,
-            },
-            passive: true,
-            minimum_ttl: 254,
-            authentication: None,
-        }
-    }
-
-    fn mk_now() -> Instant {
-        tokio::time::Instant::now().into_std()
-    }
-
-    fn mk_roster(now: Instant) -> Roster {
-        let mut roster = Roster::new(1, Numbers::default());
-        roster.put(UserId(1), mk_spec(3), now);
-        roster.put(UserId(2), mk_spec(4), now);
-        roster
-    }
-
-    fn told(roster: &mut Roster) -> Vec<Note> {
-        let notes = std::cell::RefCell::new(Vec::new());
-        roster.tell(&BTreeMap::new(), |note| {
-            notes.borrow_mut().push(note);
-            true
-        });
-        notes.into_inner()
-    }
-
-    #[test]
-    fn a_panic_costs_its_own_session_only_and_that_one_begins_anew() {
-        let now = mk_now();
-        let mut roster = mk_roster(now);
-        told(&mut roster);
-        let [broken, sound] = [UserId(1), UserId(2)].map(|user| roster.users[&user].lane.unwrap());
-        let name = roster.lanes[&broken].session.discriminator();
-        let nothing = roster.touch(broken, now, |_| panic!("a defect"));
-        assert_eq!(nothing, None::<()>);
-        assert_eq!(roster.lanes.keys().collect::<Vec<_>>(), [&sound]);
-        let notes = told(&mut roster);
-        assert!(
-            matches!(&notes[..], [
-                Note::Told(UserId(1), Told { problem: Some(_), .. }),
-                Note::Event(Event::Panicked { words, .. }),
-            ] if words == "a defect"),
-            "{notes:?}"
-        );
-        roster.look(now);
-        let again = roster.users[&UserId(1)].lane.unwrap();
-        assert_ne!(roster.lanes[&again].session.discriminator(), name);
-        assert_eq!(roster.numbers.panics.get(), 1);
-        assert_eq!(roster.numbers.in_state(State::Down).get(), 2);
-    }
-
-    #[test]
-    fn the_last_user_ends_a_session_and_the_others_do_not() {
-        let now = mk_now();
-        let mut roster = mk_roster(now);
-        roster.put(UserId(3), mk_spec(3), now);
-        assert_eq!(roster.lanes.len(), 2, "one session for two users");
-        roster.leave(UserId(1), now);
-        assert_eq!(roster.lanes.len(), 2);
-        roster.leave(UserId(3), now);
-        assert_eq!(
-            roster.lanes.len(),
-            1,
-            "a peer that was never heard needs no farewell"
-        );
-        assert_eq!(roster.kinds().len(), 1);
-        roster.leave(UserId(2), now);
-        assert_eq!(roster.next_deadline(), None);
-        assert_eq!(roster.numbers.in_state(State::Down).get(), 0);
-    }
-
-    #[test]
-    fn source_ports_are_in_their_range_and_differ() {
-        let now = mk_now();
-        let mut roster = Roster::new(7, Numbers::default());
-        for user in 0..50 {
-            let last = u8::try_from(user).unwrap();
-            roster.put(UserId(user), mk_spec(last + 10), now);
-        }
-        let ports: BTreeSet<u16> = roster.lanes.values().map(Lane::source_port).collect();
-        assert_eq!(ports.len(), 50);
-        assert!(ports.iter().all(|port| *port >= 49152));
-    }
-
-    #[test]
-    fn a_full_queue_loses_nothing() {
-        let now = mk_now();
-        let mut roster = mk_roster(now);
-        roster.tell(&BTreeMap::new(), |_| false);
-        assert!(roster.has_news());
-        assert_eq!(told(&mut roster).len(), 2);
-        assert!(!roster.has_news());
-        assert_eq!(told(&mut roster).len(), 0, "and says nothing twice");
-    }
-
-    #[test]
-    fn after_the_end_nobody_gets_a_session() {
-        let now = mk_now();
-        let mut roster = mk_roster(now);
-        roster.end(now);
-        roster.put(UserId(9), mk_spec(9), now);
-        assert_eq!(roster.lanes.len(), 2);
-        assert!(roster.has_ended(now), "nobody was Up");
-    }
-}
+mod tests;

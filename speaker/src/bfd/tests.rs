@@ -29,11 +29,13 @@ fn mk_spec(peer: impl Into<IpAddr>, timers: Timers) -> SessionSpec {
         peer: peer.into(),
         local: Some(Ipv4Addr::LOCALHOST.into()),
         interface: None,
+        vrf: None,
         multihop: false,
         timers,
         passive: false,
         minimum_ttl: 254,
         authentication: None,
+        follows_link: true,
     }
 }
 
@@ -73,6 +75,10 @@ fn a_path_that_can_not_be_is_refused_in_words() {
     let v6: IpAddr = "fe80::1".parse().unwrap();
     let link_local = mk_spec(v6, mk_timers(300, 3));
     let other_family = mk_spec(IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]), mk_timers(300, 3));
+    let no_vrf = SessionSpec {
+        vrf: Some("nosuch1".into()),
+        ..mk_spec(PEER, mk_timers(300, 3))
+    };
     let no_interface = SessionSpec {
         interface: Some("nosuch0".into()),
         ..mk_spec(PEER, mk_timers(300, 3))
@@ -81,9 +87,24 @@ fn a_path_that_can_not_be_is_refused_in_words() {
         (link_local, "link-local"),
         (other_family, "different families"),
         (no_interface, "no interface nosuch0"),
+        (no_vrf, "no VRF nosuch1"),
     ] {
         let error = outlet::resolve(&spec).unwrap_err().to_string();
         assert!(error.contains(words), "{error}");
+    }
+}
+
+/// As the other end would have it.
+fn mk_config() -> Config {
+    Config {
+        timing: Timing {
+            transmit: Micros::from_millis(50),
+            receive: Micros::from_millis(50),
+        },
+        multiplier: NonZeroU8::new(3).unwrap(),
+        passive: false,
+        control_plane_independent: false,
+        authentication: None,
     }
 }
 
@@ -108,14 +129,8 @@ impl Peer {
         socket.set_ttl_v4(255)?;
         socket.bind(&std::net::SocketAddr::from((at, SINGLE_HOP_PORT)).into())?;
         let config = Config {
-            timing: Timing {
-                transmit: Micros::from_millis(50),
-                receive: Micros::from_millis(50),
-            },
-            multiplier: NonZeroU8::new(3).unwrap(),
-            passive: false,
-            control_plane_independent: false,
             authentication,
+            ..mk_config()
         };
         let name = Discriminator::new(77).unwrap();
         Ok(Self {
@@ -123,6 +138,12 @@ impl Peer {
             session: Session::new(name, config, 1, now()),
             to,
         })
+    }
+
+    fn rekey(&mut self, authentication: Option<Authentication>) {
+        let mut config = mk_config();
+        config.authentication = authentication;
+        self.session.set_config(config);
     }
 
     async fn flush(&mut self) {
@@ -250,6 +271,88 @@ async fn the_life_of_sessions_on_one_engine() {
     assert_eq!(live.borrow().failures, 1);
     let late = engine.session(mk_spec(PEER, mk_timers(50, 3)));
     assert_eq!(late.watch().borrow().state, State::AdminDown);
+}
+
+/// This kernel has no VRFs. But a VRF is a device that sockets are bound to, as are others: the loopback interface stands
+/// in for one, in which both ends are.
+#[tokio::test]
+async fn a_session_in_a_vrf_speaks_and_listens_there() {
+    let [ours, theirs] = [5, 6].map(|last| Ipv4Addr::new(127, 0, 0, last));
+    let engine = Engine::start_with(&Handle::current(), Some(ours.into())).unwrap();
+    let session = engine.session(SessionSpec {
+        local: Some(ours.into()),
+        vrf: Some("lo".into()),
+        ..mk_spec(theirs, mk_timers(50, 3))
+    });
+    let mut peer = Peer::start_at(theirs, ours, None).expect("port 3784 of 127.0.0.6");
+    peer.run("both up", |peer| {
+        peer.state() == State::Up && session.status().unwrap().state == State::Up
+    })
+    .await;
+    // The same addresses without the VRF are another session, of which this peer knows nothing.
+    let elsewhere = engine.session(SessionSpec {
+        local: Some(ours.into()),
+        ..mk_spec(theirs, mk_timers(50, 3))
+    });
+    assert_eq!(elsewhere.status().unwrap().state, State::Down);
+    let spec = |vrf| SessionSpec {
+        vrf,
+        ..mk_spec(theirs, mk_timers(50, 3))
+    };
+    let paths = [None, Some("lo".to_owned())].map(|vrf| outlet::resolve(&spec(vrf)).unwrap());
+    assert_eq!([paths[0].vrf, paths[1].vrf], [None, Some(1)]);
+    assert_ne!(
+        listeners::Kind::of(&paths[0]),
+        listeners::Kind::of(&paths[1])
+    );
+}
+
+#[tokio::test]
+async fn keys_come_go_and_change_without_a_failure() {
+    let [ours, theirs] = [7, 8].map(|last| Ipv4Addr::new(127, 0, 0, last));
+    let engine = Engine::start_with(&Handle::current(), Some(ours.into())).unwrap();
+    let spec = |secret: Option<&str>| SessionSpec {
+        local: Some(ours.into()),
+        authentication: secret.map(mk_key),
+        ..mk_spec(theirs, mk_timers(50, 3))
+    };
+    let session = engine.session(spec(None));
+    let mut peer = Peer::start_at(theirs, ours, None).expect("port 3784 of 127.0.0.8");
+    let up = |session: &SessionHandle| session.status().unwrap().state == State::Up;
+    peer.run("open", |peer| up(&session) && peer.state() == State::Up)
+        .await;
+
+    // The first key: the peer is told that this is a decision, and comes when it has the key, too.
+    session.set(spec(Some("one")));
+    peer.run("AdminDown", |peer| peer.state() == State::Down)
+        .await;
+    assert_eq!(peer.session.remote_state(), State::AdminDown);
+    peer.rekey(Some(mk_key("one")));
+    peer.run("with a key", |peer| {
+        up(&session) && peer.state() == State::Up
+    })
+    .await;
+
+    session.set(spec(Some("two")));
+    let words = "former key";
+    peer.run(words, |_| {
+        let problem = session.status().unwrap().problem;
+        problem.is_some_and(|problem| problem.contains(words))
+    })
+    .await;
+    let begin = now();
+    peer.run("some time", |_| {
+        begin.elapsed() > Duration::from_millis(500)
+    })
+    .await;
+    peer.rekey(Some(mk_key("two")));
+    peer.run("the new key", |_| {
+        session.status().unwrap().problem.is_none()
+    })
+    .await;
+    let live = *session.watch().borrow();
+    assert_eq!((live.state, live.failures), (State::Up, 0));
+    assert_eq!(session.status().unwrap().ups, 2);
 }
 
 #[tokio::test]

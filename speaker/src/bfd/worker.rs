@@ -15,7 +15,7 @@ use super::herald::{Event, Note};
 use super::listeners::{Kind, Listener};
 use super::roster::{LOOK, Roster};
 use super::status::Numbers;
-use super::{SessionSpec, UserId, priority};
+use super::{Carriers, SessionSpec, UserId, priority};
 
 /// Packets taken from one listener before the others and the deadlines get their turn.
 const BATCH: usize = 64;
@@ -34,6 +34,8 @@ pub(super) enum Command {
     Put(UserId, SessionSpec),
     /// A user goes.
     Leave(UserId),
+    /// The node's links, all of them.
+    Carriers(Carriers),
     /// Say AdminDown and end; to be answered when that is done.
     Shutdown(oneshot::Sender<()>),
 }
@@ -190,6 +192,7 @@ impl Worker {
             match self.orders.try_recv() {
                 Ok(Command::Put(user, spec)) => self.roster.put(user, spec, now),
                 Ok(Command::Leave(user)) => self.roster.leave(user, now),
+                Ok(Command::Carriers(carriers)) => self.roster.follow_links(carriers, now),
                 Ok(Command::Shutdown(done)) => {
                     self.ending.get_or_insert_default().push(done);
                     self.roster.end(now);

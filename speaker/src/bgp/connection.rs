@@ -16,8 +16,9 @@ const RECEIVE_BUFFER: usize = 16 * 1024;
 /// How long a closing connection may take to say its last words.
 const DRAIN_TIME: Duration = Duration::from_secs(1);
 
-/// How much is read and thrown away while closing.
-const DRAIN_BYTES: u64 = 256 * 1024;
+/// How much is read and thrown away while closing: more than the kernel has taken from the peer before it learns that we
+/// are done (`tcp_rmem` ends at 6 MiB).
+const DRAIN_BYTES: u64 = 8 << 20;
 
 /// A connection to a peer.
 #[derive(Debug)]

@@ -36,5 +36,5 @@ pub use portolan_proto::bgp::{Asn, Community, HoldTime, LargeCommunity, RouteAtt
 pub use sessions::Sessions;
 pub use shared::{Agreed, SessionStatus};
 pub use signature::{KernelFeatures, Password, PasswordError, Signature};
-pub use spec::{Distance, PeerSpec, Remote, RestartTimes};
+pub use spec::{Bfd, Distance, PeerSpec, Remote, RestartTimes};
 pub use traffic::Traffic;

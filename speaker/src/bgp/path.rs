@@ -2,12 +2,11 @@
 
 use std::net::IpAddr;
 
-use portolan_api::crd::BfdRule;
 use portolan_proto::bgp::Relation;
 use tokio::sync::watch;
 
 use super::next_hop::is_near;
-use super::{Distance, PeerSpec, Remote};
+use super::{Bfd, Distance, PeerSpec, Remote};
 use crate::bfd::{BfdStatus, Engine, Liveness, SessionHandle, SessionSpec};
 use crate::link::Links;
 
@@ -63,7 +62,7 @@ impl Path {
 
 /// What BFD has to watch for a session with the peer at `remote`. An internal peer may be anywhere: it is one hop away if
 /// a link of ours says so.
-pub(super) fn spec(peer: &PeerSpec, rule: &BfdRule, remote: IpAddr, links: &Links) -> SessionSpec {
+pub(super) fn spec(peer: &PeerSpec, bfd: &Bfd, remote: IpAddr, links: &Links) -> SessionSpec {
     let internal = peer.peer_as.relation(peer.local_as) == Relation::Internal;
     let multihop = match peer.distance {
         Distance::Multihop => true,
@@ -78,6 +77,8 @@ pub(super) fn spec(peer: &PeerSpec, rule: &BfdRule, remote: IpAddr, links: &Link
         local: peer.source,
         multihop,
         interface,
-        ..SessionSpec::new(remote, rule)
+        vrf: peer.vrf.clone(),
+        authentication: bfd.authentication.clone(),
+        ..SessionSpec::new(remote, &bfd.profile)
     }
 }

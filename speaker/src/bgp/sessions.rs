@@ -5,7 +5,6 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
-use portolan_api::crd::BfdRule;
 use portolan_proto::bgp::session::StopReason;
 use portolan_proto::bgp::{Audience, PORT, Prefix};
 use tokio::sync::watch;
@@ -16,7 +15,7 @@ use super::listen::{Listeners, Visits};
 use super::shared::{SessionStatus, Shared, Wanted};
 use super::surroundings::Surroundings;
 use super::task::{Profile, Task};
-use super::{Board, PeerSpec, Traffic};
+use super::{Bfd, Board, PeerSpec, Traffic};
 use crate::bfd::Engine;
 use crate::link::Links;
 
@@ -42,7 +41,7 @@ pub struct Sessions {
 #[derive(Debug)]
 struct Session {
     spec: PeerSpec,
-    profile: watch::Sender<Option<BfdRule>>,
+    profile: watch::Sender<Option<Bfd>>,
     shared: Arc<Shared>,
     order: watch::Sender<Option<StopReason>>,
     task: JoinHandle<()>,

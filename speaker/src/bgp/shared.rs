@@ -31,6 +31,8 @@ pub struct SessionStatus {
     pub agreed: Option<Agreed>,
     /// What stands in the way of something while the session may work, in words.
     pub problem: Option<String>,
+    /// What our OPEN leaves out because the peer refused it, by name.
+    pub left_out: Vec<String>,
     /// How often the session was Established since the peer was configured, whatever its settings; all but the first
     /// are flaps.
     pub established: u64,
@@ -98,6 +100,7 @@ impl Shared {
             last_error_at: None,
             agreed: None,
             problem: None,
+            left_out: Vec::new(),
             established: 0,
             advertised: 0,
             unsent: 0,

@@ -5,8 +5,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use portolan_api::crd::BfdRule;
+use portolan_proto::bfd::auth::Authentication;
 use portolan_proto::bgp::session::{Config, GracefulRestart, Listen, PeerAs};
-use portolan_proto::bgp::{Asn, Families, Family, HoldTime, PORT, Relation, RouterId};
+use portolan_proto::bgp::{Asn, Families, Family, HoldTime, PORT, Relation, Role, RouterId};
 
 use super::Signature;
 
@@ -49,10 +50,21 @@ pub struct PeerSpec {
     pub dual_stack: bool,
     /// Offer IPv4 routes with IPv6 next hops (RFC 8950).
     pub extended_next_hop: bool,
+    /// What we are to an external peer (RFC 9234).
+    pub role: Option<Role>,
     /// Offer graceful restart (RFC 4724).
     pub graceful_restart: Option<RestartTimes>,
     /// Watch the way to the peer by BFD. A change does not restart the session.
-    pub bfd: Option<BfdRule>,
+    pub bfd: Option<Bfd>,
+}
+
+/// How BFD watches the way to a peer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bfd {
+    /// The accepted profile.
+    pub profile: BfdRule,
+    /// The key that the profile asks for.
+    pub authentication: Option<Authentication>,
 }
 
 /// Where a peer is.
@@ -121,6 +133,7 @@ impl PeerSpec {
             distance: Distance::Usual,
             dual_stack: false,
             extended_next_hop: false,
+            role: None,
             graceful_restart: None,
             bfd: None,
         }
@@ -198,6 +211,7 @@ impl PeerSpec {
             families: self.families(),
             listen: self.listen,
             extended_next_hop: self.extended_next_hop || unnumbered,
+            role: self.role,
             graceful_restart: self.graceful_restart.map(|times| GracefulRestart {
                 time: times.time,
                 restarting: past.restarting,

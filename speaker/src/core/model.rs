@@ -1,6 +1,6 @@
 //! What the speaker knows of the cluster, reduced to what its decisions read.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -10,12 +10,14 @@ use portolan_api::view::{EndpointSlice, Node, Service};
 use portolan_daemon::watch::Change;
 use portolan_proto::claim;
 
+use super::bfd::BfdKeys;
 use super::duties::Segments;
 use super::endpoints::Endpoints;
 use super::patience::{Patience, Side};
 use super::pools::Pools;
 use super::secrets::{Secret, Secrets, SpeakerKey};
 use super::services::{KnownService, Services};
+use super::standing::Good;
 
 /// Something became known.
 #[derive(Debug)]
@@ -30,7 +32,7 @@ pub enum Event {
     Config(Change<SpeakerConfig>),
     /// Our own Node.
     Node(Change<Node>),
-    /// Secrets of our own namespace; watched from the moment that a peer names one.
+    /// Secrets of our own namespace; watched from the moment that a peer or a BFDProfile names one.
     Secret(Change<Secret>),
     /// The Secret with the key of the speakers.
     SpeakerKey(Change<Secret>),
@@ -83,8 +85,8 @@ pub struct Model {
     pub(super) patience: Patience,
     pub(super) now: Option<Instant>,
     pub(super) config: SpeakerConfigSpec,
-    /// Peers whose sessions ran when the configuration or the Node changed last.
-    pub(super) incumbents: Vec<PeerRule>,
+    /// By name, versions of peers that stood when something changed last.
+    pub(super) last_good: BTreeMap<String, Good>,
     pub(super) pools: Pools,
     /// Some rule announces weights.
     pub(super) weighs: bool,
@@ -94,6 +96,7 @@ pub struct Model {
     pub(super) former_node: Option<Node>,
     pub(super) segments: Segments,
     secrets: Secrets,
+    pub(super) bfd_keys: BfdKeys,
     speaker_key: SpeakerKey,
     config_seen: ConfigSeen,
     pub(super) waiting_for: Vec<&'static str>,
@@ -129,7 +132,7 @@ impl Model {
             patience: Patience::default(),
             now: None,
             config: SpeakerConfigSpec::default(),
-            incumbents: Vec::new(),
+            last_good: BTreeMap::new(),
             pools: Pools::default(),
             weighs: false,
             config_generation: 0,
@@ -137,6 +140,7 @@ impl Model {
             former_node: None,
             segments: Segments::default(),
             secrets: Secrets::default(),
+            bfd_keys: BfdKeys::default(),
             speaker_key: SpeakerKey::default(),
             config_seen: ConfigSeen::default(),
             waiting_for: REQUIRED.to_vec(),
@@ -153,7 +157,9 @@ impl Model {
             Event::Config(change) => self.config(change),
             Event::Node(change) => self.node(change),
             Event::Secret(change) => {
+                self.remember_peers();
                 let changed = self.secrets.take(change);
+                self.follow_keys();
                 self.due.everything_if(changed);
             }
             Event::SpeakerKey(change) => {
@@ -252,21 +258,18 @@ impl Model {
         self.node.as_ref()?.metadata.uid.as_deref()
     }
 
-    /// Whether some peer takes its key from a Secret.
+    /// Whether some peer or BFDProfile takes its key from a Secret.
     #[must_use]
     pub fn needs_secrets(&self) -> bool {
         let takes = |peer: &PeerRule| {
             peer.password_secret.is_some() || peer.tcp_authentication_option.is_some()
         };
-        self.config.peers.iter().any(takes)
+        let bfd = &self.config.bfd;
+        self.config.peers.iter().any(takes) || bfd.iter().any(|it| it.authentication.is_some())
     }
 
     /// The key in a Secret; see [`Secrets::key`].
-    pub(super) fn key(
-        &self,
-        field: &str,
-        secret: &SecretReference,
-    ) -> Result<(&str, Option<String>), String> {
+    pub(super) fn key(&self, field: &str, secret: &SecretReference) -> Result<&str, String> {
         self.secrets.key(&self.namespace, field, secret)
     }
 
@@ -363,8 +366,9 @@ impl Model {
                     self.segments = Segments::of(&config.spec.l2);
                     self.weighs = config.spec.bgp.iter().any(|rule| rule.bandwidth.is_some());
                     self.follow(&config.spec);
-                    self.keep_sessions();
+                    self.remember_peers();
                     self.config = config.spec;
+                    self.follow_keys();
                 }
             }
             // The controller writes it again. Until then its last content stands: a deleted configuration, like a
@@ -388,6 +392,17 @@ impl Model {
         if listed && (read || !unreadable) {
             self.synced("speakerconfig");
         }
+    }
+
+    fn follow_keys(&mut self) {
+        let Self {
+            bfd_keys,
+            config,
+            secrets,
+            namespace,
+            ..
+        } = self;
+        bfd_keys.follow(&config.bfd, secrets, namespace);
     }
 
     /// Asks for Services of other types, or no longer. Whoever has not begun to announce waits for them; who has goes on.
@@ -414,7 +429,7 @@ impl Model {
                 });
                 // Kubelets write their Node every few minutes: heartbeats are no news.
                 if !same {
-                    self.keep_sessions();
+                    self.remember_peers();
                     self.node = Some(node);
                     self.due = Due::Everything;
                 }

@@ -3,82 +3,64 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use portolan_api::crd::{BfdRule, DynamicAsn, Listen as ListenRule, PeerRule, TcpAoAlgorithm};
-use portolan_api::view::Node;
-use portolan_proto::bgp::{Asn, HoldTime, RouterId, RouterIdError};
+use portolan_api::crd::{BgpRole, DynamicAsn, Listen as ListenRule, PeerRule};
+use portolan_proto::bgp::{Asn, HoldTime, Role, RouterId, RouterIdError};
 
 use super::model::Model;
-use crate::bgp::{Distance, Listen, Password, PeerAs, PeerSpec, Remote, RestartTimes, Signature};
-use crate::sys::AoAlgorithm;
+use super::standing::Standing;
+use crate::bgp::{Bfd, Distance, Listen, PeerAs, PeerSpec, Remote, RestartTimes, Signature};
 use crate::watches::fnv1a;
 
 /// A peer of this node.
 #[derive(Debug)]
 pub enum PlannedPeer {
     /// A session must run.
-    Run(PeerSpec),
+    Run(Box<PeerSpec>),
     /// A session can not run: name, who the peer is, why.
     Wait(String, String, String),
 }
 
 impl Model {
-    /// What is to be done about each of these rules. `problems` stand in the way of nothing yet.
+    /// What is to be done about each of these peers. `problems` stand in the way of nothing yet.
     pub(super) fn peers(
         &self,
-        rules: &[&PeerRule],
+        standing: &[Standing<'_>],
         problems: &mut Vec<String>,
     ) -> Vec<PlannedPeer> {
-        let peers = rules
+        let peers = standing
             .iter()
-            .map(|rule| self.peer(rule, self.rival(rule, rules), problems));
+            .map(|peer| self.peer(peer, rival(peer.rule, standing), problems));
         peers.collect()
-    }
-
-    /// Before other rules count: who has a session keeps it.
-    pub(super) fn keep_sessions(&mut self) {
-        let labels = self.node.as_ref().map(Node::labels);
-        let on_node = |rule: &&PeerRule| labels.is_some_and(|labels| rule.is_on(labels));
-        let rules: Vec<&PeerRule> = self.config.peers.iter().filter(on_node).collect();
-        let run = rules
-            .iter()
-            .filter(|rule| self.rival(rule, &rules).is_none());
-        self.incumbents = run.map(|rule| PeerRule::clone(rule)).collect();
-    }
-
-    /// The rule that has the neighbour of this one: one whose session runs, else the first by name.
-    fn rival<'a>(&self, rule: &PeerRule, rules: &[&'a PeerRule]) -> Option<&'a PeerRule> {
-        let runs = |rule: &PeerRule| {
-            let mut held = self.incumbents.iter();
-            held.any(|held| held.name == rule.name && is_same_neighbour(held, rule))
-        };
-        let rank = |rule: &PeerRule| (!runs(rule), rule.name.clone());
-        let rivals = rules.iter().filter(|other| {
-            other.name != rule.name && is_same_neighbour(rule, other) && rank(other) < rank(rule)
-        });
-        rivals.copied().min_by_key(|other| rank(other))
     }
 
     fn peer(
         &self,
-        rule: &PeerRule,
+        peer: &Standing<'_>,
         rival: Option<&PeerRule>,
         problems: &mut Vec<String>,
     ) -> PlannedPeer {
-        let spec = match rival {
-            Some(other) => Err(format!(
-                "the same neighbour as BGPPeer {} on this node: let nodeSelectors keep them apart, or remove one",
+        let rule = peer.rule;
+        problems.extend(peer.problem.clone());
+        let spec = match (rival, &peer.signature) {
+            (Some(other), _) => Err(format!(
+                "the same neighbour as BGPPeer {} on this node, which is older: let nodeSelectors keep them apart, or remove one",
                 other.name
             )),
-            None => self.peer_spec(rule, problems),
+            (None, Err(why)) => Err(why.clone()),
+            (None, Ok(signature)) => self.peer_spec(rule, signature.clone(), problems),
         };
         match spec {
-            Ok(spec) => PlannedPeer::Run(spec),
+            Ok(spec) => PlannedPeer::Run(Box::new(spec)),
             Err(why) => PlannedPeer::Wait(rule.name.clone(), rule.neighbour(), why),
         }
     }
 
-    fn peer_spec(&self, rule: &PeerRule, problems: &mut Vec<String>) -> Result<PeerSpec, String> {
-        let signature = self.signature(rule, problems)?;
+    fn peer_spec(
+        &self,
+        rule: &PeerRule,
+        signature: Option<Signature>,
+        problems: &mut Vec<String>,
+    ) -> Result<PeerSpec, String> {
         let local_as = Asn::new(rule.my_asn).map_err(words)?;
         let router_id = self.router_id(rule).map_err(words)?;
         let milliseconds = |ms: u32| Duration::from_millis(ms.into());
@@ -103,13 +85,14 @@ impl Model {
             },
             dual_stack: rule.dual_stack,
             extended_next_hop: rule.extended_next_hop,
+            role: rule.role.map(role),
             graceful_restart: rule.graceful_restart_seconds.map(|time| RestartTimes {
                 time: seconds(time),
                 long_lived: rule
                     .long_lived_stale_seconds
                     .map(|time| Duration::from_secs(time.into())),
             }),
-            bfd: self.bfd_rule(rule, problems),
+            bfd: self.bfd(rule, problems),
             ..PeerSpec::new(
                 &rule.name,
                 remote(rule)?,
@@ -120,44 +103,21 @@ impl Model {
         })
     }
 
-    /// The BFDProfile that the rule names. Without it the session runs all the same.
-    fn bfd_rule(&self, rule: &PeerRule, problems: &mut Vec<String>) -> Option<BfdRule> {
+    /// The BFDProfile that the rule names, with its key. Without them the session runs all the same.
+    fn bfd(&self, rule: &PeerRule, problems: &mut Vec<String>) -> Option<Bfd> {
         let name = rule.bfd.as_ref()?;
-        let found = self.config.bfd.iter().find(|profile| profile.name == *name);
-        if found.is_none() {
-            problems.push(format!(
-                "BGPPeer {}: there is no accepted BFDProfile {name}: the session runs without BFD",
-                rule.name
+        let mut tell = |what: &str| problems.push(format!("BGPPeer {}: {what}", rule.name));
+        let Some(profile) = self.config.bfd.iter().find(|it| it.name == *name) else {
+            tell(&format!(
+                "there is no accepted BFDProfile {name}: the session runs without BFD"
             ));
-        }
-        found.cloned()
-    }
-
-    /// The key that the rule names, by value or in a Secret.
-    fn signature(
-        &self,
-        rule: &PeerRule,
-        problems: &mut Vec<String>,
-    ) -> Result<Option<Signature>, String> {
-        let mut of_secret = |field, secret| {
-            let (key, problem) = self.key(field, secret)?;
-            problems.extend(problem.map(|why| format!("BGPPeer {}: {why}", rule.name)));
-            Password::new(key).map_err(words)
+            return None;
         };
-        if let Some(option) = &rule.tcp_authentication_option {
-            let key = of_secret("tcpAuthenticationOption.keySecret", &option.key_secret)?;
-            let algorithm = match option.algorithm {
-                TcpAoAlgorithm::HmacSha1 => AoAlgorithm::HmacSha1,
-                TcpAoAlgorithm::AesCmac => AoAlgorithm::AesCmac,
-            };
-            let id = u8::try_from(option.key_id).map_err(words)?;
-            return Ok(Some(Signature::Ao { key, id, algorithm }));
+        let (bfd, problem) = self.bfd_keys.bfd(profile);
+        if let Some(problem) = problem {
+            tell(&format!("BFDProfile {name}: {problem}"));
         }
-        if let Some(secret) = &rule.password_secret {
-            return Ok(Some(Signature::Md5(of_secret("passwordSecret", secret)?)));
-        }
-        let password = rule.password.as_deref().map(Password::new);
-        Ok(password.transpose().map_err(words)?.map(Signature::Md5))
+        bfd
     }
 
     /// The configured identifier, else the node's first IPv4 address, else a number made from the node's name, which is
@@ -172,6 +132,17 @@ impl Model {
             None => RouterId::new(fnv1a(self.node_name()).max(1)),
         }
     }
+}
+
+/// The rule that has the neighbour of this one: the older BGPPeer, else the first by name. So it is on every node, and after
+/// every restart.
+fn rival<'a>(rule: &PeerRule, standing: &[Standing<'a>]) -> Option<&'a PeerRule> {
+    let rank = |rule: &PeerRule| (rule.created_seconds, rule.name.clone());
+    let others = standing.iter().map(|peer| peer.rule);
+    let rivals = others.filter(|other| {
+        other.name != rule.name && is_same_neighbour(rule, other) && rank(other) < rank(rule)
+    });
+    rivals.min_by_key(|other| rank(other))
 }
 
 /// Two sessions from one node to one socket would fight for the router's one neighbour entry, and a connection of the
@@ -191,6 +162,16 @@ fn remote(rule: &PeerRule) -> Result<Remote, String> {
         (Some(address), _) => Ok(Remote::Address(address)),
         (None, Some(interface)) => Ok(Remote::Interface(interface.clone())),
         (None, None) => Err(FOREIGN_RULE.to_owned()),
+    }
+}
+
+const fn role(role: BgpRole) -> Role {
+    match role {
+        BgpRole::Customer => Role::Customer,
+        BgpRole::Peer => Role::Peer,
+        BgpRole::Provider => Role::Provider,
+        BgpRole::RouteServerClient => Role::RouteServerClient,
+        BgpRole::RouteServer => Role::RouteServer,
     }
 }
 

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use ipnetwork::IpNetwork;
 use portolan_api::crd::{BgpRule, PeerRule};
-use portolan_api::view::Node;
 use portolan_proto::bgp::{Audience, Audiences, Prefix};
 
 use super::model::Model;
@@ -59,10 +58,9 @@ impl Model {
         for (key, service) in self.services.iter() {
             self.duties(key, service, |_| true, &mut plan);
         }
-        let Some(node) = &self.node else { return plan };
-        let rules = self.config.peers.iter();
-        let ours: Vec<&PeerRule> = rules.filter(|peer| peer.is_on(node.labels())).collect();
-        plan.peers = self.peers(&ours, &mut plan.problems);
+        let standing = self.standing();
+        let ours: Vec<&PeerRule> = standing.iter().map(|peer| peer.rule).collect();
+        plan.peers = self.peers(&standing, &mut plan.problems);
         // An excluded node keeps its sessions and withdraws: the router sees an orderly empty table, not a flap.
         if plan.excluded.is_some() {
             return plan;
@@ -86,11 +84,8 @@ impl Model {
             draining: self.draining(),
             ..Plan::default()
         };
-        let rules = self.config.peers.iter();
-        let labels = self.node.as_ref().map(Node::labels);
-        let ours: Vec<&PeerRule> = rules
-            .filter(|peer| labels.is_some_and(|labels| peer.is_on(labels)))
-            .collect();
+        let standing = self.standing();
+        let ours: Vec<&PeerRule> = standing.iter().map(|peer| peer.rule).collect();
         for (key, service) in self.services.iter() {
             self.duties(key, service, |vip| vips.contains(vip), &mut fresh);
         }

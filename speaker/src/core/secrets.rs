@@ -33,28 +33,28 @@ impl std::fmt::Debug for SecretData {
     }
 }
 
-/// The key in a Secret.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Key {
-    /// The last usable one: a Secret that is deleted or spoilt takes no running session down.
-    usable: Option<String>,
-    /// What is wrong with the Secret as it is now.
-    problem: Option<&'static str>,
+/// All of them, by name: the key, or what is wrong with the Secret. What a session had before a Secret was spoilt is kept
+/// with the session's peer, see [`super::standing`].
+#[derive(Debug, Default)]
+pub(super) struct Secrets {
+    known: HashMap<String, Result<String, &'static str>>,
+    /// They were listed once: what is not known does not exist.
+    listed: bool,
 }
 
-/// All of them, by name.
-#[derive(Debug, Default)]
-pub(super) struct Secrets(HashMap<String, Key>);
-
 impl Secrets {
-    /// The key in a Secret of our own namespace (`ours`) with what is wrong with the Secret now, or why there is no key. `field`
-    /// is where the Secret is named.
+    const UNREAD: &str =
+        "has not been read; see the speaker's log, and whether its Role lets it watch Secrets";
+    const NO_SECRET: &str = "does not exist, or is not of type kubernetes.io/basic-auth: create it with the key under password";
+    const NO_KEY: &str = "has no usable value under password: 1 to 80 bytes of text";
+
+    /// The key in a Secret of our own namespace (`ours`), or why there is none. `field` is where the Secret is named.
     pub(super) fn key(
         &self,
         ours: &str,
         field: &str,
         secret: &SecretReference,
-    ) -> Result<(&str, Option<String>), String> {
+    ) -> Result<&str, String> {
         let name = &secret.name;
         let named = secret
             .namespace
@@ -65,58 +65,31 @@ impl Secrets {
                 "{field} {other}/{name}: Secrets are read from namespace {ours} only: move it there"
             ));
         }
-        let says = |problem: &str| format!("{field} {ours}/{name} {problem}");
-        match self.0.get(name) {
-            None => Err(says(Self::NO_SECRET)),
-            Some(Key {
-                usable: None,
-                problem,
-            }) => Err(says(problem.unwrap_or(Self::NO_SECRET))),
-            Some(Key {
-                usable: Some(key),
-                problem,
-            }) => {
-                let going_on =
-                    |problem| format!("{}; its last usable key stays in use", says(problem));
-                Ok((key, problem.map(going_on)))
-            }
-        }
+        let problem = match self.known.get(name) {
+            Some(Ok(key)) => return Ok(key),
+            Some(Err(problem)) => problem,
+            None if self.listed => Self::NO_SECRET,
+            None => Self::UNREAD,
+        };
+        Err(format!("{field} {ours}/{name} {problem}"))
     }
-
-    const NO_SECRET: &str = "does not exist, or is not of type kubernetes.io/basic-auth: create it with the key under password";
-    const NO_KEY: &str = "has no usable value under password: 1 to 80 bytes of text";
 
     /// Takes a change in. Returns whether some key is different now, or what is said of it.
     pub(super) fn take(&mut self, change: Change<Secret>) -> bool {
         let (name, found) = match change {
             Change::Apply(secret) => {
-                let key = secret
-                    .data
-                    .password
-                    .and_then(|bytes| String::from_utf8(bytes.0).ok());
+                let password = secret.data.password;
+                let key = password.and_then(|bytes| String::from_utf8(bytes.0).ok());
                 let key = key.filter(|key| (1..=80).contains(&key.len()));
-                (
-                    secret.metadata.name.unwrap_or_default(),
-                    key.ok_or(Self::NO_KEY),
-                )
+                let name = secret.metadata.name.unwrap_or_default();
+                (name, key.ok_or(Self::NO_KEY))
             }
-            Change::Delete((_, name)) => (name, Err(Self::NO_SECRET)),
+            Change::Delete((_, name)) => return self.known.remove(&name).is_some(),
             Change::Unreadable((_, name), _) => (name, Err(Self::NO_KEY)),
-            Change::Synced => return false,
+            Change::Synced => return !std::mem::replace(&mut self.listed, true),
         };
-        let held = self.0.remove(&name).unwrap_or_default();
-        let next = match found {
-            Ok(key) => Key {
-                usable: Some(key),
-                problem: None,
-            },
-            Err(problem) => Key {
-                usable: held.usable.clone(),
-                problem: Some(problem),
-            },
-        };
-        let differs = held != next;
-        self.0.insert(name, next);
+        let differs = self.known.get(&name) != Some(&found);
+        self.known.insert(name, found);
         differs
     }
 }

@@ -1,11 +1,13 @@
 //! What one node announces, as tables.
 
+mod bfd;
 mod drain;
 mod duties;
 mod endpoints;
 mod increments;
 mod kinds;
 mod patience;
+mod peers;
 mod rules;
 mod weights;
 
@@ -16,8 +18,8 @@ use ipnetwork::IpNetwork;
 use k8s_openapi::ByteString;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use portolan_api::crd::{
-    BgpRule, Communities, IPAddressPoolSpec, L2Rule, PeerRule, PoolRule, RouteKind,
-    SecretReference, SpeakerConfig, SpeakerConfigSpec,
+    BgpRule, Communities, IPAddressPoolSpec, L2Rule, PeerRule, PoolRule, RouteKind, SpeakerConfig,
+    SpeakerConfigSpec,
 };
 use portolan_api::selector::LabelSelector;
 use portolan_api::view::{
@@ -287,39 +289,6 @@ fn a_configuration_that_can_not_be_read_is_no_empty_one() {
 }
 
 #[test]
-fn a_second_session_with_the_same_neighbour_waits_and_says_so() {
-    let mut model = mk_model();
-    let mut config = mk_config();
-    config.peers.push(mk_peer("w4", "10.0.0.1"));
-    apply_config(&mut model, config);
-    let plan = model.plan();
-    let PlannedPeer::Wait(name, _, why) = &plan.peers[2] else {
-        panic!("it runs")
-    };
-    assert!(name == "w4" && why.contains("BGPPeer v4"), "{name}: {why}");
-}
-
-#[test]
-fn a_new_peer_does_not_take_the_neighbour_of_a_running_session_whatever_their_names() {
-    let mut model = mk_model();
-    let mut config = mk_config();
-    config.peers.insert(0, mk_peer("a4", "10.0.0.1"));
-    apply_config(&mut model, config);
-    let runs = |plan: &Plan| (plan.runs("a4"), plan.runs("v4"));
-    assert_eq!(runs(&model.plan()), (false, true));
-    // Also when something else changes after that.
-    let mut node = mk_node();
-    node.status.addresses[0].address = "10.0.0.12".into();
-    model.handle(Event::Node(Change::Apply(node)));
-    assert_eq!(runs(&model.plan()), (false, true));
-    // And it is the new one's turn when the other is gone.
-    let mut config = mk_config();
-    config.peers[0] = mk_peer("a4", "10.0.0.1");
-    apply_config(&mut model, config);
-    assert_eq!(runs(&model.plan()), (true, false));
-}
-
-#[test]
 fn every_placed_node_has_a_duty_on_layer_2_while_all_announce_by_bgp() {
     for (placement, has_duty) in [
         ("n1", true),
@@ -444,89 +413,4 @@ fn a_repeated_event_is_no_news() {
     apply_slices(&mut model, "web-1", &[(NODE, ready())]);
     model.handle(Event::Node(Change::Apply(mk_node())));
     assert_eq!(model.take_due(), Due::Nothing);
-}
-
-#[test]
-fn a_peer_waits_for_its_secret_and_says_why() {
-    let key = |text: &str| {
-        let data = SecretData {
-            password: Some(ByteString(text.as_bytes().to_vec())),
-            ..SecretData::default()
-        };
-        Event::Secret(Change::Apply(Secret {
-            metadata: mk_meta("portolan-system", "md5"),
-            data,
-        }))
-    };
-    let mut model = mk_model();
-    let mut config = mk_config();
-    config.peers[0].password_secret = Some(SecretReference {
-        name: "md5".into(),
-        namespace: None,
-    });
-    apply_config(&mut model, config.clone());
-    assert!(model.needs_secrets());
-    let why = |model: &Model| match &model.plan().peers[0] {
-        PlannedPeer::Wait(_, _, why) => why.clone(),
-        PlannedPeer::Run(_) => "runs".to_owned(),
-    };
-    assert!(
-        why(&model).contains("portolan-system/md5 does not exist"),
-        "{}",
-        why(&model)
-    );
-    model.handle(key(&"x".repeat(81)));
-    assert!(why(&model).contains("no usable value"), "{}", why(&model));
-    model.handle(key("secret"));
-    assert_eq!(why(&model), "runs");
-    // A Secret that is spoilt or deleted takes nothing down, and is reported.
-    for event in [
-        key(""),
-        Event::Secret(Change::Delete(("portolan-system".into(), "md5".into()))),
-    ] {
-        model.handle(event);
-        assert_eq!(why(&model), "runs");
-        let problems = model.plan().problems;
-        assert!(
-            problems[0].contains("last usable key stays in use"),
-            "{problems:?}"
-        );
-    }
-    config.peers[0].password_secret = Some(SecretReference {
-        name: "md5".into(),
-        namespace: Some("other".into()),
-    });
-    apply_config(&mut model, config.clone());
-    assert!(
-        why(&model).contains("namespace portolan-system only"),
-        "{}",
-        why(&model)
-    );
-
-    // As the controller reads it: an empty name is none.
-    config.peers[0].password_secret = Some(SecretReference {
-        name: "md5".into(),
-        namespace: Some(String::new()),
-    });
-    apply_config(&mut model, config);
-    assert_eq!(why(&model), "runs");
-}
-
-#[test]
-fn the_router_id_is_configured_or_the_nodes_address_or_made_from_its_name() {
-    let id = |model: &Model| match &model.plan().peers[0] {
-        PlannedPeer::Run(spec) => spec.router_id.to_string(),
-        PlannedPeer::Wait(..) => String::new(),
-    };
-    let mut model = mk_model();
-    assert_eq!(id(&model), "10.0.0.11");
-    let mut only_v6 = mk_node();
-    only_v6.status.addresses = Vec::new();
-    model.handle(Event::Node(Change::Apply(only_v6)));
-    let made = id(&model);
-    assert!(made != "0.0.0.0" && made != "10.0.0.11", "{made}");
-    let mut config = mk_config();
-    config.peers[0].router_id = Some("9.9.9.9".parse().unwrap());
-    apply_config(&mut model, config);
-    assert_eq!(id(&model), "9.9.9.9");
 }

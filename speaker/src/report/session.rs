@@ -26,6 +26,7 @@ pub(super) fn report(status: &SessionStatus) -> SessionReport {
         prefixes: count(status.advertised),
         unsent: count(status.unsent),
         unsent_reasons: status.unsent_why.clone(),
+        withheld_capabilities: status.left_out.clone(),
         last_error: status.last_error.clone(),
         last_error_time: status.last_error_at.map(time),
         bfd: status.bfd.as_ref().map(bfd),

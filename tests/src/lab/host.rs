@@ -15,7 +15,7 @@ use super::address::Dual;
 use super::capture::Capture;
 use super::netns::Netns;
 use super::observe::{self, Neighbour};
-use super::probe::{self, Answer, Prober};
+use super::probe::{self, Answer, Manner, Prober};
 use super::process::{Process, Program};
 use super::pulse::Pulse;
 use super::wiring::switch_port;
@@ -141,7 +141,31 @@ impl Host {
     /// # Errors
     /// When the namespace is gone.
     pub fn probe(&self, to: SocketAddr, interval: Duration, limit: Duration) -> Result<Prober> {
-        Prober::start(&self.netns, to, interval, limit)
+        let manner = Manner {
+            every: interval,
+            pause: Duration::ZERO,
+            limit,
+        };
+        Prober::start(&self.netns, to, manner)
+    }
+
+    /// As [`Self::probe`], with a pause in the middle of each question.
+    ///
+    /// # Errors
+    /// When the namespace is gone.
+    pub fn dawdle(
+        &self,
+        to: SocketAddr,
+        interval: Duration,
+        pause: Duration,
+        limit: Duration,
+    ) -> Result<Prober> {
+        let manner = Manner {
+            every: interval,
+            pause,
+            limit,
+        };
+        Prober::start(&self.netns, to, manner)
     }
 
     /// Sends a datagram to a pod's server at `to` every so often, until told to stop.

@@ -21,6 +21,7 @@ mod address;
 mod capture;
 mod command;
 mod fault;
+mod flows;
 pub mod frames;
 mod host;
 mod netns;
@@ -37,12 +38,14 @@ mod slot;
 mod station;
 mod tap;
 mod tenure;
+mod wire;
 mod wiring;
 
 pub use address::Dual;
 pub use capture::Capture;
 pub use command::{Tool, require, run};
 pub use fault::{Half, Loss};
+pub use flows::{Flows, Passage};
 pub use host::{Host, Link};
 pub use netns::Netns;
 pub use node::Node;
@@ -53,8 +56,9 @@ pub use process::{Ended, Process, Program};
 pub use pulse::{Beat, Pulse, Rhythm};
 pub use retry::retry_until;
 pub use station::{Questioner, Station};
-pub use tap::{Seen, Tap, Way, now};
+pub use tap::{Seen, Tap, now};
 pub use tenure::{Claim, Tenure, last_claimant, longest_overlap, longest_silence, tenures};
+pub use wire::Way;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
@@ -219,6 +223,14 @@ impl Lab {
     /// When the kernel refuses the socket.
     pub fn tap(&self) -> Result<Tap> {
         Tap::start(&self.switch)
+    }
+
+    /// Records which nodes the packets of each connection to this port are brought to.
+    ///
+    /// # Errors
+    /// When the kernel refuses the socket.
+    pub fn flows(&self, port: u16) -> Result<Flows> {
+        Flows::start(&self.switch, port)
     }
 
     /// Asks everybody on this half of the LAN who has these addresses, `every` so often, until the questioner is dropped:

@@ -1,11 +1,15 @@
 //! What a client sees: single requests, and a steady stream of them that remembers every gap.
 //!
 //! A prober starts one request per interval whatever became of the ones before, each on a connection of its own.
-//! So its clock does not stop while nobody answers, and a gap is measured to one interval.
+//! So its clock does not stop while nobody answers, and a gap is measured to one interval. A prober that dawdles says half
+//! of each question and the rest later: there are always connections under way.
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::Range;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -13,9 +17,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::TcpSocket;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::netns::Netns;
@@ -24,6 +28,10 @@ use super::netns::Netns;
 pub(super) const REQUEST_LIMIT: Duration = Duration::from_secs(10);
 /// No answer is longer, in bytes.
 const ANSWER_LIMIT: u64 = 16 * 1024;
+/// Where questions come from: below the ports that the kernel gives to others.
+const PORTS: Range<u16> = 1024..32_768;
+/// HTTP/1.0, so that the connection ends with the answer.
+const REQUEST: &[u8] = b"GET / HTTP/1.0\r\n\r\n";
 
 /// What a pod says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,29 +49,67 @@ pub struct Answer {
 /// # Errors
 /// No connection, no answer, or not that of a pod, within `limit`.
 pub async fn get(to: SocketAddr, limit: Duration) -> Result<Answer> {
-    timeout(limit, exchange(to))
-        .await
-        .unwrap_or_else(|_| Err(anyhow!("no answer from {to} in {limit:?}")))
+    Question::open(to)?.ask(Duration::ZERO, limit).await
 }
 
-async fn exchange(to: SocketAddr) -> Result<Answer> {
-    let mut stream = TcpStream::connect(to)
-        .await
-        .with_context(|| format!("connecting to {to}"))?;
-    stream
-        .write_all(b"GET / HTTP/1.0\r\n\r\n")
-        .await
-        .context("asking")?;
-    let mut text = String::new();
-    stream
-        .take(ANSWER_LIMIT)
-        .read_to_string(&mut text)
-        .await
-        .context("reading the answer")?;
-    let (_head, body) = text
-        .split_once("\r\n\r\n")
-        .context("the answer has no end of headers")?;
-    serde_json::from_str(body).with_context(|| format!("not a pod's answer: {body}"))
+/// A request that is about to be made.
+struct Question {
+    socket: TcpSocket,
+    from: u16,
+    to: SocketAddr,
+}
+
+impl Question {
+    /// From a port that no question of this process came from lately: whoever sees the packets knows whose they are.
+    fn open(to: SocketAddr) -> Result<Self> {
+        static NEXT: AtomicU16 = AtomicU16::new(0);
+        loop {
+            let (socket, any): (_, IpAddr) = match to {
+                SocketAddr::V4(_) => (TcpSocket::new_v4(), Ipv4Addr::UNSPECIFIED.into()),
+                SocketAddr::V6(_) => (TcpSocket::new_v6(), Ipv6Addr::UNSPECIFIED.into()),
+            };
+            let socket = socket.context("a socket to ask from")?;
+            let from =
+                PORTS.start + NEXT.fetch_add(1, Ordering::Relaxed) % (PORTS.end - PORTS.start);
+            match socket.bind(SocketAddr::new(any, from)) {
+                Ok(()) => return Ok(Self { socket, from, to }),
+                Err(error) if error.kind() == ErrorKind::AddrInUse => {}
+                Err(error) => return Err(error).context("a port to ask from"),
+            }
+        }
+    }
+
+    async fn ask(self, pause: Duration, limit: Duration) -> Result<Answer> {
+        let to = self.to;
+        timeout(limit, self.exchange(pause))
+            .await
+            .unwrap_or_else(|_| Err(anyhow!("no answer from {to} in {limit:?}")))
+    }
+
+    async fn exchange(self, pause: Duration) -> Result<Answer> {
+        let connecting = self.socket.connect(self.to).await;
+        let mut stream = connecting.with_context(|| format!("connecting to {}", self.to))?;
+        let (first, rest) = if pause.is_zero() {
+            (REQUEST, &[][..])
+        } else {
+            REQUEST.split_at(REQUEST.len() / 2)
+        };
+        stream.write_all(first).await.context("asking")?;
+        if !rest.is_empty() {
+            sleep(pause).await;
+            stream.write_all(rest).await.context("asking the rest")?;
+        }
+        let mut text = String::new();
+        stream
+            .take(ANSWER_LIMIT)
+            .read_to_string(&mut text)
+            .await
+            .context("reading the answer")?;
+        let (_head, body) = text
+            .split_once("\r\n\r\n")
+            .context("the answer has no end of headers")?;
+        serde_json::from_str(body).with_context(|| format!("not a pod's answer: {body}"))
+    }
 }
 
 /// One request of a prober.
@@ -71,8 +117,21 @@ async fn exchange(to: SocketAddr) -> Result<Answer> {
 pub struct Attempt {
     /// When it started, since the prober did.
     pub at: Duration,
+    /// The port that it was asked from; None when the kernel gave none.
+    pub from: Option<u16>,
     /// Who answered, or why nobody did.
     pub outcome: Result<Answer, String>,
+}
+
+/// How a prober asks.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Manner {
+    /// Between the beginnings of two requests.
+    pub(super) every: Duration,
+    /// Between the halves of a request; not halved when zero.
+    pub(super) pause: Duration,
+    /// An answer later than this counts as none.
+    pub(super) limit: Duration,
 }
 
 type Attempts = Arc<Mutex<Vec<Attempt>>>;
@@ -87,22 +146,17 @@ pub struct Prober {
 }
 
 impl Prober {
-    pub(super) fn start(
-        netns: &Netns,
-        to: SocketAddr,
-        every: Duration,
-        limit: Duration,
-    ) -> Result<Self> {
+    pub(super) fn start(netns: &Netns, to: SocketAddr, manner: Manner) -> Result<Self> {
         let (attempts, stop) = (Attempts::default(), CancellationToken::new());
         let (inside, log, until) = (netns.clone(), Arc::clone(&attempts), stop.clone());
         let started = Instant::now();
         let thread = std::thread::Builder::new()
             .name("prober".into())
-            .spawn(move || inside.run_here(|| ask_steadily(to, every, limit, started, log, until)))
+            .spawn(move || inside.run_here(|| ask_steadily(to, manner, started, log, until)))
             .context("starting the prober's thread")?;
         Ok(Self {
             attempts,
-            interval: every,
+            interval: manner.every,
             started,
             stop,
             thread: Some(thread),
@@ -154,23 +208,28 @@ impl Drop for Prober {
 
 async fn ask_steadily(
     to: SocketAddr,
-    every: Duration,
-    limit: Duration,
+    manner: Manner,
     started: Instant,
     log: Attempts,
     until: CancellationToken,
 ) {
-    let mut ticks = interval(every);
+    let mut ticks = interval(manner.every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
     let mut under_way = JoinSet::new();
     while until.run_until_cancelled(ticks.tick()).await.is_some() {
         let log = Arc::clone(&log);
         under_way.spawn(async move {
             let at = started.elapsed();
-            let outcome = get(to, limit).await.map_err(|error| format!("{error:#}"));
+            let question = Question::open(to);
+            let from = question.as_ref().ok().map(|question| question.from);
+            let outcome = match question {
+                Ok(question) => question.ask(manner.pause, manner.limit).await,
+                Err(error) => Err(error),
+            };
+            let outcome = outcome.map_err(|error| format!("{error:#}"));
             log.lock()
                 .unwrap_or_else(PoisonError::into_inner)
-                .push(Attempt { at, outcome });
+                .push(Attempt { at, from, outcome });
         });
         while under_way.try_join_next().is_some() {}
     }
@@ -213,7 +272,7 @@ impl Report {
         let mut longest = Duration::ZERO;
         let mut began = None;
         let mut last = Duration::ZERO;
-        for Attempt { at, outcome } in &self.attempts {
+        for Attempt { at, outcome, .. } in &self.attempts {
             last = *at;
             match (outcome, began) {
                 (Err(_), None) => began = Some(*at),
@@ -265,6 +324,7 @@ mod tests {
             .zip(outcomes.chars())
             .map(|(index, outcome)| Attempt {
                 at: interval * index,
+                from: None,
                 outcome: if outcome == '+' {
                     Ok(answer.clone())
                 } else {

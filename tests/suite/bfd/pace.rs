@@ -9,7 +9,7 @@ use portolan_tests::lab::Link;
 use super::engine::Engine;
 use super::{SECOND, ends, mk_frr, mk_lab, mk_lines};
 
-fn seconds_now() -> f64 {
+pub(super) fn seconds_now() -> f64 {
     jiff::Timestamp::now().as_duration().as_secs_f64()
 }
 

@@ -4,10 +4,11 @@ use std::net::IpAddr;
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
-use portolan_tests::lab::{Host, retry_until};
+use portolan_tests::lab::{Host, Link, retry_until};
 use portolan_tests::world::SOON;
 
 use super::engine::Engine;
+use super::pace::seconds_now;
 use super::{SECOND, ends, mk_bird, mk_frr, mk_lab, mk_lines};
 
 /// F1: single hop and multihop, both families, both routers, up within three seconds.
@@ -168,6 +169,49 @@ async fn times_change_by_a_poll_and_without_a_flap() -> Result<()> {
                 && rest.contains(&format!("Flags: [{flag}]"))
         });
         ensure!(found, "no {flag} of ours in {frames:#?}");
+    }
+    Ok(())
+}
+
+/// Carrier lost: not after the detection time but at once, and back as soon as the cable is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_goes_and_comes_with_its_link() -> Result<()> {
+    let lab = mk_lab(1, 1)?;
+    let node = &lab.nodes[0].host;
+    let frr = mk_frr(
+        &lab.routers[0],
+        &node
+            .address()
+            .both()
+            .map(|it| (it, "interface eth0".to_owned())),
+        1000,
+    );
+    let _frr = frr.await?;
+    let peers = lab.routers[0].address().both();
+    let engine = Engine::start(node, &peers.map(|peer| mk_lines(peer, 1000))).await?;
+    for failures in 1..=3 {
+        for peer in peers {
+            engine
+                .wait_for_status(peer, &["Up", "detection Some(3s)"])
+                .await?;
+        }
+        let at = seconds_now();
+        node.unplug(Link::Lan)?;
+        for peer in peers {
+            let words = ["Down", &format!("failures {failures}"), "path down"];
+            let took = engine.wait(peer, &words).await? - at;
+            println!("figure: BFD 1 s x 3: carrier lost: {peer} down after {took:.4} s");
+            ensure!(
+                took < 1.0,
+                "{peer} after {took} s, and silence would have taken 3"
+            );
+        }
+        node.plug(Link::Lan)?;
+        let at = seconds_now();
+        for peer in peers {
+            let took = engine.wait(peer, &["Up"]).await? - at;
+            println!("figure: BFD 1 s x 3: carrier back: {peer} up after {took:.4} s");
+        }
     }
     Ok(())
 }

@@ -33,13 +33,21 @@ impl Witness {
         Ok(witness)
     }
 
-    /// Entries that say that a route to this address went.
-    pub(super) fn gone(&self, vip: IpAddr) -> Result<Vec<String>> {
+    /// Entries about a route to this address, in order; one of several next hops has a line for each of them below it.
+    pub(super) fn entries(&self, vip: IpAddr) -> Result<Vec<String>> {
         let book = self.monitor.log()?;
+        let vip = vip.to_string();
         let of_vip = book.lines().filter(|line| {
             let mut words = line.split_whitespace();
-            words.next() == Some("Deleted") && words.any(|word| word == vip.to_string())
+            words.any(|word| word == vip) && !line.starts_with(char::is_whitespace)
         });
         Ok(of_vip.map(str::to_owned).collect())
+    }
+
+    /// Those that say that the route went.
+    pub(super) fn gone(&self, vip: IpAddr) -> Result<Vec<String>> {
+        let mut entries = self.entries(vip)?;
+        entries.retain(|entry| entry.starts_with("Deleted"));
+        Ok(entries)
     }
 }

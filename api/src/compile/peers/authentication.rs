@@ -39,8 +39,12 @@ pub(super) fn check(spec: &BGPPeerSpec, own: Option<&str>) -> Result<(), Refusal
     Ok(())
 }
 
-/// `own` is Portolan's namespace, where it is known.
-fn secret(field: &str, secret: &SecretReference, own: Option<&str>) -> Result<(), Refusal> {
+/// Whether a Secret can be read where `field` says that it is. `own` is Portolan's namespace, where it is known.
+pub(in super::super) fn secret(
+    field: &str,
+    secret: &SecretReference,
+    own: Option<&str>,
+) -> Result<(), Refusal> {
     if secret.name.is_empty() {
         let why = "missing: name the Secret";
         return Err(Refusal::invalid(&format!("{field}.name"), why));

@@ -35,6 +35,10 @@ pub(super) fn read(spec: &BGPPeerSpec) -> Result<Remote, Refusal> {
         port: port.ok_or_else(|| Refusal::invalid("spec.peerPort", "must be 1 to 65535"))?,
     };
     distance(spec, &remote)?;
+    if spec.role.is_some() && is_internal(spec, &remote) {
+        let why = "is for external peers, but this one is of our own AS: remove it";
+        return Err(Refusal::invalid("spec.role", why));
+    }
     Ok(remote)
 }
 
@@ -114,15 +118,17 @@ fn source(spec: &BGPPeerSpec, peer: Option<IpAddr>) -> Result<Option<IpAddr>, Re
     }
 }
 
+fn is_internal(spec: &BGPPeerSpec, remote: &Remote) -> bool {
+    remote.peer_asn == Some(remote.my_asn) || matches!(spec.dynamic_asn, Some(DynamicAsn::Internal))
+}
+
 /// How far away the peer may be.
 fn distance(spec: &BGPPeerSpec, remote: &Remote) -> Result<(), Refusal> {
     if !spec.ebgp_multi_hop {
         return Ok(());
     }
     let field = "spec.ebgpMultiHop";
-    let internal = remote.peer_asn == Some(remote.my_asn)
-        || matches!(spec.dynamic_asn, Some(DynamicAsn::Internal));
-    if internal {
+    if is_internal(spec, remote) {
         let why = "is for external peers, but this one is of our own AS: remove it";
         return Err(Refusal::invalid(field, why));
     }

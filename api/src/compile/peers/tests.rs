@@ -3,7 +3,9 @@
 use super::*;
 use crate::compile::{Compiled, compile};
 use crate::condition::{ACCEPTED, RESOLVED_REFS, Verdict};
-use crate::crd::{BGPPeer, DynamicAsn, SecretReference, TcpAoAlgorithm, TcpAuthenticationOption};
+use crate::crd::{
+    BGPPeer, BgpRole, DynamicAsn, SecretReference, TcpAoAlgorithm, TcpAuthenticationOption,
+};
 
 type Edit = fn(&mut BGPPeerSpec);
 
@@ -92,6 +94,25 @@ fn contradictions_are_refused_with_field_and_remedy() {
                 s.ebgp_multi_hop = true;
             },
             "spec.ebgpMultiHop",
+            "our own AS",
+        ),
+        (
+            "a role towards our own as",
+            |s| {
+                s.my_asn = 65001;
+                s.role = Some(BgpRole::Customer);
+            },
+            "spec.role",
+            "our own AS",
+        ),
+        (
+            "a role towards any internal",
+            |s| {
+                s.peer_asn = None;
+                s.dynamic_asn = Some(DynamicAsn::Internal);
+                s.role = Some(BgpRole::Peer);
+            },
+            "spec.role",
             "our own AS",
         ),
         (

@@ -219,6 +219,19 @@ impl Session {
         self.polling
     }
 
+    /// Whether packets are authenticated.
+    #[must_use]
+    pub const fn is_authenticated(&self) -> bool {
+        self.authenticator.is_some()
+    }
+
+    /// Whether a key was replaced and the peer goes by the former one still, and so do we.
+    #[must_use]
+    pub fn awaits_new_key(&self) -> bool {
+        let authenticator = self.authenticator.as_ref();
+        authenticator.is_some_and(Authenticator::awaits_new_key)
+    }
+
     /// What both sides agreed on so far.
     #[must_use]
     pub fn negotiated(&self) -> Negotiated {
@@ -238,7 +251,9 @@ impl Session {
     }
 
     /// Follows another configuration. While Up the peer is asked to take note of other times before they are relied on;
-    /// the session does not go down. Other keys count from the next packet on.
+    /// the session does not go down. Nor does it when keys are replaced: the former one is good until the peer uses the new
+    /// one. Packets that were not authenticated and are to be, or the other way round, are not believed from now on: tell the
+    /// peer by [`Self::admin_down`] before.
     pub fn set_config(&mut self, config: Config) {
         self.authenticator = match (self.authenticator.take(), config.authentication.clone()) {
             (Some(known), Some(keys)) => Some(known.rekeyed(keys)),
@@ -265,6 +280,25 @@ impl Session {
         }
         self.enter(State::Down, Diag::NONE);
         self.change_from(State::AdminDown)
+    }
+
+    /// The link to the peer is known to be down (RFC 5880 §6.8.16): there is no need to wait for silence. Down, not AdminDown,
+    /// so that a session whose link was only said to be down comes back by itself. Returns the change, if it is one.
+    pub fn path_down(&mut self) -> Option<Change> {
+        if !matches!(self.state, State::Init | State::Up) {
+            return None;
+        }
+        let before = self.state;
+        self.heard = None;
+        self.remote = Remote::default();
+        self.enter(State::Down, Diag::PATH_DOWN);
+        self.change_from(before)
+    }
+
+    /// The link to the peer has come up: one packet goes out of turn, so that a session that is not Up does not wait for its
+    /// slow turn.
+    pub fn path_up(&mut self) {
+        self.owes_news |= !matches!(self.state, State::Up | State::AdminDown);
     }
 
     /// Lets time pass: a peer that was silent for the detection time is down. To be called after every packet that

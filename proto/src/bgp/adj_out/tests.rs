@@ -23,6 +23,7 @@ fn mk_export() -> Export {
         as4: true,
         next_hops: NextHops::from(IpAddr::from([192, 0, 2, 1])),
         extended_next_hop: false,
+        only_to_customer: false,
     }
 }
 

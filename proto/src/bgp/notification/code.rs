@@ -1,4 +1,4 @@
-//! The codes and subcodes, with their IANA names (RFC 4271 §4.5, RFC 4486, 6608, 7313, 8538, 9384, 9687).
+//! The codes and subcodes, with their IANA names (RFC 4271 §4.5, RFC 4486, 6608, 7313, 8538, 9234, 9384, 9687).
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ macro_rules! codes {
             $($(#[$doc])* pub const $name: Self = Self($code, $subcode);)*
         }
 
-        /// The IANA names.
+        /// The IANA names of the subcodes that mean something here; empty where the code says it all.
         const NAMES: &[(Code, &str)] = &[$((Code::$name, $words)),*];
     };
 }
@@ -25,7 +25,7 @@ codes! {
     /// Data: the type received, one octet.
     BAD_MESSAGE_TYPE = 1/3, "bad message type";
     /// The OPEN's structure is broken.
-    OPEN_UNSPECIFIC = 2/0, "malformed OPEN";
+    OPEN_UNSPECIFIC = 2/0, "malformed";
     /// Data: the largest version we speak, two octets.
     UNSUPPORTED_VERSION = 2/1, "unsupported version number";
     /// Not the AS that is configured, 0, or contradicting capability 65.
@@ -47,7 +47,7 @@ codes! {
     /// Withdrawn routes or NLRI cannot be walked.
     INVALID_NETWORK_FIELD = 3/10, "invalid network field";
     /// Nothing came for the hold time.
-    HOLD_TIMER_EXPIRED = 4/0, "hold timer expired";
+    HOLD_TIMER_EXPIRED = 4/0, "";
     /// RFC 6608. Data: the type of the message, one octet.
     UNEXPECTED_IN_OPEN_SENT = 5/1, "unexpected message in OpenSent";
     /// RFC 6608. Data: the type of the message, one octet.
@@ -55,38 +55,68 @@ codes! {
     /// RFC 6608. Data: the type of the message, one octet.
     UNEXPECTED_IN_ESTABLISHED = 5/3, "unexpected message in Established";
     /// RFC 4486. Sent by a peer that we announce too much to.
-    MAXIMUM_PREFIXES = 6/1, "Cease: maximum number of prefixes reached";
+    MAXIMUM_PREFIXES = 6/1, "maximum number of prefixes reached";
     /// RFC 9003: may carry words.
-    ADMINISTRATIVE_SHUTDOWN = 6/2, "Cease: administrative shutdown";
+    ADMINISTRATIVE_SHUTDOWN = 6/2, "administrative shutdown";
     /// The peer was removed from the configuration.
-    PEER_DECONFIGURED = 6/3, "Cease: peer de-configured";
+    PEER_DECONFIGURED = 6/3, "peer de-configured";
     /// RFC 9003: may carry words.
-    ADMINISTRATIVE_RESET = 6/4, "Cease: administrative reset";
+    ADMINISTRATIVE_RESET = 6/4, "administrative reset";
     /// The other side did not like the connection.
-    CONNECTION_REJECTED = 6/5, "Cease: connection rejected";
+    CONNECTION_REJECTED = 6/5, "connection rejected";
     /// The peer's configuration changed in a way that needs a new session.
-    CONFIGURATION_CHANGE = 6/6, "Cease: other configuration change";
+    CONFIGURATION_CHANGE = 6/6, "other configuration change";
     /// RFC 4271 §6.8.
-    CONNECTION_COLLISION = 6/7, "Cease: connection collision resolution";
+    CONNECTION_COLLISION = 6/7, "connection collision resolution";
     /// RFC 4486.
-    OUT_OF_RESOURCES = 6/8, "Cease: out of resources";
+    OUT_OF_RESOURCES = 6/8, "out of resources";
     /// RFC 8538.
-    HARD_RESET = 6/9, "Cease: hard reset";
+    HARD_RESET = 6/9, "hard reset";
     /// RFC 9384.
-    BFD_DOWN = 6/10, "Cease: BFD down";
+    BFD_DOWN = 6/10, "BFD down";
     /// RFC 7313. Data: the message.
-    INVALID_REFRESH_LENGTH = 7/1, "invalid ROUTE-REFRESH length";
+    INVALID_REFRESH_LENGTH = 7/1, "invalid message length";
     /// RFC 9687.
-    SEND_HOLD_TIMER_EXPIRED = 8/0, "send hold timer expired";
+    SEND_HOLD_TIMER_EXPIRED = 8/0, "";
 }
 
+/// What only others say.
+const FOREIGN_NAMES: &[(Code, &str)] = &[
+    (Code(2, 5), "authentication failure"),
+    (Code(3, 2), "unrecognized well-known attribute"),
+    (Code(3, 3), "missing well-known attribute"),
+    (Code(3, 4), "attribute flags error"),
+    (Code(3, 5), "attribute length error"),
+    (Code(3, 6), "invalid ORIGIN attribute"),
+    (Code(3, 7), "AS routing loop"),
+    (Code(3, 8), "invalid NEXT_HOP attribute"),
+    (Code(3, 11), "malformed AS_PATH"),
+];
+
 impl Code {
-    /// Its IANA name, if it has one.
-    pub(super) fn name(self) -> Option<&'static str> {
+    /// The IANA name of the code, without the subcode.
+    const fn class(self) -> Option<&'static str> {
+        Some(match self.0 {
+            1 => "message header error",
+            2 => "OPEN message error",
+            3 => "UPDATE message error",
+            4 => "hold timer expired",
+            5 => "finite state machine error",
+            6 => "Cease",
+            7 => "ROUTE-REFRESH message error",
+            8 => "send hold timer expired",
+            _ => return None,
+        })
+    }
+
+    /// The IANA name of the subcode, if it has one.
+    fn name(self) -> Option<&'static str> {
         NAMES
             .iter()
+            .chain(FOREIGN_NAMES)
             .find(|(code, _)| *code == self)
             .map(|(_, words)| *words)
+            .filter(|words| !words.is_empty())
     }
 
     /// Whether it is to end the routes with the session where NOTIFICATIONs may leave them (RFC 8538 §4): what says
@@ -108,9 +138,12 @@ impl Code {
 impl fmt::Display for Code {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(code, subcode) = self;
+        let Some(class) = self.class() else {
+            return write!(f, "code {code}/{subcode}");
+        };
         match self.name() {
-            Some(words) => write!(f, "{words} ({code}/{subcode})"),
-            None => write!(f, "code {code}/{subcode}"),
+            Some(words) => write!(f, "{class}: {words} ({code}/{subcode})"),
+            None => write!(f, "{class} ({code}/{subcode})"),
         }
     }
 }

@@ -5,7 +5,7 @@ mod code;
 mod tests;
 
 use std::borrow::Cow;
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 pub use code::Code;
 
@@ -140,19 +140,41 @@ impl Notification {
         }
         let (length, said) = cause.data.split_first()?;
         let said = said.get(..usize::from(*length)).unwrap_or(said);
-        let said: String = String::from_utf8_lossy(said)
-            .chars()
-            .filter(|char| !is_invisible(*char))
-            .collect();
+        let mut said = String::from_utf8_lossy(said).into_owned();
+        said.retain(|char| !is_invisible(char));
         (!said.is_empty()).then_some(said)
     }
 }
 
-/// Control characters, and those that break lines or turn the direction of what follows.
+/// Control characters, and what Unicode calls format characters: they break lines, turn the direction of what follows, or
+/// are not seen at all.
 fn is_invisible(char: char) -> bool {
-    let format =
-        matches!(char, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    format || char.is_control()
+    match char {
+        ' '..='~' => false,
+        '\u{ad}'
+        | '\u{600}'..='\u{605}'
+        | '\u{61c}'
+        | '\u{180e}'
+        | '\u{200b}'..='\u{200f}'
+        | '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}'
+        | '\u{feff}'
+        | '\u{fff9}'..='\u{fffb}'
+        | '\u{e0000}'..='\u{e007f}' => true,
+        _ => char.is_control(),
+    }
+}
+
+/// In quotation marks that the words cannot end.
+fn quoted(words: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    f.write_char('"')?;
+    for char in words.chars() {
+        if matches!(char, '"' | '\\') {
+            f.write_char('\\')?;
+        }
+        f.write_char(char)?;
+    }
+    f.write_char('"')
 }
 
 impl fmt::Display for Notification {
@@ -163,7 +185,8 @@ impl fmt::Display for Notification {
             write!(f, ": {}", cause.code)?;
         }
         if let Some(words) = self.words() {
-            return write!(f, ", saying {words:?}");
+            f.write_str(", saying ")?;
+            return quoted(&words, f);
         }
         match self.prefix_limit() {
             Some((Some(family), limit)) => write!(f, ", {limit} for {family}"),

@@ -38,6 +38,11 @@ fn hostile_words_are_tolerated_and_cleaned() {
         (b"\x05a\nb\x1bc", Some("abc")),
         (b"\x03\xff\xfe\xfd", Some("\u{fffd}\u{fffd}\u{fffd}")),
         ("\x0da\u{202e}b\u{2028}c".as_bytes(), Some("abc")),
+        (
+            "\x14a\u{61c}b\u{200b}c\u{feff}d\u{e0041}e".as_bytes(),
+            Some("abcde"),
+        ),
+        ("\x04\u{e4}\u{ad}".as_bytes(), Some("\u{e4}")),
         (b"\x00", None),
         (b"", None),
     ] {
@@ -50,6 +55,29 @@ fn hostile_words_are_tolerated_and_cleaned() {
 fn unknown_codes_and_data_are_shown_raw() {
     let odd = Notification::decode(&[9, 9, 0xab]).unwrap();
     assert_eq!(odd.to_string(), "code 9/9, data ab");
+}
+
+#[test]
+fn codes_are_told_by_their_names_whoever_sends_them() {
+    for (code, want) in [
+        (Code::BAD_PEER_AS, "OPEN message error: bad peer AS (2/2)"),
+        (Code::HOLD_TIMER_EXPIRED, "hold timer expired (4/0)"),
+        (
+            Code(3, 5),
+            "UPDATE message error: attribute length error (3/5)",
+        ),
+        (Code(3, 99), "UPDATE message error (3/99)"),
+        (Code(6, 0), "Cease (6/0)"),
+        (Code(0, 1), "code 0/1"),
+    ] {
+        assert_eq!(code.to_string(), want);
+    }
+}
+
+#[test]
+fn words_cannot_leave_their_quotation_marks() {
+    let told = Code::ADMINISTRATIVE_SHUTDOWN.saying(r#"a" b\"#);
+    assert!(told.to_string().ends_with(r#"saying "a\" b\\""#), "{told}");
 }
 
 proptest! {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::super::{Asn, Capabilities, Families, Family, HoldTime, Open, Relation, RouterId};
+use super::super::{Asn, Capabilities, Families, Family, HoldTime, Open, Relation, Role, RouterId};
 
 /// Everything about a neighbour that the state machine needs to know.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub struct Config {
     pub listen: Listen,
     /// Offer IPv4 routes with IPv6 next hops (RFC 8950); some routers choke on the offer.
     pub extended_next_hop: bool,
+    /// What we are to a peer of another AS (RFC 9234); not offered when unset.
+    pub role: Option<Role>,
     /// Offer graceful restart (RFC 4724).
     pub graceful_restart: Option<GracefulRestart>,
     /// TCP MD5 is in use: a silent peer may have another key.
@@ -48,6 +50,7 @@ impl Config {
             families: Families::only(Family::V4Unicast),
             listen: Listen::Active,
             extended_next_hop: false,
+            role: None,
             graceful_restart: None,
             authenticated: false,
             single_hop: true,

@@ -2,9 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::super::{AdjOut, Code, Export, HeaderError, NextHops, Notification};
+use super::super::{AdjOut, Code, Export, HeaderError, NextHops, Notification, Role};
 use super::collision::Admission;
-use super::fallback::Fallback;
 use super::peer::send;
 use super::refresh::Refreshes;
 use super::slot::{Confirming, Established, Slot, State};
@@ -51,7 +50,6 @@ impl Peer {
         }
         self.retry = None;
         self.backoff.reset();
-        self.fallback = Fallback::NONE;
         self.note(Event::Stopped(reason), now, out);
     }
 
@@ -201,7 +199,7 @@ impl Peer {
         let state = self.slot(direction).map(Slot::name);
         let before = self.fallback.learned();
         let ended = match state {
-            Some(SessionState::OpenSent) => Ended::Hung,
+            Some(SessionState::OpenSent | SessionState::OpenConfirm) => Ended::Hung,
             _ => Ended::Lost,
         };
         self.end(direction, Close::Abort, &ended, now, out);
@@ -266,9 +264,12 @@ impl Peer {
 
     pub(super) fn establish(&mut self, direction: Direction, now: Instant, out: &mut Out) {
         let local_as = self.config.local_as;
+        // Whether the peer knows of roles or not (RFC 9234 §5).
+        let only_to_customer = self.config.role.is_some_and(Role::marks_routes);
         let Some(slot) = self.slot_mut(direction) else {
             return;
         };
+        let offer = slot.offer;
         let State::OpenConfirm(confirming) =
             std::mem::replace(&mut slot.state, State::Connect { until: now })
         else {
@@ -287,6 +288,7 @@ impl Peer {
             as4: negotiated.as4,
             next_hops: local,
             extended_next_hop: negotiated.extended_next_hop,
+            only_to_customer,
         };
         let adj =
             AdjOut::new(export, negotiated.families).enhanced_refresh(negotiated.enhanced_refresh);
@@ -299,6 +301,7 @@ impl Peer {
             adj,
             refreshes: Refreshes::default(),
         }));
+        self.fallback.accepted(offer, now);
         // From now on the peer knows that we are back.
         if let Some(restart) = &mut self.config.graceful_restart {
             restart.restarting = false;

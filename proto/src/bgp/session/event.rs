@@ -3,7 +3,8 @@
 use std::fmt;
 
 use super::super::{
-    Asn, Code, Family, Frame, HeaderError, HoldTime, NextHops, Notification, RouterId,
+    Asn, Code, Family, Frame, HeaderError, HoldTime, NextHops, Notification, Role, RoleClaim,
+    RouterId,
 };
 use super::PeerAs;
 
@@ -168,6 +169,13 @@ pub enum Event {
         /// What was expected.
         configured: PeerAs,
     },
+    /// Its OPEN names a role that does not belong to ours (RFC 9234).
+    WrongRole {
+        /// What the peer claims to be.
+        claimed: RoleClaim,
+        /// What we are to it.
+        role: Role,
+    },
     /// We ended a connection.
     NotificationSent(Notification),
     /// They did.
@@ -221,12 +229,20 @@ impl Event {
             | Self::PrefixLimit { .. }
             | Self::NoCommonFamily
             | Self::WrongAs { .. }
+            | Self::WrongRole { .. }
             | Self::HeldElsewhere
             | Self::Lost(_)
             | Self::BfdDown
             | Self::LinkDown(_)
             | Self::BrokenNotification => true,
         }
+    }
+}
+
+impl Event {
+    /// Whether the peer can cause it as often as it likes, by a message that leaves the session as it is.
+    pub(super) const fn is_chatter(&self) -> bool {
+        matches!(self, Self::Refresh(_) | Self::BrokenRoutes)
     }
 }
 
@@ -266,6 +282,10 @@ impl fmt::Display for Event {
                     "the peer says that it is AS {claimed}, configured is {configured}"
                 )
             }
+            Self::WrongRole { claimed, role } => write!(
+                f,
+                "the peer says that it is our {claimed}, but we are configured as its {role}"
+            ),
             Self::NotificationSent(notification) => write!(f, "we closed: {notification}"),
             Self::NotificationReceived(notification) => {
                 write!(f, "the peer closed: {notification}")

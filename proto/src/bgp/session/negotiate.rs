@@ -43,6 +43,8 @@ pub struct PeerRestart {
     /// Both said bit N: it keeps our routes when the hold timer expires or a NOTIFICATION other than Hard Reset
     /// comes (RFC 8538).
     pub notification: bool,
+    /// Whose routes it wants to be kept while it restarts itself: none, if it helps others alone.
+    pub families: Families,
     /// How long it takes for its own restarts.
     pub time: Duration,
     /// Both offered to keep stale routes as a last resort (RFC 9494).
@@ -60,8 +62,8 @@ impl Negotiated {
 
 /// Judges `theirs`, given what `offered` of ours went out; the error is the answer to send.
 ///
-/// The order follows RFC 4271 §6.2: AS, identifier, hold time, capabilities. Only what both sides offered
-/// counts, never what one of them would like.
+/// Who the peer is comes first, then how it wants to talk: AS, identifier, hold time, role (RFC 4271 §6.2 lists the
+/// faults and prescribes no order). Only what both sides offered counts, never what one of them would like.
 pub fn validate_open(
     config: &Config,
     offered: &Capabilities,
@@ -83,6 +85,7 @@ pub fn validate_open(
     let hold = HoldTime::new(theirs.hold_time)
         .map_err(|_| Code::UNACCEPTABLE_HOLD_TIME.with(&theirs.hold_time.to_be_bytes()))?
         .negotiate(config.hold_time);
+    check_role(config, offered, caps)?;
     Ok(Negotiated {
         peer_id,
         peer_as,
@@ -100,6 +103,19 @@ pub fn validate_open(
     })
 }
 
+/// Two roles must belong together; one alone is none (RFC 9234 §4.2, without the strict mode).
+fn check_role(
+    config: &Config,
+    ours: &Capabilities,
+    theirs: &Capabilities,
+) -> Result<(), Notification> {
+    let offered = config.role.filter(|_| ours.role.is_some());
+    match offered.zip(theirs.role) {
+        Some((role, claim)) if !claim.is(role.counterpart()) => Err(Code::ROLE_MISMATCH.bare()),
+        Some(_) | None => Ok(()),
+    }
+}
+
 /// RFC 8950 §4; such routes go in `MP_REACH_NLRI`, which needs capability 1 as well.
 fn extended_next_hop(ours: &Capabilities, theirs: &Capabilities) -> bool {
     let can = |side: &Capabilities| side.extended_next_hop && side.multiprotocol.is_some();
@@ -111,6 +127,7 @@ fn graceful_restart(ours: &Capabilities, theirs: &Capabilities) -> Option<PeerRe
     Some(PeerRestart {
         restarted: them.restarted,
         notification: us.notification && them.notification,
+        families: them.families,
         time: Duration::from_secs(u64::from(them.time)),
         long_lived: ours.long_lived.is_some() && theirs.long_lived.is_some(),
     })
@@ -136,7 +153,7 @@ fn peer_as(open: &Open) -> Result<Asn, Notification> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::Family;
+    use super::super::super::{Family, Role, RoleClaim};
     use super::super::tests::mk_config;
     use super::super::{Offer, PeerAs};
     use super::*;
@@ -313,6 +330,40 @@ mod tests {
             ),
         ] {
             assert!(judge(&open).is_ok(), "{name}");
+        }
+    }
+
+    #[test]
+    fn roles_must_belong_together_where_both_sides_have_one() {
+        let config = Config {
+            role: Some(Role::Customer),
+            ..mk_config(65000, 65001, "10.0.0.1")
+        };
+        let offered = Offer::FULL.capabilities(&config);
+        for (name, theirs, fits) in [
+            ("a provider", Some(RoleClaim::One(0)), true),
+            ("none", None, true),
+            ("another customer", Some(RoleClaim::One(3)), false),
+            ("a peer", Some(RoleClaim::One(4)), false),
+            ("no role at all", Some(RoleClaim::One(5)), false),
+            ("several", Some(RoleClaim::Several), false),
+        ] {
+            let capabilities = Capabilities {
+                role: theirs,
+                ..mk_open().capabilities
+            };
+            let open = Open {
+                capabilities,
+                ..mk_open()
+            };
+            let got = validate_open(&config, &offered, &open).map(drop);
+            let want = if fits {
+                Ok(())
+            } else {
+                Err(Code::ROLE_MISMATCH.bare())
+            };
+            assert_eq!(got, want, "{name}");
+            assert!(judge(&open).is_ok(), "{name}, and we have none");
         }
     }
 

@@ -3,14 +3,16 @@
 //! What can be done without goes first, and one class at a time (research of what routers refuse, RFC 5492 §3):
 //!
 //! ```text
-//!  all ─► less the young ones (70, 71) ─► less restart (64) ─► less refresh and next hops (2, 5)
+//!  all ─► less the young ones (9, 70, 71) ─► less restart (64) ─► less refresh and next hops (2, 5)
 //!      ─► only what cannot be spared ─► all
 //! ```
 
 use std::fmt;
 
 use super::super::capability::code;
-use super::super::{Capabilities, Code, Families, Family, LongLived, Notification, Restart};
+use super::super::{
+    Capabilities, Code, Families, Family, LongLived, Notification, Restart, RoleClaim,
+};
 use super::{Config, GracefulRestart};
 use crate::read::Reader;
 
@@ -24,11 +26,12 @@ enum Feature {
     FourOctetAs,
     EnhancedRefresh,
     LongLived,
+    Role,
 }
 
 /// What is given up together, in this order.
 const CLASSES: [&[Feature]; 4] = [
-    &[Feature::EnhancedRefresh, Feature::LongLived],
+    &[Feature::Role, Feature::EnhancedRefresh, Feature::LongLived],
     &[Feature::GracefulRestart],
     &[Feature::RouteRefresh, Feature::ExtendedNextHop],
     &[Feature::Multiprotocol, Feature::FourOctetAs],
@@ -44,7 +47,7 @@ pub struct Offer {
 }
 
 impl Feature {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Multiprotocol,
         Self::RouteRefresh,
         Self::ExtendedNextHop,
@@ -52,6 +55,7 @@ impl Feature {
         Self::FourOctetAs,
         Self::EnhancedRefresh,
         Self::LongLived,
+        Self::Role,
     ];
 
     const fn bit(self) -> u8 {
@@ -67,6 +71,7 @@ impl Feature {
             Self::FourOctetAs => code::FOUR_OCTET_AS,
             Self::EnhancedRefresh => code::ENHANCED_REFRESH,
             Self::LongLived => code::LONG_LIVED,
+            Self::Role => code::ROLE,
         }
     }
 
@@ -79,6 +84,7 @@ impl Feature {
             Self::FourOctetAs => "4-byte AS numbers",
             Self::EnhancedRefresh => "enhanced route refresh",
             Self::LongLived => "long-lived graceful restart",
+            Self::Role => "role",
         }
     }
 
@@ -93,7 +99,8 @@ impl Feature {
             | Self::ExtendedNextHop
             | Self::GracefulRestart
             | Self::EnhancedRefresh
-            | Self::LongLived => false,
+            | Self::LongLived
+            | Self::Role => false,
         }
     }
 }
@@ -116,6 +123,10 @@ impl Offer {
             multiprotocol: self.has(Feature::Multiprotocol).then_some(families),
             route_refresh: self.has(Feature::RouteRefresh),
             extended_next_hop: self.has(Feature::ExtendedNextHop) && config.extended_next_hop,
+            role: config
+                .role
+                .filter(|_| self.has(Feature::Role))
+                .map(|role| RoleClaim::One(role.octet())),
             restart: restart.map(|restart| restart.capability(families)),
             four_octet_as: self
                 .has(Feature::FourOctetAs)
@@ -201,6 +212,17 @@ impl Offer {
     const fn has(self, feature: Feature) -> bool {
         self.without & feature.bit() == 0
     }
+
+    /// What is left out, by name; nothing if everything is offered.
+    #[must_use]
+    pub fn left_out(self) -> Vec<String> {
+        let features = Feature::ALL
+            .into_iter()
+            .filter(|feature| !self.has(*feature))
+            .map(|feature| feature.name().to_owned());
+        let families = self.refused.iter().map(|family| family.to_string());
+        features.chain(families).collect()
+    }
 }
 
 impl GracefulRestart {
@@ -237,14 +259,8 @@ impl GracefulRestart {
 
 impl fmt::Display for Offer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let features = Feature::ALL
-            .into_iter()
-            .filter(|feature| !self.has(*feature))
-            .map(|feature| feature.name().to_owned());
-        let families = self.refused.iter().map(|family| family.to_string());
-        let left_out: Vec<String> = features.chain(families).collect();
         f.write_str("all capabilities")?;
-        match &left_out[..] {
+        match &self.left_out()[..] {
             [] => Ok(()),
             names => write!(f, " but {}", names.join(", ")),
         }

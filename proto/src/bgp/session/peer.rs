@@ -9,7 +9,7 @@ use super::retry::{Backoff, Jitter};
 use super::slot::{Established, Slot, State, earliest};
 use super::{
     Close, Config, ConnId, Direction, Effect, Ended, Event, History, Input, Listen, Negotiated,
-    Out, SessionState,
+    Offer, Out, SessionState,
 };
 
 /// One neighbour.
@@ -162,6 +162,12 @@ impl Peer {
         self.established
     }
 
+    /// What the next OPEN offers, as far as it is known now: less than all to a peer that refused more.
+    #[must_use]
+    pub const fn offer(&self) -> Offer {
+        self.fallback.learned()
+    }
+
     /// The newest events.
     #[must_use]
     pub const fn history(&self) -> &History {
@@ -212,11 +218,12 @@ impl Peer {
         match slot.state {
             State::Connect { .. } => {}
             // One of two may just have lost against the other.
-            State::OpenSent { .. } if *ended == Ended::Hung && other.is_some() => {}
+            State::OpenSent { .. } | State::OpenConfirm(_)
+                if *ended == Ended::Hung && other.is_some() => {}
             State::OpenSent { .. } | State::OpenConfirm(_) => {
                 self.fallback.failed(slot.offer, ended, &self.config, now);
             }
-            State::Established(_) => self.fallback = Fallback::NONE,
+            State::Established(_) => self.fallback.parted(ended),
         }
         // A silent connection from the peer does not keep us from trying.
         let seeks = match other {

@@ -216,9 +216,14 @@ impl Peer {
         now: Instant,
         out: &mut Out,
     ) {
-        let wrong_as = answer.code == Code::BAD_PEER_AS;
+        let code = answer.code;
         self.fail(direction, answer, now, out);
-        if wrong_as {
+        if let (Code::ROLE_MISMATCH, Some(role), Some(claimed)) =
+            (code, self.config.role, open.capabilities.role)
+        {
+            self.note(Event::WrongRole { claimed, role }, now, out);
+        }
+        if code == Code::BAD_PEER_AS {
             let claimed = open
                 .capabilities
                 .four_octet_as

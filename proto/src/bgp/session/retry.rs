@@ -16,7 +16,7 @@ pub(super) enum Ended {
     Unreachable,
     /// TCP went away without a word.
     Lost,
-    /// It did so after our OPEN and before the peer's: perhaps because of what ours says.
+    /// It did so after our OPEN and before the session: perhaps because of what the OPEN says.
     Hung,
     /// We found a fault, or heard nothing for too long.
     Fault,

@@ -121,12 +121,15 @@ impl Slot {
         }
     }
 
-    /// Whether a new connection of the peer means that it has restarted: it is Established, and both sides know of
-    /// graceful restart (RFC 4724 §5).
+    /// Whether a new connection of the peer means that it has restarted: it is Established, and the peer has said that it
+    /// restarts gracefully, not only that it helps others to (RFC 4724 §5: "with one or more AFIs/SAFIs").
     pub(super) fn may_restart(&self) -> bool {
         match &self.state {
             State::Connect { .. } | State::OpenSent { .. } | State::OpenConfirm(_) => false,
-            State::Established(session) => session.negotiated.graceful_restart.is_some(),
+            State::Established(session) => {
+                let restart = session.negotiated.graceful_restart;
+                restart.is_some_and(|restart| !restart.families.is_empty())
+            }
         }
     }
 

@@ -5,7 +5,8 @@
 //! ```
 //!
 //! We want no routes, so the only question is whether the session can go on. The rule of RFC 7606: if the
-//! message can be cut into its blocks and its NLRI can be walked, it can.
+//! message can be cut into its blocks and its NLRI can be walked, it can. Where faulty attributes come without any route,
+//! the routes have not been found (§5.2), and it cannot.
 
 mod rules;
 
@@ -53,7 +54,7 @@ impl Verdict {
 pub struct Examined {
     /// What to do.
     pub verdict: Verdict,
-    /// Prefixes announced, all families of ours.
+    /// Prefixes announced, of the families that were agreed on, and of IPv4 wherever it stands outside of attributes.
     pub announced: usize,
     /// Prefixes withdrawn.
     pub withdrawn: usize,
@@ -92,6 +93,8 @@ pub fn examine_within(terms: Terms, body: &[u8]) -> Examined {
     let mut walk = Walk {
         terms,
         seen: [false; 256],
+        reachable: false,
+        others: false,
         examined: Examined::default(),
     };
     match walk.message(body) {
@@ -104,6 +107,10 @@ pub fn examine_within(terms: Terms, body: &[u8]) -> Examined {
 struct Walk {
     terms: Terms,
     seen: [bool; 256],
+    /// Routes are announced, of whatever family.
+    reachable: bool,
+    /// There are path attributes beside `MP_UNREACH_NLRI`.
+    others: bool,
     examined: Examined,
 }
 
@@ -121,21 +128,28 @@ impl Walk {
         let announced = count(Family::V4Unicast, reader).map_err(invalid)?;
         self.examined.withdrawn += gone;
         self.examined.announced += announced;
-        let empty = attributes.is_empty();
-        self.attributes(attributes)?;
-        if empty && gone == 0 && announced == 0 {
-            self.examined.end_of_rib = Some(Family::V4Unicast);
+        self.reachable = announced > 0;
+        let ends = if attributes.is_empty() {
+            Some(Family::V4Unicast)
+        } else {
+            self.attributes(attributes)?
+        };
+        if gone == 0 && announced == 0 && !self.others {
+            self.examined.end_of_rib = ends;
         }
         self.mandatory(announced > 0);
-        Ok(())
+        self.routes_were_found()
     }
 
-    fn attributes(&mut self, mut block: Reader<'_>) -> Result<(), Notification> {
+    /// Returns the family that `MP_UNREACH_NLRI` has no routes of.
+    fn attributes(&mut self, mut block: Reader<'_>) -> Result<Option<Family>, Notification> {
+        let mut ends = None;
         while !block.is_empty() {
-            // RFC 7606 §4: what overruns the block spoils the routes, not the session.
+            let begun = block.rest().get(1).copied();
+            self.others |= begun.is_some_and(|kind| kind != code::MP_UNREACH);
             let Ok((flags, kind, value)) = attribute(&mut block) else {
-                self.note(Verdict::Withdraw);
-                return Ok(());
+                self.overrun(begun)?;
+                return Ok(None);
             };
             let again = self
                 .seen
@@ -147,35 +161,33 @@ impl Walk {
                 }
                 // RFC 7606 §3 g: the first one counts.
                 (true, _) => self.note(Verdict::Discard),
-                (false, _) => {
-                    let verdict = self.value(flags, kind, value)?;
-                    self.note(verdict);
-                }
+                (false, code::MP_REACH) => self.mp_reach(flags, value)?,
+                (false, code::MP_UNREACH) => ends = self.mp_unreach(flags, value)?,
+                (false, _) => self.note(rules::judge(self.terms, flags, kind, value)),
             }
         }
+        Ok(ends)
+    }
+
+    /// RFC 7606 §4: an attribute of type `begun` that overruns the block spoils the routes, not the session, unless the
+    /// routes are in it (§3 j).
+    fn overrun(&mut self, begun: Option<u8>) -> Result<(), Notification> {
+        if matches!(begun, Some(code::MP_REACH | code::MP_UNREACH)) {
+            return Err(Code::MALFORMED_ATTRIBUTE_LIST.bare());
+        }
+        self.note(Verdict::Withdraw);
         Ok(())
     }
 
-    fn value(&mut self, flags: u8, kind: u8, value: &[u8]) -> Result<Verdict, Notification> {
-        // Kept apart: their NLRI must be walked whatever their flags say.
-        match kind {
-            code::MP_REACH => self.mp_reach(value)?,
-            code::MP_UNREACH => self.mp_unreach(value)?,
-            _ => {}
-        }
-        Ok(rules::judge(self.terms, flags, kind, value))
-    }
-
-    fn mp_reach(&mut self, value: &[u8]) -> Result<(), Notification> {
-        let broken = |_: Short| Code::OPTIONAL_ATTRIBUTE_ERROR.bare();
+    fn mp_reach(&mut self, flags: u8, value: &[u8]) -> Result<(), Notification> {
         let mut reader = Reader::new(value);
-        let family = read_family(&mut reader).map_err(broken)?;
+        let Some(family) = self.mp_family(flags, &mut reader)? else {
+            self.reachable = true;
+            return Ok(());
+        };
         let length = reader.u8().map_err(broken)?;
         reader.take(usize::from(length)).map_err(broken)?;
         reader.u8().map_err(broken)?;
-        let Some(family) = family.filter(|family| self.terms.families.has(*family)) else {
-            return Ok(());
-        };
         let possible = match family {
             Family::V4Unicast => matches!(length, 4 | 16 | 32),
             Family::V6Unicast => matches!(length, 16 | 32),
@@ -183,42 +195,67 @@ impl Walk {
         if !possible {
             return Err(Code::OPTIONAL_ATTRIBUTE_ERROR.bare());
         }
-        let count = count(family, reader).map_err(|_| Code::OPTIONAL_ATTRIBUTE_ERROR.bare())?;
+        let count = count(family, reader).map_err(broken)?;
         self.examined.announced += count;
+        self.reachable |= count > 0;
         Ok(())
     }
 
-    fn mp_unreach(&mut self, value: &[u8]) -> Result<(), Notification> {
-        let broken = |_: Short| Code::OPTIONAL_ATTRIBUTE_ERROR.bare();
+    /// Returns the family if there are no routes.
+    fn mp_unreach(&mut self, flags: u8, value: &[u8]) -> Result<Option<Family>, Notification> {
         let mut reader = Reader::new(value);
-        let family = read_family(&mut reader).map_err(broken)?;
-        let Some(family) = family.filter(|family| self.terms.families.has(*family)) else {
-            return Ok(());
+        let Some(family) = self.mp_family(flags, &mut reader)? else {
+            return Ok(None);
         };
-        if reader.is_empty() {
-            self.examined.end_of_rib = Some(family);
-        }
-        let count = count(family, reader).map_err(|_| Code::OPTIONAL_ATTRIBUTE_ERROR.bare())?;
+        let count = count(family, reader).map_err(broken)?;
         self.examined.withdrawn += count;
-        Ok(())
+        Ok((count == 0).then_some(family))
+    }
+
+    /// The family that both multiprotocol attributes begin with, if it was agreed on. Of another one nothing is read,
+    /// which is the "AFI/SAFI disable" of RFC 7606 §2. Wrong flags mean that the routes cannot be relied on (§5.3).
+    fn mp_family(
+        &self,
+        flags: u8,
+        reader: &mut Reader<'_>,
+    ) -> Result<Option<Family>, Notification> {
+        let (afi, safi) = (reader.u16().map_err(broken)?, reader.u8().map_err(broken)?);
+        let agreed = Family::from_wire(afi, safi).filter(|family| self.terms.families.has(*family));
+        if agreed.is_some() && !rules::are_optional(flags) {
+            return Err(Code::OPTIONAL_ATTRIBUTE_ERROR.bare());
+        }
+        Ok(agreed)
     }
 
     /// RFC 7606 §3 d: what is missing spoils the routes. Withdrawals need no attributes.
     fn mandatory(&mut self, classic: bool) {
         let has = |kind: u8| self.seen.get(usize::from(kind)).is_some_and(|seen| *seen);
-        let announces = classic || has(code::MP_REACH);
         let complete = has(code::ORIGIN)
             && has(code::AS_PATH)
             && (!classic || has(code::NEXT_HOP))
             && (self.terms.relation == Relation::External || has(code::LOCAL_PREF));
-        if announces && !complete {
+        if self.reachable && !complete {
             self.note(Verdict::Withdraw);
         }
+    }
+
+    /// RFC 7606 §5.2: faulty attributes that come without a route are the attributes of routes that we failed to find.
+    fn routes_were_found(&self) -> Result<(), Notification> {
+        let spoilt = self.examined.verdict == Verdict::Withdraw;
+        if spoilt && self.others && !self.reachable {
+            return Err(Code::MALFORMED_ATTRIBUTE_LIST.bare());
+        }
+        Ok(())
     }
 
     fn note(&mut self, verdict: Verdict) {
         self.examined.verdict = std::mem::take(&mut self.examined.verdict).max(verdict);
     }
+}
+
+/// Routes that cannot be found in a multiprotocol attribute (RFC 4760 §7).
+fn broken<E>(_: E) -> Notification {
+    Code::OPTIONAL_ATTRIBUTE_ERROR.bare()
 }
 
 fn attribute<'a>(block: &mut Reader<'a>) -> Result<(u8, u8, &'a [u8]), Short> {
@@ -230,10 +267,6 @@ fn attribute<'a>(block: &mut Reader<'a>) -> Result<(u8, u8, &'a [u8]), Short> {
         usize::from(block.u16()?)
     };
     Ok((flags, kind, block.take(length)?))
-}
-
-fn read_family(reader: &mut Reader<'_>) -> Result<Option<Family>, Short> {
-    Ok(Family::from_wire(reader.u16()?, reader.u8()?))
 }
 
 fn count(family: Family, mut reader: Reader<'_>) -> Result<usize, PrefixError> {

@@ -1,4 +1,7 @@
 //! What RFC 7606 §7 says about each attribute whose content is not NLRI.
+//!
+//! An unknown well-known attribute would cost the session (RFC 4271 §6.3, which RFC 7606 left as it was); here it costs the
+//! routes, as the other faults of attributes do, for we would have thrown it away.
 
 use super::super::Relation;
 use super::{Terms, Verdict};
@@ -52,7 +55,8 @@ pub(super) fn judge(terms: Terms, flags: u8, kind: u8, value: &[u8]) -> Verdict 
         code::IPV6_EXTENDED_COMMUNITIES => withdraw_unless(is_list(length, 20)),
         code::ATOMIC_AGGREGATE => discard_unless(length == 0),
         code::AGGREGATOR => discard_unless(aggregator_is_sound(value, as4)),
-        code::AS4_PATH => discard_unless(!as4 && path_is_sound(value, true, external)),
+        // Never empty, and never of a confederation, wherever it comes from (RFC 6793 §6).
+        code::AS4_PATH => discard_unless(!as4 && length > 0 && path_is_sound(value, true, true)),
         code::AS4_AGGREGATOR => discard_unless(!as4 && aggregator_is_sound(value, true)),
         _ => Verdict::Fine,
     }
@@ -66,11 +70,7 @@ fn flags_fit(kind: u8, flags: u8) -> bool {
         | code::NEXT_HOP
         | code::LOCAL_PREF
         | code::ATOMIC_AGGREGATE => TRANSITIVE,
-        code::MED
-        | code::ORIGINATOR_ID
-        | code::CLUSTER_LIST
-        | code::MP_REACH
-        | code::MP_UNREACH => OPTIONAL,
+        code::MED | code::ORIGINATOR_ID | code::CLUSTER_LIST => OPTIONAL,
         code::AGGREGATOR
         | code::COMMUNITIES
         | code::EXTENDED_COMMUNITIES
@@ -79,9 +79,15 @@ fn flags_fit(kind: u8, flags: u8) -> bool {
         | code::IPV6_EXTENDED_COMMUNITIES
         | code::LARGE_COMMUNITIES
         | code::ONLY_TO_CUSTOMER => OPTIONAL | TRANSITIVE,
-        _ => return true,
+        // A well-known attribute that we do not know cannot be right (RFC 4271 §6.3).
+        _ => return flags & OPTIONAL != 0,
     };
     flags & (OPTIONAL | TRANSITIVE) == want
+}
+
+/// Whether the flags are those of the multiprotocol attributes: optional, not transitive (RFC 4760 §3, §4).
+pub(super) fn are_optional(flags: u8) -> bool {
+    flags & (OPTIONAL | TRANSITIVE) == OPTIONAL
 }
 
 /// An AS that is not 0 (RFC 7607), and a router.

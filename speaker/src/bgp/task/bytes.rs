@@ -11,6 +11,8 @@ use super::{Task, find, now};
 const LOW_WATER: usize = 64 * 1024;
 /// How far the output queue is filled then.
 const HIGH_WATER: usize = 256 * 1024;
+/// Reads from a connection that is broken already: about as much as the kernel holds of what came before (8 MiB).
+const LAST_READS: usize = 512;
 
 impl Task {
     /// Reads once from each connection and handles all whole messages.
@@ -21,9 +23,10 @@ impl Task {
         }
     }
 
-    pub(super) fn read_from(&mut self, id: ConnId) {
+    /// Says how many bytes came; 0 for none right now, or an end.
+    pub(super) fn read_from(&mut self, id: ConnId) -> usize {
         let Some(connection) = find(&mut self.connections, id) else {
-            return;
+            return 0;
         };
         let result = connection.read();
         let (mut taken, mut messages) = (0, 0);
@@ -53,6 +56,7 @@ impl Task {
         if let Err(error) = result {
             self.lost(id, &error);
         }
+        bytes
     }
 
     /// Packs more UPDATEs if the queue runs low.
@@ -107,8 +111,11 @@ impl Task {
             match result {
                 Ok(output) => self.give(Input::Output(id, output)),
                 Err(error) => {
-                    // A peer that closed may have said why.
-                    self.read_from(id);
+                    // A peer that closed may have said why, behind everything else that it had to say.
+                    let mut reads = 0;
+                    while reads < LAST_READS && self.read_from(id) > 0 {
+                        reads += 1;
+                    }
                     self.lost(id, &error);
                 }
             }

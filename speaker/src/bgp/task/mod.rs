@@ -4,6 +4,7 @@
 //! bounded, a buffer read and a queue filled, and ends by letting the others run, however fast the peer talks.
 
 mod bytes;
+mod diary;
 mod publish;
 mod reach;
 
@@ -14,13 +15,13 @@ use std::time::{Duration, Instant};
 
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, select_all};
-use portolan_api::crd::BfdRule;
 use portolan_proto::bgp::session::{Close, ConnId, Effect, Input, Out, Peer, StopReason};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::{JoinSet, yield_now};
 use tokio::time::{sleep_until, timeout};
 
+use self::diary::Diary;
 use super::chronicle::Chronicle;
 use super::connection::Connection;
 use super::listen::{Registration, Visit};
@@ -30,7 +31,7 @@ use super::socket::{self, SocketError};
 use super::spec::Past;
 use super::surroundings::Surroundings;
 use super::unnumbered::{Neighbour, Search};
-use super::{PeerSpec, Remote, next_hop};
+use super::{Bfd, PeerSpec, Remote, next_hop};
 
 /// Time between attempts to get a place at the listener.
 const REGISTER_RETRY: Duration = Duration::from_secs(2);
@@ -63,6 +64,7 @@ pub(super) struct Task {
     /// BFD's eye on the way to the peer.
     path: Option<Path>,
     chronicle: Chronicle,
+    diary: Diary,
     /// Routes that were packed and do not belong to a connection yet.
     packed: Vec<u8>,
     /// What the machine said last of what went wrong.
@@ -70,7 +72,7 @@ pub(super) struct Task {
 }
 
 /// The BFDProfile that a session is to follow.
-pub(super) type Profile = watch::Receiver<Option<BfdRule>>;
+pub(super) type Profile = watch::Receiver<Option<Bfd>>;
 
 type Connecting = BoxFuture<'static, Result<TcpStream, SocketError>>;
 
@@ -114,6 +116,7 @@ impl Task {
             path: None,
             way: next_hop::way(&surroundings.links(), &spec),
             chronicle: Chronicle::new(shared.status().history, now()),
+            diary: Diary::new(now()),
             register_at: spec.listens().then(now),
             spec,
             shared,

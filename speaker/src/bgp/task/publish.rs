@@ -5,7 +5,7 @@ use portolan_proto::bgp::{Family, Unsent};
 
 use super::super::path::Path;
 use super::super::shared::Agreed;
-use super::Task;
+use super::{Task, now};
 use crate::bfd::BfdStatus;
 
 /// What the peer has been told.
@@ -24,6 +24,7 @@ impl Task {
         let error = error.filter(|error| self.told.as_deref() != Some(error));
         let error = error.map(str::to_owned);
         let address = self.address();
+        let left_out = self.peer.offer().left_out();
         let bfd = self.path.as_ref().and_then(Path::status);
         let history = self.chronicle.update(self.peer.history());
         self.shared.report(|status| {
@@ -39,6 +40,7 @@ impl Task {
             status.agreed = self.peer.negotiated().map(agreed);
             status.problem = self.problem(bfd.as_ref());
             status.bfd = bfd;
+            status.left_out = left_out;
             status.established += established - self.counted;
             status.advertised = told.advertised;
             status.unsent = told.unsent;
@@ -109,8 +111,14 @@ impl Task {
             .report(|status| status.last_error = Some(words.to_owned()));
     }
 
-    pub(super) fn log(&self, event: &Event) {
+    pub(super) fn log(&mut self, event: &Event) {
         let (peer, address) = (&self.spec.name, &self.spec.remote);
+        let Some(skipped) = self.diary.line(now()) else {
+            return;
+        };
+        if skipped > 0 {
+            tracing::warn!(%peer, %address, skipped, "bgp: events came too fast for the log; /debug/sessions has the newest");
+        }
         if event.is_error() {
             tracing::warn!(%peer, %address, "bgp: {event}");
         } else {

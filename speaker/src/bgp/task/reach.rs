@@ -56,14 +56,17 @@ impl Task {
 
     /// Keeps BFD on the way that the session takes.
     pub(super) fn watch_path(&mut self) {
-        let rule = self.profile.borrow_and_update().clone();
+        let bfd = self.profile.borrow_and_update().clone();
+        // What keeps the session out of its VRF keeps BFD out, too.
+        let vrf = self.surroundings.check_vrf(self.spec.vrf.as_deref());
+        let bfd = bfd.filter(|_| vrf.is_ok());
         let remote = match self.spec.remote {
             Remote::Address(address) => Some(address),
             Remote::Interface(_) => self.neighbour().address.map(|it| IpAddr::V6(*it.ip())),
         };
-        let wanted = rule.zip(remote).map(|(rule, remote)| {
+        let wanted = bfd.zip(remote).map(|(bfd, remote)| {
             let links = self.surroundings.links();
-            path::spec(&self.spec, &rule, remote, &links)
+            path::spec(&self.spec, &bfd, remote, &links)
         });
         match (&mut self.path, wanted) {
             (_, None) => self.path = None,

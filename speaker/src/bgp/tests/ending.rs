@@ -83,9 +83,12 @@ async fn another_bfd_profile_is_no_reason_to_end_a_session() {
     let mut heard = router.establish().await;
     assert_eq!(heard.table().await, (0, 0, 0));
     sessions.apply(vec![PeerSpec {
-        bfd: Some(BfdRule {
-            name: "fast".into(),
-            ..BfdRule::default()
+        bfd: Some(Bfd {
+            profile: BfdRule {
+                name: "fast".into(),
+                ..BfdRule::default()
+            },
+            authentication: None,
         }),
         ..spec
     }]);

@@ -232,6 +232,7 @@ fn spec(wish: &SessionWish, authentication: &Authentication) -> SessionSpec {
         peer: wish.peer,
         local: Some(wish.local),
         interface: Some(wish.interface.clone()),
+        vrf: None,
         multihop: false,
         timers: Timers {
             transmit: wish.interval,
@@ -241,6 +242,8 @@ fn spec(wish: &SessionWish, authentication: &Authentication) -> SessionSpec {
         passive: false,
         minimum_ttl: portolan_proto::bfd::TTL,
         authentication: Some(authentication.clone()),
+        // The machine follows links itself, and must know that a silence is its own before it hears of it.
+        follows_link: false,
     }
 }
 

@@ -142,6 +142,10 @@ impl Frr {
             let control = directory.join("bfdd.sock");
             arguments.extend(["--bfdctl".into(), control.to_string_lossy().into_owned()]);
         }
+        if name == "zebra" {
+            // A changed IPv6 route is replaced, as IPv4 routes are. Otherwise it is deleted and added: packets between find none.
+            arguments.push("--v6-rr-semantics".into());
+        }
         let mut daemon = host.spawn(Program::new(program).args(arguments))?;
         let socket = directory.join(format!("{name}.vty"));
         retry_until(

@@ -182,6 +182,38 @@ pub(super) fn cases() -> Vec<Fatal> {
             (3, 9, &[]),
         ),
         (
+            "C23 MP_REACH with flags of a well-known attribute",
+            update(
+                &[],
+                &[
+                    attribute(0x40, 14, &[0, 1, 1, 4, 1, 2, 3, 4, 0, 8, 10]),
+                    mandatory(PEER_AS),
+                ]
+                .concat(),
+                &[],
+            ),
+            (3, 9, &[]),
+        ),
+        (
+            "C23 MP_UNREACH overruns the block",
+            update(&[], &[0x80, 15, 5, 0, 1, 1, 8], ROUTE),
+            (3, 1, &[]),
+        ),
+        (
+            "C18 faulty attributes and no route that they could be of",
+            update(
+                &[],
+                &[mandatory(PEER_AS), attribute(0xc0, 8, &[1])].concat(),
+                &[],
+            ),
+            (3, 1, &[]),
+        ),
+        (
+            "C18 faulty attributes beside withdrawn routes",
+            update(ROUTE, &attribute(0x40, 1, &[9]), &[]),
+            (3, 1, &[]),
+        ),
+        (
             "C26 what is faulty in the middle of good ones",
             [end_of_rib(), beside(&[]), raw(&[0, 3, 0, 0]), beside(&[])].concat(),
             (3, 1, &[]),

@@ -55,8 +55,8 @@ pub(super) fn cases() -> Vec<Endured> {
             attributes(reach(&[0, 1, 1, 4, 1, 2, 3, 4, 0])),
         ),
         (
-            "C24 MP_REACH with flags of a well-known attribute",
-            attributes(attribute(0x40, 14, &[0, 1, 1, 4, 1, 2, 3, 4, 0])),
+            "C24 EVPN routes with flags of a well-known attribute",
+            attributes(attribute(0x40, 14, &[0, 25, 70, 0, 0, 1, 2, 3])),
         ),
         (
             "C24 MP_REACH last",

@@ -164,3 +164,34 @@ fn only_a_failure_is_a_failure() {
             .is_failure()
     );
 }
+
+#[test]
+fn a_link_that_is_down_is_not_waited_for_and_one_that_is_back_is_used_at_once() {
+    let now = mk_start();
+    for state in State::ALL {
+        let mut session = mk_in(state, now);
+        let works = matches!(state, State::Init | State::Up);
+        let change = session.path_down();
+        assert_eq!(change.is_some(), works, "{state}");
+        assert_eq!(change.is_some_and(|it| it.is_failure()), state == State::Up);
+        if !works {
+            assert_eq!(session.state(), state);
+            continue;
+        }
+        let told = drain(&mut session, now);
+        let [told] = &told[..] else {
+            panic!("{told:?}")
+        };
+        assert_eq!((told.state, told.diag), (State::Down, Diag::PATH_DOWN));
+        assert_eq!(session.remote_discriminator(), None);
+        let soon = now + 10 * MILLI;
+        assert_eq!(drain(&mut session, soon), []);
+        session.path_up();
+        assert_eq!(drain(&mut session, soon).len(), 1, "out of turn");
+        let heard = session.on_packet(&mk_heard(State::Down), soon).unwrap();
+        assert_eq!(heard.map(|it| it.to), Some(State::Init));
+    }
+    let mut up = mk_in(State::Up, now);
+    up.path_up();
+    assert_eq!(drain(&mut up, now), [], "one that works needs no help");
+}

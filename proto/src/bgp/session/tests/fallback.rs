@@ -10,6 +10,10 @@ enum Reply {
     Hang,
     /// A session, which it resets after a minute.
     Accept,
+    /// A session, which it ends by this after a minute.
+    End(Code),
+    /// Its OPEN, and then a close without a word.
+    Leave,
 }
 
 /// An answer, and what the next OPEN offers.
@@ -38,12 +42,20 @@ fn reply(bench: &mut Bench, reply: &Reply) {
             bench.receive(id, &bytes);
         }
         Reply::Hang => bench.give(Input::Lost(id, "gone".into())),
-        Reply::Accept => {
+        Reply::Leave => {
+            bench.receive(id, &mk_open());
+            bench.give(Input::Lost(id, "gone".into()));
+        }
+        Reply::Accept | Reply::End(_) => {
+            let code = match reply {
+                Reply::End(code) => *code,
+                _ => Code::ADMINISTRATIVE_RESET,
+            };
             bench.receive(id, &mk_open());
             bench.receive(id, &mk_keepalive());
             assert_eq!(bench.peer.state(), SessionState::Established);
             bench.now += 60 * SECOND;
-            bench.receive(id, &mk_notification(Code::ADMINISTRATIVE_RESET));
+            bench.receive(id, &mk_notification(code));
         }
     }
     bench.advance();
@@ -138,12 +150,121 @@ fn each_refusal_shrinks_the_offer_and_everything_else_brings_it_back() {
             70000,
             vec![(REFUSED, OLD), (Reply::Refuse(Code::BAD_PEER_AS, &[]), ALL)],
         ),
+    ]);
+}
+
+#[test]
+fn what_a_router_took_is_offered_again_until_it_may_have_learned_more() {
+    const LESS: &[u8] = &[1, 2, 5, 65];
+    let climbed = || vec![(REFUSED, OLD), (REFUSED, LESS), (Reply::Accept, LESS)];
+    let and = |steps: Vec<Step>| [climbed(), steps].into_iter().flatten().collect();
+    let reconfigured = || Reply::End(Code::CONFIGURATION_CHANGE);
+    check(vec![
         (
-            "a session that ends",
+            "it flaps",
             65000,
-            vec![(REFUSED, OLD), (Reply::Accept, ALL)],
+            and(vec![(Reply::Accept, LESS), (Reply::Accept, LESS)]),
+        ),
+        (
+            "another complaint in between",
+            65000,
+            and(vec![
+                (Reply::Refuse(Code::CONNECTION_REJECTED, &[]), LESS),
+                (Reply::Accept, LESS),
+            ]),
+        ),
+        (
+            "it was reconfigured, and is as it was",
+            65000,
+            and(vec![(reconfigured(), ALL), (REFUSED, LESS)]),
+        ),
+        (
+            "it was reconfigured, and closes on all as before",
+            65000,
+            and(vec![(reconfigured(), ALL), (Reply::Hang, LESS)]),
+        ),
+        (
+            "it was reconfigured, and takes all",
+            65000,
+            and(vec![
+                (Reply::End(Code::PEER_DECONFIGURED), ALL),
+                (Reply::Accept, ALL),
+                (REFUSED, OLD),
+            ]),
+        ),
+        (
+            "it refuses what it took",
+            65000,
+            and(vec![
+                (REFUSED, &[1, 65]),
+                (REFUSED, &[]),
+                (REFUSED, ALL),
+                (REFUSED, OLD),
+            ]),
+        ),
+        (
+            "it closes on what it took, once",
+            65000,
+            and(vec![(Reply::Hang, LESS), (Reply::Accept, LESS)]),
+        ),
+        (
+            "it closes on what it took again and again",
+            65000,
+            and(vec![(Reply::Hang, LESS), (Reply::Hang, &[1, 65])]),
+        ),
+        (
+            "it closes behind its own OPEN",
+            65000,
+            vec![
+                (Reply::Leave, ALL),
+                (Reply::Leave, OLD),
+                (Reply::Accept, OLD),
+            ],
         ),
     ]);
+}
+
+#[test]
+fn all_is_offered_again_after_an_hour_and_only_where_there_is_no_session() {
+    for (minutes, want) in [(50, OLD), (70, ALL)] {
+        let mut bench = Bench::with(mk_rich_config(65000));
+        bench.give(Input::Start);
+        offered(&mut bench);
+        reply(&mut bench, &REFUSED);
+        assert_eq!(offered(&mut bench), OLD);
+        let id = bench.ours();
+        bench.receive(id, &mk_open());
+        bench.receive(id, &mk_keepalive());
+        assert_eq!(bench.peer.offer().left_out().len(), 2);
+        for _ in 0..minutes {
+            bench.now += 60 * SECOND;
+            bench.receive(id, &mk_keepalive());
+            bench.give(Input::Timer);
+            assert_eq!(bench.peer.state(), SessionState::Established);
+        }
+        bench.give(Input::Lost(id, "gone".into()));
+        bench.advance();
+        assert_eq!(offered(&mut bench), want, "{minutes} min");
+        if want == ALL {
+            reply(&mut bench, &REFUSED);
+            assert_eq!(offered(&mut bench), OLD, "one refusal is enough");
+        }
+    }
+}
+
+#[test]
+fn a_stop_does_not_forget_what_the_router_took() {
+    let mut bench = Bench::with(mk_rich_config(65000));
+    bench.give(Input::Start);
+    offered(&mut bench);
+    reply(&mut bench, &REFUSED);
+    offered(&mut bench);
+    let id = bench.ours();
+    bench.receive(id, &mk_open());
+    bench.receive(id, &mk_keepalive());
+    bench.give(Input::Stop(StopReason::Reset("new address".into())));
+    bench.give(Input::Start);
+    assert_eq!(offered(&mut bench), OLD);
 }
 
 #[test]

@@ -30,14 +30,14 @@ const WITH_N: Option<Restart> = Some(Restart {
     restarted: false,
     notification: true,
     time: 90,
-    families: Families::NONE,
+    families: Families::NONE.with(Family::V4Unicast),
     forwarding: Families::NONE,
 });
 const WITHOUT_N: Option<Restart> = Some(Restart {
     restarted: false,
     notification: false,
     time: 90,
-    families: Families::NONE,
+    families: Families::NONE.with(Family::V4Unicast),
     forwarding: Families::NONE,
 });
 
@@ -292,6 +292,21 @@ fn a_peer_that_restarts_right_after_it_came_up_is_met_a_moment_later() {
         };
         assert_eq!(bench.peer.state(), want);
     }
+}
+
+/// FRR says so in its default mode: it keeps our routes, and forgets its own (RFC 4724 §3, §5).
+#[test]
+fn a_new_connection_of_a_peer_that_only_helps_is_a_collision() {
+    let helper = WITH_N.map(|restart| Restart {
+        families: Families::NONE,
+        ..restart
+    });
+    let mut bench = mk_session(mk_ours(), helper);
+    let old = bench.ours();
+    bench.now += 60 * SECOND;
+    let new = bench.accept();
+    assert_eq!(bench.answer(), Some(Code::CONNECTION_COLLISION.bare()));
+    assert!(bench.peer.knows(old) && !bench.peer.knows(new));
 }
 
 #[test]

@@ -1,0 +1,429 @@
+//! The rows.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use futures::FutureExt as _;
+use tokio::time::Instant;
+
+use super::Row;
+use super::wire::{
+    ADMIN_DOWN, AUTHENTICATED, DEMAND, DOWN, FINAL, INIT, MULTIPOINT, POLL, Raw, Said, UP, gaps,
+};
+
+const MILLI: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Long enough that this machine does not break the session, quick enough for a test.
+const STEADY: &str = ",tx=200,rx=200,mult=50";
+
+pub(super) fn all() -> Vec<Row> {
+    vec![
+        Row {
+            name: "F2: slow and with jitter before it is Up",
+            options: ",tx=20,rx=20",
+            script: |raw| is_slow_before_up(raw).boxed(),
+            end: &["Down", "ups 0"],
+        },
+        Row {
+            name: "F5: the peer's multiplier times the slower of both",
+            options: ",tx=100,rx=100,mult=7",
+            script: |raw| goes_by_the_peers_multiplier(raw).boxed(),
+            end: &["Down", "flaps 1", "detection None"],
+        },
+        Row {
+            name: "§6.8.6: what must be discarded is discarded, and counts for nothing",
+            options: STEADY,
+            script: |raw| discards_what_it_must(raw).boxed(),
+            end: &["Down", "flaps 1"],
+        },
+        Row {
+            name: "§6.8.6: a packet without our discriminator finds no session that is not being set up",
+            options: STEADY,
+            script: |raw| knows_no_stranger(raw).boxed(),
+            end: &["Down", "ups 0"],
+        },
+        Row {
+            name: "F9: AdminDown is no failure",
+            options: STEADY,
+            script: |raw| takes_a_decision(raw).boxed(),
+            end: &["Down", "flaps 0", "remote administratively down"],
+        },
+        Row {
+            name: "F11: demand mode silences it, polls are answered",
+            options: ",tx=50,rx=50,mult=50",
+            script: |raw| obeys_demand(raw).boxed(),
+            end: &["flaps 0"],
+        },
+        Row {
+            name: "§6.8.7: who wants no packets gets none but answers",
+            options: ",tx=50,rx=50,mult=50",
+            script: |raw| sends_nothing_to_who_wants_nothing(raw).boxed(),
+            end: &["flaps 0"],
+        },
+        Row {
+            name: "§6.8.3: who wants fewer packets gets fewer at once",
+            options: ",tx=50,rx=50,mult=50",
+            script: |raw| slows_down(raw).boxed(),
+            end: &["flaps 0", "transmit Some(500ms)"],
+        },
+        Row {
+            name: "§6.8.1: a peer that begins anew is another one",
+            options: STEADY,
+            script: |raw| sees_a_peer_begin_anew(raw).boxed(),
+            end: &["Up", "ups 2", "flaps 1"],
+        },
+        Row {
+            name: "§6.8.1: a silent peer's discriminator is forgotten",
+            options: ",tx=100,rx=100",
+            script: |raw| forgets_who_is_silent(raw).boxed(),
+            end: &["Down", "flaps 1"],
+        },
+        Row {
+            name: "§6.5: a poll that nobody answers is asked on, and breaks nothing",
+            options: ",tx=100,rx=100,mult=50",
+            script: |raw| asks_on(raw).boxed(),
+            end: &["flaps 0"],
+        },
+        Row {
+            name: "the largest numbers",
+            options: STEADY,
+            script: |raw| bears_the_largest_numbers(raw).boxed(),
+            end: &["Up", "flaps 0"],
+        },
+        Row {
+            name: "F17: a flood of random packets",
+            options: STEADY,
+            script: |raw| bears_a_flood(raw).boxed(),
+            end: &["Up", "ups 1", "flaps 0"],
+        },
+        Row {
+            name: "§6.7: no packet without the key is believed",
+            options: ",auth=meticulous-sha1:1:secret",
+            script: |raw| believes_keys_only(raw).boxed(),
+            end: &["Down", "ups 0", "are not believed"],
+        },
+        Row {
+            name: "§6.8.7: the passive side waits",
+            options: ",tx=200,rx=200,mult=50,passive",
+            script: |raw| waits_to_be_spoken_to(raw).boxed(),
+            end: &["Up", "flaps 0"],
+        },
+    ]
+}
+
+async fn is_slow_before_up(mut raw: Raw) -> Result<()> {
+    let heard = raw.listen(6 * SECOND).await?;
+    let gaps = gaps(&heard);
+    ensure!(gaps.len() >= 4, "{gaps:?}");
+    // Shorter only by what the test itself was late for the packet before.
+    ensure!(gaps.iter().all(|gap| *gap > 0.7), "{gaps:?}");
+    let quiet = |said: &Said| said.state == DOWN && said.yours == 0 && said.flags == 0;
+    ensure!(heard.iter().all(|(_, said)| quiet(said)), "{heard:?}");
+    Ok(())
+}
+
+async fn goes_by_the_peers_multiplier(mut raw: Raw) -> Result<()> {
+    raw.say(|said| said.multiplier = 5).await?;
+    raw.rise(200_000, 100_000).await?;
+    for _ in 0..5 {
+        tokio::time::sleep(150 * MILLI).await;
+        raw.say(|_| ()).await?;
+    }
+    let last = Instant::now();
+    raw.forget().await?;
+    let down = raw.wait("Down", |said| said.state == DOWN).await?;
+    let took = last.elapsed().as_secs_f64();
+    ensure!(down.diag == 1, "{down:?}");
+    ensure!(
+        (0.99..1.5).contains(&took),
+        "5 × 200 ms, and it took {took}"
+    );
+    Ok(())
+}
+
+async fn discards_what_it_must(mut raw: Raw) -> Result<()> {
+    raw.rise(200_000, 200_000).await?;
+    let good = raw.poll();
+    ensure!(raw.is_answered(&good.bytes()).await?, "the good one");
+    type Change = fn(&mut Said);
+    let table: [(&str, Change); 12] = [
+        ("version 0", |said| said.version = 0),
+        ("version 2", |said| said.version = 2),
+        ("length 23", |said| said.length = 23),
+        ("length 0", |said| said.length = 0),
+        ("longer than it is", |said| said.length = 25),
+        ("multiplier 0", |said| said.multiplier = 0),
+        ("multipoint", |said| said.flags |= MULTIPOINT),
+        ("my discriminator 0", |said| said.mine = 0),
+        ("a session of nobody", |said| said.yours ^= 0x5555),
+        ("no session, and Up", |said| said.yours = 0),
+        ("authenticated, by half", |said| said.flags |= AUTHENTICATED),
+        ("authenticated, and nobody wants it", |said| {
+            said.flags |= AUTHENTICATED;
+            said.rest = vec![1, 7, 1, 1, 1, 1, 1];
+            said.length = 31;
+        }),
+    ];
+    for (what, change) in table {
+        let mut bad = raw.poll();
+        change(&mut bad);
+        ensure!(!raw.is_answered(&bad.bytes()).await?, "{what}");
+    }
+    ensure!(!raw.is_answered(&good.bytes()[..23]).await?, "cut off");
+    raw.set_ttl(254)?;
+    ensure!(!raw.is_answered(&good.bytes()).await?, "from afar");
+    raw.set_ttl(255)?;
+    ensure!(raw.is_answered(&good.bytes()).await?, "good as before");
+    // A little too much is not wrong: the length decides.
+    let mut longer = good.clone();
+    longer.rest = vec![0; 20];
+    ensure!(raw.is_answered(&longer.bytes()).await?, "padded");
+    // None of them is a sign of life: 3 × 200 ms after the last good one it is over.
+    let end = Instant::now() + 3 * SECOND;
+    let mut bad = raw.poll();
+    bad.multiplier = 0;
+    while let Some((_, said)) = raw.next((Instant::now() + 50 * MILLI).min(end)).await? {
+        if said.state == DOWN {
+            return Ok(());
+        }
+        raw.send(&bad).await?;
+    }
+    let down = raw.wait("Down", |said| said.state == DOWN).await?;
+    ensure!(down.diag == 1, "{down:?}");
+    Ok(())
+}
+
+async fn knows_no_stranger(mut raw: Raw) -> Result<()> {
+    raw.wait("a first packet", |said| said.state == DOWN)
+        .await?;
+    for state in [INIT, UP] {
+        let mut poll = raw.poll();
+        (poll.state, poll.yours) = (state, 0);
+        ensure!(!raw.is_answered(&poll.bytes()).await?, "state {state}");
+    }
+    // Up is nothing that a session in Down believes, even when it is named.
+    let mut poll = raw.poll();
+    poll.state = UP;
+    ensure!(raw.is_answered(&poll.bytes()).await?, "a poll in any state");
+    let heard = raw.listen(SECOND).await?;
+    ensure!(
+        heard.iter().all(|(_, said)| said.state == DOWN),
+        "{heard:?}"
+    );
+    Ok(())
+}
+
+async fn takes_a_decision(mut raw: Raw) -> Result<()> {
+    raw.rise(200_000, 200_000).await?;
+    raw.say(|said| (said.state, said.diag) = (ADMIN_DOWN, 7))
+        .await?;
+    let down = raw.wait("Down", |said| said.state == DOWN).await?;
+    ensure!(down.diag == 3, "{down:?}");
+    raw.say(|_| ()).await?;
+    let heard = raw.listen(SECOND).await?;
+    ensure!(
+        heard.iter().all(|(_, said)| said.state == DOWN),
+        "{heard:?}"
+    );
+    raw.say(|_| ()).await
+}
+
+async fn obeys_demand(mut raw: Raw) -> Result<()> {
+    raw.rise(200_000, 50_000).await?;
+    raw.say(|said| (said.flags, said.multiplier) = (DEMAND, 200))
+        .await?;
+    raw.listen(100 * MILLI).await?;
+    let heard = raw.listen(SECOND).await?;
+    ensure!(heard.is_empty(), "silent on demand: {heard:?}");
+    let poll = raw.poll();
+    ensure!(raw.is_answered(&poll.bytes()).await?, "a poll");
+    raw.say(|said| said.flags = 0).await?;
+    let heard = raw.listen(SECOND).await?;
+    ensure!(heard.len() >= 10, "and speaks again: {}", heard.len());
+    Ok(())
+}
+
+async fn sends_nothing_to_who_wants_nothing(mut raw: Raw) -> Result<()> {
+    raw.rise(200_000, 50_000).await?;
+    raw.say(|said| (said.times[1], said.multiplier) = (0, 200))
+        .await?;
+    raw.listen(100 * MILLI).await?;
+    let heard = raw.listen(SECOND).await?;
+    ensure!(heard.is_empty(), "{heard:?}");
+    let poll = raw.poll();
+    ensure!(raw.is_answered(&poll.bytes()).await?, "a poll");
+    Ok(())
+}
+
+async fn slows_down(mut raw: Raw) -> Result<()> {
+    raw.rise(200_000, 50_000).await?;
+    raw.say(|said| (said.times[1], said.multiplier) = (500_000, 200))
+        .await?;
+    raw.listen(50 * MILLI).await?;
+    let heard = raw.listen(4 * SECOND).await?;
+    let gaps = gaps(&heard);
+    ensure!(gaps.len() >= 5, "{gaps:?}");
+    ensure!(
+        gaps.iter().all(|gap| *gap > 0.35),
+        "375 ms at least: {gaps:?}"
+    );
+    Ok(())
+}
+
+async fn sees_a_peer_begin_anew(mut raw: Raw) -> Result<()> {
+    raw.rise(200_000, 200_000).await?;
+    let known = raw.yours;
+    raw.says.mine = 0xbeef;
+    raw.yours = 0;
+    raw.say(|said| (said.state, said.multiplier) = (DOWN, 200))
+        .await?;
+    let down = raw.wait("Down", |said| said.state == DOWN).await?;
+    ensure!(
+        (down.diag, down.yours, down.mine) == (3, 0xbeef, known),
+        "{down:?}"
+    );
+    raw.rise(200_000, 200_000).await.map(drop)
+}
+
+async fn forgets_who_is_silent(mut raw: Raw) -> Result<()> {
+    raw.rise(100_000, 100_000).await?;
+    let down = raw.wait("Down", |said| said.state == DOWN).await?;
+    ensure!((down.diag, down.yours) == (1, 0), "{down:?}");
+    let heard = raw.listen(2500 * MILLI).await?;
+    let gaps = gaps(&heard);
+    ensure!(gaps.iter().all(|gap| *gap > 0.7), "slow again: {gaps:?}");
+    ensure!(heard.iter().all(|(_, said)| said.yours == 0), "{heard:?}");
+    Ok(())
+}
+
+async fn asks_on(mut raw: Raw) -> Result<()> {
+    raw.wait("a first packet", |said| said.state == DOWN)
+        .await?;
+    let times = [100_000, 100_000, 0];
+    raw.say(|said| (said.times, said.multiplier) = (times, 200))
+        .await?;
+    raw.wait("Init", |said| said.state == INIT).await?;
+    raw.say(|said| said.state = UP).await?;
+    raw.wait("Up", |said| said.state == UP).await?;
+    for _ in 0..8 {
+        raw.say(|_| ()).await?;
+        let heard = raw.listen(250 * MILLI).await?;
+        let asks = |said: &Said| said.flags & POLL != 0 && said.state == UP;
+        ensure!(heard.iter().all(|(_, said)| asks(said)), "{heard:?}");
+    }
+    raw.say(|said| said.flags |= FINAL).await?;
+    raw.listen(50 * MILLI).await?;
+    let heard = raw.listen(500 * MILLI).await?;
+    ensure!(
+        heard.iter().all(|(_, said)| said.flags & POLL == 0),
+        "{heard:?}"
+    );
+    Ok(())
+}
+
+async fn bears_the_largest_numbers(mut raw: Raw) -> Result<()> {
+    raw.rise(200_000, 200_000).await?;
+    let largest = [u32::MAX; 3];
+    raw.say(|said| (said.times, said.multiplier, said.diag) = (largest, 255, 31))
+        .await?;
+    let poll = raw.poll();
+    ensure!(raw.is_answered(&poll.bytes()).await?, "a poll");
+    // It sends every 71 minutes from now on; another wish brings it back at once.
+    ensure!(
+        raw.listen(SECOND).await?.is_empty(),
+        "the pace that was asked for"
+    );
+    raw.say(|said| (said.times, said.multiplier) = ([200_000, 200_000, 0], 200))
+        .await?;
+    let heard = raw.listen(SECOND).await?;
+    ensure!(heard.len() >= 3, "{heard:?}");
+    raw.say(|_| ()).await
+}
+
+async fn bears_a_flood(mut raw: Raw) -> Result<()> {
+    raw.say(|said| said.multiplier = 200).await?;
+    raw.rise(200_000, 200_000).await?;
+    // SplitMix64: repeatable, and as good as chance.
+    let mut seed = 0_u64;
+    let mut roll = move || {
+        seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (seed ^ (seed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed ^ (mixed >> 27)
+    };
+    for round in 0..20_000_u32 {
+        let length = 20 + usize::try_from(roll() % 45)?;
+        let mut bytes: Vec<u8> = (0..length / 8 + 1)
+            .flat_map(|_| roll().to_le_bytes())
+            .collect();
+        bytes.truncate(length);
+        if round % 2 == 0 {
+            // Half of them get past the first look. None names the session.
+            bytes.resize(24, 0);
+            bytes[0] = 0x20 | bytes[0] & 0x1f;
+            bytes[1] &= 0xfa;
+            bytes[3] = 24;
+            bytes[8] = 0xff;
+        }
+        raw.send_bytes(&bytes).await?;
+        if round % 500 == 0 {
+            raw.say(|_| ()).await?;
+        }
+    }
+    let poll = raw.poll();
+    ensure!(raw.is_answered(&poll.bytes()).await?, "and it lives");
+    Ok(())
+}
+
+async fn believes_keys_only(mut raw: Raw) -> Result<()> {
+    let first = raw
+        .wait("a first packet", |said| said.state == DOWN)
+        .await?;
+    ensure!(
+        first.flags & AUTHENTICATED != 0 && first.length == 52,
+        "{first:?}"
+    );
+    ensure!(first.rest[..4] == [5, 28, 1, 0], "{first:?}");
+    let mut sequence = [0; 4];
+    sequence.copy_from_slice(&first.rest[4..8]);
+    let open = raw.poll();
+    ensure!(!raw.is_answered(&open.bytes()).await?, "without a key");
+    let mut forged = raw.poll();
+    (forged.flags, forged.length) = (POLL | AUTHENTICATED, 52);
+    forged.rest = [5, 28, 1, 0, 0, 0, 0, 1]
+        .into_iter()
+        .chain([0; 20])
+        .collect();
+    ensure!(
+        !raw.is_answered(&forged.bytes()).await?,
+        "with a digest of zeros"
+    );
+    // What it said itself, thrown back at it.
+    let mirrored = Said {
+        flags: POLL | AUTHENTICATED,
+        ..first.clone()
+    };
+    ensure!(!raw.is_answered(&mirrored.bytes()).await?, "its own digest");
+    let next = raw
+        .wait("another packet", |said| said.state == DOWN)
+        .await?;
+    let mut after = [0; 4];
+    after.copy_from_slice(&next.rest[4..8]);
+    let ahead = u32::from_be_bytes(after).wrapping_sub(u32::from_be_bytes(sequence));
+    ensure!(
+        (1..10).contains(&ahead),
+        "every packet has its number: {ahead}"
+    );
+    ensure!(next.yours == 0, "nothing was learnt: {next:?}");
+    Ok(())
+}
+
+async fn waits_to_be_spoken_to(mut raw: Raw) -> Result<()> {
+    let heard = raw.listen(3 * SECOND).await?;
+    ensure!(heard.is_empty(), "{heard:?}");
+    raw.say(|said| said.multiplier = 200).await?;
+    raw.wait("Init", |said| said.state == INIT).await?;
+    raw.say(|said| said.state = UP).await?;
+    raw.wait("Up", |said| said.state == UP).await?;
+    raw.say(|said| said.flags |= FINAL).await
+}
