@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 use ipnetwork::IpNetwork;
 use netgauze_bgp_pkt::path_attribute::{MpReach, MpUnreach, PathAttribute, PathAttributeValue};
@@ -9,13 +10,16 @@ use netgauze_bgp_pkt::update::BgpUpdateMessage;
 use netgauze_bgp_pkt::{BgpMessage, nlri};
 use netgauze_parse_utils::WritablePdu;
 use portolan_proto::bgp::{
-    AdjOut, Asn, Capabilities, Code, Export, Families, HoldTime, LongLived, Notification, Open,
-    Prefix, Refresh, Restart, Rib, write_keepalive,
+    AdjOut, Asn, Audience, Capabilities, Code, Export, Families, HoldTime, LongLived, Notification,
+    Open, Prefix, Refresh, Restart, Rib, RouteAttrs, write_keepalive,
 };
 use proptest::prelude::*;
 
 use super::wanted::{Seen, Wanted, any_export, any_history, expected, expected_extended};
 use super::{BOTH, both, read};
+
+/// The name of the peer.
+const PEER: &str = "tor";
 
 /// The table of a peer that listens to us.
 #[derive(Debug, Default)]
@@ -172,6 +176,15 @@ fn agrees(peer: &Peer, export: &Export, wanted: &Wanted) {
     }
 }
 
+/// The table, told to one peer.
+fn audiences(wanted: &Wanted) -> BTreeMap<Prefix, Arc<Audience>> {
+    let told = |attrs: &RouteAttrs| [(PEER, attrs.clone())].into_iter().collect();
+    let routes = wanted.iter();
+    routes
+        .map(|(prefix, attrs)| (*prefix, Arc::new(told(attrs))))
+        .collect()
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
@@ -183,11 +196,11 @@ proptest! {
         let mut adj = AdjOut::new(export, both());
         let mut peer = Peer::default();
         for wanted in &history {
-            rib.replace(wanted.clone());
+            rib.replace(&audiences(wanted));
             rib.set_synced();
             loop {
                 let mut out = Vec::new();
-                if adj.pull(&rib, room, &mut out).messages == 0 {
+                if adj.pull(rib.follower(PEER), room, &mut out).messages == 0 {
                     break;
                 }
                 peer.hear(&read(&out, export.as4));
