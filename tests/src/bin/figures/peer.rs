@@ -96,6 +96,7 @@ pub(crate) fn hello(id: &str) -> Result<Vec<u8>> {
         families: Families::only(Family::V4Unicast),
         listen: Listen::Passive,
         extended_next_hop: false,
+        role: None,
         graceful_restart: None,
         authenticated: false,
         single_hop: true,
