@@ -62,6 +62,11 @@ async fn unnumbered_sessions_carry_both_families() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn routers_of_one_link_are_told_apart_by_their_link_local_addresses() -> Result<()> {
+    link::routers_of_one_link_are_told_apart_by_their_link_local_addresses(Face::Embedded).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_silent_node_is_found_by_bfd() -> Result<()> {
     bfd::a_silent_node_is_found_by_bfd(Face::Embedded).await
 }

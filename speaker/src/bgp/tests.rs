@@ -35,6 +35,14 @@ pub(super) fn mk_spec(name: &str, port: u16) -> PeerSpec {
     }
 }
 
+/// Whoever advertises itself on this link.
+pub(super) fn mk_unnumbered(link: &str) -> Remote {
+    Remote::Interface {
+        name: link.to_owned(),
+        router: None,
+    }
+}
+
 fn mk_routes(count: u32) -> BTreeMap<IpNetwork, RouteAttrs> {
     let host = |number: u32| IpNetwork::from(IpAddr::from((0x0a00_0000 + number).to_be_bytes()));
     (0..count)

@@ -55,8 +55,12 @@ pub struct SessionWish {
 pub enum PathState {
     /// Packets arrive and come back.
     Up,
-    /// They do not.
+    /// They did not for a moment, and do again. Nobody died, but the other side may have thought so.
+    Back,
+    /// None arrive any more.
     Down,
+    /// The other node says that ours do not arrive (RFC 5880 §6.8.6, diagnostic 3): it lives, or did a moment ago.
+    Deaf,
     /// The other node said that it stops (RFC 5880 §6.8.16, AdminDown).
     Leaving,
 }

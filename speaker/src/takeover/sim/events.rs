@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use portolan_proto::claim::Message;
 
-use super::super::{Checked, Takeover};
+use super::super::{Checked, PathState, Takeover};
 use super::oracle::Verdict;
 use super::world::{World, mk_mac};
 
@@ -24,6 +24,13 @@ pub(super) enum Event {
         boot: u64,
     },
     Bfd(Verdict),
+    /// The machine hears of it.
+    Path {
+        node: usize,
+        boot: u64,
+        peer: usize,
+        state: PathState,
+    },
     Probe {
         node: usize,
         boot: u64,
@@ -117,6 +124,16 @@ impl World {
                 }
             }
             Event::Bfd(verdict) => self.pronounce(verdict),
+            Event::Path {
+                node,
+                boot,
+                peer,
+                state,
+            } => {
+                if self.nodes[node].boot == boot {
+                    self.report(node, peer, state);
+                }
+            }
             Event::Probe {
                 node,
                 boot,

@@ -44,6 +44,7 @@ fn a_claim_of_a_node_that_is_gone_does_not_count() {
 fn a_claim_that_was_known_before_bfd_lost_its_node_counts_when_it_is_said_again() {
     let mut bench = Bench::settled(&["b", "a"]);
     bench.says("b", &[mk_entry(VIP, 2, 0, true)]);
+    bench.wait(300);
     bench.bfd("b", PathState::Down);
     assert!(bench.holds());
     bench.wait(10);
@@ -51,6 +52,45 @@ fn a_claim_that_was_known_before_bfd_lost_its_node_counts_when_it_is_said_again(
     assert!(bench.holds(), "it lives, and claims nothing");
     bench.says("b", &[mk_entry(VIP, 2, 0, true)]);
     assert!(!bench.holds());
+}
+
+/// A partition heals in the moment when it is noticed. Others have taken the address over, and we hear that first.
+#[test]
+fn what_was_yielded_to_a_node_is_its_own_although_its_session_ends_after_that() {
+    for (row, last, state) in [
+        ("nothing was heard for long", 0, PathState::Down),
+        ("it does not hear us yet", 0, PathState::Deaf),
+        ("the session is Up again", 0, PathState::Back),
+        ("it dies thereafter", 300, PathState::Down),
+    ] {
+        let mut bench = Bench::holding(&["a", "b"]);
+        bench.says("b", &[mk_entry(VIP, 1, 1, true)]);
+        assert!(!bench.holds(), "{row}: yielded");
+        bench.wait(last);
+        bench.take();
+        bench.bfd("b", state);
+        assert_eq!(bench.holds(), last > 0, "{row}");
+        let asks =
+            |effect: &Effect| matches!(effect, Effect::Send { statement, .. } if statement.ask);
+        assert!(bench.effects.iter().any(asks), "{row}: it is asked");
+        if last == 0 {
+            bench.wait(20);
+            bench.says("b", &[mk_entry(VIP, 1, 1, true)]);
+            bench.wait(900);
+            assert!(!bench.holds(), "{row}: it has answered");
+        }
+    }
+}
+
+#[test]
+fn a_node_that_spoke_last_before_its_session_ended_is_dead_when_it_says_nothing_more() {
+    let mut bench = Bench::holding(&["a", "b"]);
+    bench.says("b", &[mk_entry(VIP, 1, 1, true)]);
+    bench.bfd("b", PathState::Down);
+    bench.wait(299);
+    assert!(!bench.holds());
+    bench.wait(1);
+    assert!(bench.holds());
 }
 
 #[test]
