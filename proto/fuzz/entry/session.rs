@@ -8,8 +8,8 @@ use portolan_proto::bgp::session::{
     Peer, PeerAs, SessionState, StopReason,
 };
 use portolan_proto::bgp::{
-    Asn, Families, Family, Frame, HoldTime, Kind, NextHops, Peek, Prefix, Rib, RouteAttrs,
-    write_keepalive,
+    Asn, Audience, Families, Family, Frame, HoldTime, Kind, NextHops, Peek, Prefix, Rib,
+    RouteAttrs, write_keepalive,
 };
 
 use super::Source;
@@ -209,7 +209,10 @@ impl World {
 
     fn pull(&mut self) {
         let mut bytes = Vec::new();
-        if let Some((id, _)) = self.peer.pull(&self.rib, 4096, self.now, &mut bytes) {
+        if let Some((id, _)) = self
+            .peer
+            .pull(self.rib.follower(PEER), 4096, self.now, &mut bytes)
+        {
             assert_eq!(self.open.get(&id), Some(&true), "routes on {id:?}");
             self.hear(id, &bytes);
         }
@@ -251,8 +254,9 @@ impl World {
                 let prefix: Prefix = format!("10.0.{}.0/24", which % 8)
                     .parse()
                     .expect("a prefix");
-                self.rib
-                    .set(prefix, (which & 8 == 0).then(RouteAttrs::default));
+                let audience: Audience = [(PEER, RouteAttrs::default())].into_iter().collect();
+                let audience = (which & 8 == 0).then(|| Arc::new(audience));
+                self.rib.set(prefix, audience.as_ref());
                 self.rib.set_synced();
                 self.pull();
             }

@@ -104,7 +104,7 @@ impl Tap {
                 && (frame.way, frame.meaning) == (Way::Out, Meaning::Asks(target))
                 && frame.at >= since
         };
-        lock(&self.seen).iter().filter(is_question).count()
+        self.0.seen().iter().filter(is_question).count()
     }
 
     fn claims(&self, vip: IpAddr, wanted: impl Fn(&Seen) -> bool) -> Vec<Claim> {
