@@ -74,20 +74,6 @@ pub enum Rival {
     Stranger,
 }
 
-/// What a check of an address on the wire found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Checked {
-    /// Nobody answered.
-    Free,
-    /// A station has it, or wants it.
-    Taken {
-        /// The station.
-        mac: MacAddr,
-        /// Where it was heard.
-        interface: u32,
-    },
-}
-
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {

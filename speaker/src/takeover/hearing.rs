@@ -8,9 +8,10 @@ use portolan_proto::claim::Message;
 use portolan_proto::ethernet::MacAddr;
 
 use super::Takeover;
-use super::api::{Checked, Rival};
+use super::api::Rival;
 use super::peer::{Complete, Path};
 use super::vip::{Duel, Occupant, Phase};
+use crate::l2::Checked;
 
 /// Shortest time between two complete statements on a segment, when asked, and when only greeted.
 const ASKED: Duration = Duration::from_millis(20);

@@ -52,7 +52,7 @@ mod vip;
 pub(crate) mod wire;
 
 pub use api::{
-    Cause, Checked, Duty, Effect, PathState, Rival, SessionKey, SessionWish, Standing, State, Took,
+    Cause, Duty, Effect, PathState, Rival, SessionKey, SessionWish, Standing, State, Took,
 };
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use portolan_proto::claim::{Message, Window};
+use portolan_proto::claim::{FORGET, Message, Window};
 
 use super::api::{Cause, PathState};
 use super::claims::Known;
@@ -225,6 +225,15 @@ impl Peer {
         self.leaving && heard.is_some_and(|ago| ago < SIGN_OF_LIFE)
     }
 
+    /// Whether it is certain which process speaks for the node: the one that told us all since BFD sees it, or that spoke a
+    /// moment ago, be it elsewhere. What an older one said is a replay then. Sequences are each segment's own, as segments
+    /// deliver in any order; the process is one on all.
+    fn is_known(&self, now: Instant) -> bool {
+        let lately = |heard| now.saturating_duration_since(heard) <= FORGET;
+        let mut paths = self.paths.values();
+        self.heard.is_some_and(lately) || paths.any(|path| path.is_up() && path.greeted)
+    }
+
     /// Takes in a message; `None` if it was heard before.
     pub(super) fn hear(
         &mut self,
@@ -232,6 +241,9 @@ impl Peer {
         message: &Message,
         now: Instant,
     ) -> Option<Heard> {
+        if message.boot < self.boot && self.is_known(now) {
+            return None;
+        }
         let path = self.paths.entry(interface).or_default();
         if !path.window.take(message.boot, message.sequence, now) {
             return None;

@@ -6,9 +6,10 @@ use std::rc::Rc;
 
 use portolan_proto::claim::Message;
 
-use super::super::{Checked, PathState, Takeover};
+use super::super::{PathState, Takeover};
 use super::oracle::Verdict;
 use super::world::{World, mk_mac};
+use crate::l2::Checked;
 
 /// What is about to happen.
 #[derive(Debug)]

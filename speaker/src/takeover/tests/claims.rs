@@ -93,6 +93,40 @@ fn a_node_that_spoke_last_before_its_session_ended_is_dead_when_it_says_nothing_
     assert!(bench.holds());
 }
 
+/// Datagrams are authentic for ever. Each segment counts its own, so one that was never used takes any.
+#[test]
+fn what_an_older_process_said_on_another_segment_voids_nothing() {
+    let mut bench = Bench::settled(&["a", "b"]);
+    let mut links = Links::default();
+    for (index, name, address) in [(2, "eth0", "192.0.2.1/24"), (3, "eth1", "198.51.100.1/24")] {
+        add_link(&mut links, (index, name), mk_mac("a"), &[address], true, 1);
+    }
+    bench.with(|machine, now| machine.set_links(&links, &Exclude::usual().unwrap(), now));
+    bench.says("b", &[mk_entry(VIP, 1, 1, true)]);
+    let replay = |boot| Message {
+        sender: "b".to_owned(),
+        boot,
+        sequence: 1,
+        part: 0,
+        parts: 1,
+        statement: Statement::default(),
+    };
+    for pause in [0, 20_000] {
+        bench.wait(pause);
+        bench.with(|machine, now| machine.hear(3, &replay(0), now));
+        let holder = &bench.machine.standing()[&VIP.parse::<IpAddr>().unwrap()].holder;
+        assert_eq!(holder.as_deref(), Some("b"), "after {pause} ms");
+    }
+    bench.bfd("b", PathState::Down);
+    bench.wait(20_000);
+    assert!(bench.holds(), "b is dead");
+    bench.with(|machine, now| machine.hear(3, &replay(0), now));
+    assert!(
+        bench.machine.peers["b"].spoke_since(bench.now - Duration::from_millis(1)),
+        "a clock was set back"
+    );
+}
+
 #[test]
 fn a_message_that_was_overtaken_changes_nothing() {
     let mut bench = Bench::settled(&["a", "b"]);
