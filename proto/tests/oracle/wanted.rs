@@ -83,6 +83,10 @@ pub(super) fn expected(export: &Export, prefix: Prefix, attrs: &RouteAttrs) -> S
         let list = np::LargeCommunities::new(list.collect::<Vec<_>>());
         values.push((32, PathAttributeValue::LargeCommunities(list)));
     }
+    if export.only_to_customer {
+        let marker = np::OnlyToCustomer::new(number);
+        values.push((35, PathAttributeValue::OnlyToCustomer(marker)));
+    }
     Seen {
         next_hop,
         attributes: values.into_iter().collect(),
@@ -163,8 +167,8 @@ fn any_attrs() -> impl Strategy<Value = RouteAttrs> {
 }
 
 pub(super) fn any_export() -> impl Strategy<Value = Export> {
-    any::<(bool, bool, bool, [bool; 3], bool)>().prop_map(
-        |(external, wide, as4, [has_v4, has_v6, has_local], extended_next_hop)| Export {
+    any::<(bool, bool, bool, [bool; 3], bool, bool)>().prop_map(
+        |(external, wide, as4, [has_v4, has_v6, has_local], extended_next_hop, marked)| Export {
             relation: if external {
                 Relation::External
             } else {
@@ -178,6 +182,7 @@ pub(super) fn any_export() -> impl Strategy<Value = Export> {
                 link_local: has_local.then(|| Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1)),
             },
             extended_next_hop,
+            only_to_customer: external && marked,
         },
     )
 }
