@@ -11,7 +11,7 @@ use netgauze_bgp_pkt::{BgpMessage, nlri};
 use netgauze_parse_utils::WritablePdu;
 use portolan_proto::bgp::{
     AdjOut, Asn, Audience, Capabilities, Code, Export, Families, HoldTime, LongLived, Notification,
-    Open, Prefix, Refresh, Restart, Rib, RouteAttrs, write_keepalive,
+    Open, Prefix, Refresh, Restart, Rib, RoleClaim, RouteAttrs, write_keepalive,
 };
 use proptest::prelude::*;
 
@@ -214,7 +214,7 @@ proptest! {
     fn our_opens_are_read_alike(
         // Identifiers like 224.0.0.1 are legal (RFC 6286), but not over there.
         asn in 1_u32.., hold in 3_u16.., id in 1_u32..0xe000_0000, flags: [bool; 8], time in 0_u16..4096, stale in 0_u32..0x0100_0000,
-        v4: bool, v6: bool,
+        v4: bool, v6: bool, role in proptest::option::of(0_u8..5),
     ) {
         let mut families = Families::NONE;
         for (family, _) in BOTH.into_iter().zip([v4, v6]).filter(|(_, there)| *there) {
@@ -229,6 +229,7 @@ proptest! {
             restart: flags[4].then_some(restart),
             four_octet_as: flags[5].then_some(asn),
             enhanced_refresh: flags[6],
+            role: role.map(RoleClaim::One),
             long_lived: (flags[7] && !families.is_empty()).then_some(long_lived),
             ..Capabilities::default()
         };
