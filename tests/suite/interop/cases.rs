@@ -87,6 +87,11 @@ const NO_ROUTE_REFRESH: (Daemon, &str) = (
     "GoBGP 3.10 never asks: softresetin judges what it has kept",
 );
 
+const NO_ROLES: &[(Daemon, &str)] = &[
+    (Daemon::Gobgp, "GoBGP 3.10 has no roles"),
+    (Daemon::Exabgp, "ExaBGP 4.2 has no roles"),
+];
+
 /// As in the lines of the BGPPeers. FRR takes no blanks in a key.
 const KEY: &str = "a-key";
 
@@ -237,6 +242,20 @@ pub(super) const PARTICULAR: &[Case] = &[
             (Daemon::Exabgp, "ExaBGP has no BFD"),
             (Daemon::Openbgpd, "OpenBGPD 7.7 has no BFD"),
         ],
+        ..EXTERNAL
+    },
+    Case {
+        name: "roles: the router is our provider, and insists",
+        neighbour: |node| Neighbour::at(node, NODE_AS).passive().role("provider"),
+        peer: "  peerASN: 65001\n  role: Customer\n",
+        lacks: NO_ROLES,
+        ..EXTERNAL
+    },
+    Case {
+        name: "roles: the router is our customer, and insists",
+        neighbour: |node| Neighbour::at(node, NODE_AS).passive().role("customer"),
+        peer: "  peerASN: 65001\n  role: Provider\n",
+        lacks: NO_ROLES,
         ..EXTERNAL
     },
     Case {

@@ -93,8 +93,9 @@ impl Task {
         }
     }
 
-    /// A connection from the peer.
+    /// A connection from the peer. What it said on others before is heard first: the end of one makes way for this.
     pub(super) fn visited(&mut self, visit: Visit) {
+        self.read();
         let Visit {
             stream,
             from,

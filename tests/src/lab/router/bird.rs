@@ -335,6 +335,9 @@ fn neighbour_lines(config: &RouterConfig, number: usize, neighbour: &Neighbour) 
     if neighbour.ttl_security {
         lines.push("  direct; ttl security on;".into());
     }
+    if let Some(role) = neighbour.role {
+        lines.push(format!("  local role {role}; require roles on;"));
+    }
     if let Some(bfd) = neighbour.bfd {
         lines.push(format!(
             "  bfd {{ interval {} ms; multiplier {}; }};",

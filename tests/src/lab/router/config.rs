@@ -52,6 +52,9 @@ pub struct Neighbour {
     pub extended_next_hop: bool,
     /// Keep its routes while it restarts (RFC 4724), where the daemon does not do so by itself.
     pub graceful_restart: bool,
+    /// What the router is to it (RFC 9234), in the word that all daemons have for that; the session needs the role that
+    /// belongs to it.
+    pub role: Option<&'static str>,
     /// Watch it by BFD.
     pub bfd: Option<Bfd>,
 }
@@ -92,6 +95,7 @@ impl Neighbour {
             ttl_security: false,
             extended_next_hop: false,
             graceful_restart: false,
+            role: None,
             bfd: None,
         }
     }
@@ -137,6 +141,15 @@ impl Neighbour {
     pub fn graceful_restart(self) -> Self {
         Self {
             graceful_restart: true,
+            ..self
+        }
+    }
+
+    /// To which the router is a `provider`, `customer` or `peer`, and which must say that it is what belongs to that.
+    #[must_use]
+    pub fn role(self, role: &'static str) -> Self {
+        Self {
+            role: Some(role),
             ..self
         }
     }

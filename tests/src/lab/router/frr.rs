@@ -327,6 +327,9 @@ fn neighbour_lines(name: &str, neighbour: &Neighbour) -> Vec<String> {
     if neighbour.ttl_security {
         lines.push(format!(" neighbor {name} ttl-security hops 1"));
     }
+    if let Some(role) = neighbour.role {
+        lines.push(format!(" neighbor {name} local-role {role} strict-mode"));
+    }
     if neighbour.extended_next_hop && !matches!(neighbour.remote, Remote::Interface(_)) {
         lines.push(format!(" neighbor {name} capability extended-nexthop"));
     }

@@ -271,6 +271,9 @@ fn neighbour_lines(number: usize, neighbour: &Neighbour) -> Result<Vec<String>> 
     if neighbour.ttl_security {
         lines.push("  ttl-security yes".into());
     }
+    if let Some(role) = neighbour.role {
+        lines.push(format!("  announce policy {role} enforce"));
+    }
     lines.push("}".into());
     Ok(lines)
 }

@@ -111,11 +111,11 @@ pub(super) fn rows() -> Vec<Row> {
         (5, 3, &[1]),
     ));
     for state in STATES {
-        // More than the kernel holds of it: the words must arrive although not all of that is ever read.
-        let endless = [header(19, 9), vec![0xff; 6 << 20]].concat();
+        // Four times what a connection holds before it is read: the words must arrive all the same.
+        let endless = [header(19, 9), vec![0xff; 1 << 20]].concat();
         rows.push(refused(
             state,
-            "B9 unknown type and 6 MB behind it",
+            "B9 unknown type and 1 MB behind it",
             endless,
             (1, 3, &[9]),
         ));

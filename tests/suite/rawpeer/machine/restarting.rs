@@ -30,14 +30,7 @@ fn open_with(values: &[&[u8]]) -> Open {
         .collect();
     Open::offering(
         PEER_AS,
-        &[
-            ipv4(),
-            capability(2, &[]),
-            capability(70, &[]),
-            four_octets(PEER_AS),
-            restart,
-        ]
-        .concat(),
+        &[ipv4(), capability(2, &[]), four_octets(PEER_AS), restart].concat(),
     )
 }
 
@@ -61,13 +54,12 @@ fn last_words() -> Vec<Row> {
             move |_peer, mut session| async move {
                 session.establish(&open_with(&[value])).await?;
                 session.alive().await?;
+                session.hush().await?;
                 session.send(&bytes).await?;
                 session.refused(code, subcode, &data).await
             },
         )
     };
-    let odd = message(kind::REFRESH, &[0, 1, 0]);
-    let quoted = [&[7, 1][..], &odd].concat();
     vec![
         ends(
             "an unknown type ends the routes",
@@ -102,8 +94,8 @@ fn last_words() -> Vec<Row> {
         ends(
             "a broken ROUTE-REFRESH ends the routes",
             WITH_N,
-            odd,
-            (6, 9, &quoted),
+            message(kind::REFRESH, &[0, 1, 0]),
+            (6, 9, &[1, 2, 0, 22]),
         ),
         ends(
             "without N there is nothing to wrap",
@@ -146,6 +138,7 @@ fn last_words() -> Vec<Row> {
             |peer, mut session| async move {
                 session.establish(&open_with(&[WITH_N])).await?;
                 session.alive().await?;
+                session.hush().await?;
                 peer.reconfigure(serde_json::json!({ "holdTime": "12s" }))
                     .await?;
                 session.refused(6, 6, &[]).await
@@ -157,6 +150,7 @@ fn last_words() -> Vec<Row> {
             |peer, mut session| async move {
                 session.establish(&open_with(&[WITH_N])).await?;
                 session.alive().await?;
+                session.hush().await?;
                 peer.deconfigure().await?;
                 session.refused(6, 9, &[6, 3]).await
             },
@@ -167,6 +161,7 @@ fn last_words() -> Vec<Row> {
             |peer, mut session| async move {
                 session.establish(&open_with(&[WITH_N])).await?;
                 session.alive().await?;
+                session.hush().await?;
                 session
                     .send(&notification(6, 9, &[6, 2, 3, b'b', b'y', b'e']))
                     .await?;
