@@ -100,7 +100,6 @@ pub(crate) fn hello(id: &str) -> Result<Vec<u8>> {
         graceful_restart: None,
         authenticated: false,
         single_hop: true,
-        role: None,
     };
     let capabilities = Offer::FULL.capabilities(&config);
     let mut bytes = Vec::new();
