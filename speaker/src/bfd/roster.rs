@@ -318,12 +318,13 @@ impl Roster {
         due.any(|lane| lane.session.silence_ends().is_some_and(|end| end <= now))
     }
 
-    /// Declares dead who is dead, and sends what is due.
-    pub(super) fn run_due(&mut self, now: Instant) {
+    /// Declares dead who is dead, and sends what is due. Returns how many sessions had something to do.
+    pub(super) fn run_due(&mut self, now: Instant) -> usize {
         let due: Vec<LaneId> = self.due(now).collect();
-        for id in due {
-            self.touch(id, now, |lane| lane.on_timeout(now));
+        for id in &due {
+            self.touch(*id, now, |lane| lane.on_timeout(now));
         }
+        due.len()
     }
 
     /// Sessions whose links are down are down, and those whose links are back begin to speak.
@@ -338,6 +339,12 @@ impl Roster {
         for (id, up) in on_links.collect::<Vec<_>>() {
             self.touch(id, now, |lane| lane.on_link(up));
         }
+    }
+
+    /// The shortest time that any user asks for between two packets.
+    pub(super) fn shortest_interval(&self) -> Option<Duration> {
+        let timers = self.users.values().map(|user| user.spec.timers);
+        timers.map(|it| it.transmit.min(it.receive)).min()
     }
 
     /// Which packets are expected.

@@ -157,7 +157,7 @@ async fn report(world: &World) -> Result<(SessionReport, Vec<String>)> {
     let status = reports.get("node-1").await?.status.unwrap_or_default();
     let session = status.sessions.iter().find(|it| it.peer == "tor");
     let session = session.context("no session is reported")?.clone();
-    let told = session.problem.iter().cloned();
+    let told = session.last_error.iter().cloned();
     let problems = told.chain(status.problems).collect();
     Ok((session, problems))
 }
