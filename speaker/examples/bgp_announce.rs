@@ -8,14 +8,17 @@
 //! Then one command per line: `+192.0.2.80/32 65000:100 large:65000:1:2` announces, `-192.0.2.80/32` withdraws,
 //! `quit some words` ends the session with these words in the router's log. Status changes are printed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::{Write, stdout};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Parser;
 use ipnetwork::IpNetwork;
-use portolan_proto::bgp::{Asn, Community, HoldTime, LargeCommunity, PORT, RouteAttrs, RouterId};
+use portolan_proto::bgp::{
+    Asn, Audience, Community, HoldTime, LargeCommunity, PORT, Prefix, RouteAttrs, RouterId,
+};
 use portolan_speaker::bgp::{
     Distance, Listen, Password, PeerAs, PeerSpec, Remote, SessionStatus, Sessions, Signature,
 };
@@ -93,17 +96,50 @@ impl Args {
             ..PeerSpec::new(peer, remote, self.local_as, peer_as, self.router_id)
         })
     }
+
+    /// Everybody is told the same.
+    fn told(&self, attrs: &RouteAttrs) -> Arc<Audience> {
+        let peers = self.peers.iter();
+        let audience = peers.map(|peer| (peer.as_str(), attrs.clone()));
+        Arc::new(audience.collect())
+    }
+
+    fn obey(&self, line: &str, routes: &mut Routes) -> anyhow::Result<()> {
+        let mut words = line.split_whitespace();
+        let Some(first) = words.next() else {
+            return Ok(());
+        };
+        if let Some(prefix) = first.strip_prefix('-') {
+            routes.remove(&prefix.parse()?);
+            return Ok(());
+        }
+        let prefix = first
+            .strip_prefix('+')
+            .context("a line starts with + or -")?;
+        let (large, standard): (Vec<&str>, Vec<&str>) =
+            words.partition(|word| word.starts_with("large:"));
+        let communities = standard.iter().map(|word| word.parse::<Community>());
+        let large = large.iter().map(|word| word.parse::<LargeCommunity>());
+        let attrs = RouteAttrs {
+            communities: communities.collect::<Result<_, _>>()?,
+            large: large.collect::<Result<_, _>>()?,
+            ..RouteAttrs::default()
+        };
+        routes.insert(prefix.parse()?, self.told(&attrs));
+        Ok(())
+    }
 }
 
-type Routes = BTreeMap<IpNetwork, RouteAttrs>;
+type Routes = BTreeMap<Prefix, Arc<Audience>>;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
+    let plain = args.told(&RouteAttrs::default());
     let mut routes: Routes = (0..args.many)
         .map(|host| {
             let address = IpAddr::from((0xc612_0000 + host).to_be_bytes());
-            (IpNetwork::from(address), RouteAttrs::default())
+            (IpNetwork::from(address).into(), Arc::clone(&plain))
         })
         .collect();
     let links = link::watch(CancellationToken::new()).await?;
@@ -111,12 +147,7 @@ async fn main() -> anyhow::Result<()> {
     let mut watch = sessions.changes();
     let specs = args.peers.iter().map(|peer| args.spec(peer));
     sessions.apply(specs.collect::<anyhow::Result<_>>()?);
-    let announce = |sessions: &mut Sessions, routes: &Routes| {
-        for peer in &args.peers {
-            sessions.routes(peer, routes.clone());
-        }
-    };
-    announce(&mut sessions, &routes);
+    sessions.routes(&routes);
     sessions.set_synced();
 
     let mut input = tokio::net::unix::pipe::Receiver::from_owned_fd(
@@ -139,39 +170,14 @@ async fn main() -> anyhow::Result<()> {
                         sessions.shutdown(words.trim()).await;
                         return Ok(());
                     }
-                    command(line, &mut routes).with_context(|| line.to_owned())?;
-                    announce(&mut sessions, &routes);
+                    args.obey(line, &mut routes).with_context(|| line.to_owned())?;
+                    sessions.routes(&routes);
                     pending = rest.to_owned();
                 }
             }
         }
     }
     sessions.shutdown("end of input").await;
-    Ok(())
-}
-
-fn command(line: &str, routes: &mut Routes) -> anyhow::Result<()> {
-    let mut words = line.split_whitespace();
-    let Some(first) = words.next() else {
-        return Ok(());
-    };
-    if let Some(prefix) = first.strip_prefix('-') {
-        routes.remove(&prefix.parse()?);
-        return Ok(());
-    }
-    let prefix = first
-        .strip_prefix('+')
-        .context("a line starts with + or -")?;
-    let (large, standard): (Vec<&str>, Vec<&str>) =
-        words.partition(|word| word.starts_with("large:"));
-    let communities = standard.iter().map(|word| word.parse::<Community>());
-    let large = large.iter().map(|word| word.parse::<LargeCommunity>());
-    let attrs = RouteAttrs {
-        communities: communities.collect::<Result<BTreeSet<_>, _>>()?,
-        large: large.collect::<Result<BTreeSet<_>, _>>()?,
-        ..RouteAttrs::default()
-    };
-    routes.insert(prefix.parse()?, attrs);
     Ok(())
 }
 

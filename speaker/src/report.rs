@@ -7,7 +7,6 @@ pub(crate) mod layer2;
 mod pace;
 mod session;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -88,7 +87,6 @@ pub(crate) fn make(node: Findings<'_>) -> NodeReportStatus {
         .iter()
         .filter(|s| s.state == SessionState::Established)
         .count();
-    let prefixes: BTreeSet<_> = plan.routes.values().flat_map(|r| r.keys()).collect();
     let answered = layer2::answered(layer2);
     NodeReportStatus {
         config_generation: node.config_generation,
@@ -96,7 +94,7 @@ pub(crate) fn make(node: Findings<'_>) -> NodeReportStatus {
         draining: plan.draining.map(str::to_owned),
         sessions_summary: format!("{up}/{}", reports.len()),
         sessions: reports,
-        routes: count(prefixes.len()),
+        routes: count(plan.routes.len()),
         l2_vip_count: count(answered.len()),
         l2_vips: answered.into_iter().take(LISTED).collect(),
         acting: layer2::acting(picture),

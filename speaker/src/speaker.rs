@@ -163,10 +163,8 @@ impl Speaker {
     /// Makes the outside equal to the plan where these addresses have a part in it.
     fn act_on(&mut self, vips: &BTreeSet<IpAddr>) {
         let difference = self.model.replan(vips, &mut self.plan);
-        for (peer, prefix, attrs) in difference.routes {
-            if self.plan.runs(&peer) {
-                self.sessions.route(&peer, prefix, attrs);
-            }
+        for (prefix, audience) in &difference.routes {
+            self.sessions.route(*prefix, audience.as_ref());
         }
         if difference.l2 {
             self.order();
@@ -186,11 +184,7 @@ impl Speaker {
             PlannedPeer::Wait(..) => None,
         });
         self.sessions.apply(specs.collect());
-        for (peer, routes) in &plan.routes {
-            if plan.runs(peer) {
-                self.sessions.routes(peer, routes.clone());
-            }
-        }
+        self.sessions.routes(&plan.routes);
         self.unreachable.set(&plan.attracted);
         self.metrics.planned();
         self.plan = plan;

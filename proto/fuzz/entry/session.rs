@@ -1,6 +1,7 @@
 //! The session machine: anything in any order, and then a peer that does everything right.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use portolan_proto::bgp::session::{
@@ -8,12 +9,14 @@ use portolan_proto::bgp::session::{
     Peer, PeerAs, SessionState, StopReason,
 };
 use portolan_proto::bgp::{
-    Asn, Families, Family, Frame, HoldTime, Kind, NextHops, Peek, Prefix, Rib, RouteAttrs,
-    write_keepalive,
+    Asn, Audience, Families, Family, Frame, HoldTime, Kind, NextHops, Peek, Prefix, Rib,
+    RouteAttrs, write_keepalive,
 };
 
 use super::Source;
 
+/// The name of the peer.
+const PEER: &str = "tor";
 const LOCAL: NextHops = NextHops {
     v4: Some(std::net::Ipv4Addr::new(192, 0, 2, 1)),
     v6: None,
@@ -209,7 +212,10 @@ impl World {
 
     fn pull(&mut self) {
         let mut bytes = Vec::new();
-        if let Some((id, _)) = self.peer.pull(&self.rib, 4096, self.now, &mut bytes) {
+        if let Some((id, _)) = self
+            .peer
+            .pull(self.rib.follower(PEER), 4096, self.now, &mut bytes)
+        {
             assert_eq!(self.open.get(&id), Some(&true), "routes on {id:?}");
             self.hear(id, &bytes);
         }
@@ -251,8 +257,9 @@ impl World {
                 let prefix: Prefix = format!("10.0.{}.0/24", which % 8)
                     .parse()
                     .expect("a prefix");
-                self.rib
-                    .set(prefix, (which & 8 == 0).then(RouteAttrs::default));
+                let audience: Audience = [(PEER, RouteAttrs::default())].into_iter().collect();
+                let audience = (which & 8 == 0).then(|| Arc::new(audience));
+                self.rib.set(prefix, audience.as_ref());
                 self.rib.set_synced();
                 self.pull();
             }

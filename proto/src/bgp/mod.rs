@@ -9,11 +9,12 @@
 //!
 //! Everything here is pure. The codec reads what peers send in bounded walks and keeps none of their routes;
 //! [`session::Peer`] is the state machine of one neighbour with both of its possible connections; [`Rib`] is
-//! the versioned wanted state that every session pulls from when its socket has room.
+//! the versioned wanted state of all of them, that every session pulls from when its socket has room.
 
 mod adj_out;
 mod asn;
 mod attributes;
+mod audience;
 mod capability;
 mod community;
 mod family;
@@ -35,6 +36,7 @@ mod update;
 pub use adj_out::{AdjOut, Pulled, Unsent};
 pub use asn::{Asn, AsnError, Relation};
 pub use attributes::{Export, RouteAttrs};
+pub use audience::{Audience, Audiences};
 pub use capability::Capabilities;
 pub use community::{Community, CommunityError, ExtendedCommunity, LargeCommunity};
 pub use family::{Families, Family};
@@ -47,7 +49,7 @@ pub use pack::{Oversized, announce, end_of_rib, withdraw};
 pub use prefix::{Prefix, PrefixError};
 pub use refresh::{Refresh, RefreshKind};
 pub use restart::{LongLived, Restart};
-pub use rib::{Rib, Version};
+pub use rib::{Follower, Rib, Version};
 pub use role::{Role, RoleClaim};
 pub use router_id::{RouterId, RouterIdError};
 pub use update::{Examined, Terms, Verdict, examine, examine_within};

@@ -1,14 +1,14 @@
 //! BGP sessions on real sockets: the driver around `portolan_proto::bgp`.
 //!
 //! ```text
-//!  core ── apply, routes, set_synced ──► Sessions ──┬─ Shared (Rib, status) ─┬─ task of peer A ── TCP
-//!       ◄─ changes, status ────────────             ├─ Shared (Rib, status) ─┼─ task of peer B ── TCP
-//!                                                   └─ order: run or stop ───┘
+//!  core ── apply, routes, set_synced ──► Sessions ──┬─ Rib ─────────────┬─ task of peer A ── TCP
+//!       ◄─ changes, status ────────────             ├─ Shared (status) ─┼─ task of peer B ── TCP
+//!                                                   └─ order ───────────┘
 //! ```
 //!
 //! One task per peer owns its socket, its state machine and its timers, so no peer waits for another. Wanted
-//! routes are not sent to the task: it reads them from the shared [`portolan_proto::bgp::Rib`] when its socket has
-//! room. Buffers are bounded, every wait has a deadline, and a task that panics is started again alone.
+//! routes are not sent to the task: it reads them from the [`portolan_proto::bgp::Rib`], which all of them share, when its
+//! socket has room. Buffers are bounded, every wait has a deadline, and a task that panics is started again alone.
 
 mod board;
 mod chronicle;

@@ -5,15 +5,14 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ipnetwork::IpNetwork;
 use portolan_proto::bgp::session::StopReason;
-use portolan_proto::bgp::{PORT, Prefix, RouteAttrs};
+use portolan_proto::bgp::{Audience, PORT, Prefix};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use super::listen::{Listeners, Visits};
-use super::shared::{SessionStatus, Shared};
+use super::shared::{SessionStatus, Shared, Wanted};
 use super::surroundings::Surroundings;
 use super::task::{Profile, Task};
 use super::{Bfd, Board, PeerSpec, Traffic};
@@ -31,7 +30,7 @@ const AFTER_PANIC: Duration = Duration::from_secs(5);
 pub struct Sessions {
     seed: u64,
     surroundings: Surroundings,
-    synced: bool,
+    wanted: Arc<Wanted>,
     running: BTreeMap<String, Session>,
     /// Sessions that were removed and are still saying their last words.
     leaving: BTreeMap<String, JoinHandle<()>>,
@@ -61,7 +60,7 @@ impl Sessions {
                 listeners: Listeners::new(PORT),
                 bfd: None,
             },
-            synced: false,
+            wanted: Arc::default(),
             running: BTreeMap::new(),
             leaving: BTreeMap::new(),
             changes: watch::Sender::new(0),
@@ -137,7 +136,11 @@ impl Sessions {
         }
         self.leaving.retain(|_, task| !task.is_finished());
         for (name, spec) in peers {
-            let shared = Arc::new(Shared::new(&spec, self.changes.clone()));
+            let shared = Arc::new(Shared::new(
+                &spec,
+                Arc::clone(&self.wanted),
+                self.changes.clone(),
+            ));
             let before = self.leaving.remove(&name);
             self.start(spec, shared, before);
             changed = true;
@@ -149,37 +152,29 @@ impl Sessions {
         }
     }
 
-    /// Makes `desired` all that `peer` is to be told. Only differences go out. Host bits of the prefixes are ignored.
-    pub fn routes(&mut self, peer: &str, desired: BTreeMap<IpNetwork, RouteAttrs>) {
-        let Some(session) = self.running.get(peer) else {
-            tracing::warn!(%peer, "bgp: routes for a peer that is not configured");
-            return;
-        };
-        let routes = desired
-            .into_iter()
-            .map(|(network, attrs)| (Prefix::from(network), attrs));
-        if session.shared.rib().replace(routes) > 0 {
-            session.shared.wake.notify_one();
+    /// Makes `desired` all that peers are to be told. Only differences go out.
+    pub fn routes(&mut self, desired: &BTreeMap<Prefix, Arc<Audience>>) {
+        if self.wanted.rib().replace(desired) > 0 {
+            self.wake();
         }
     }
 
-    /// Changes one route of `peer`, `None` to withdraw it: the short way when a single Service changed.
-    pub fn route(&mut self, peer: &str, network: IpNetwork, attrs: Option<RouteAttrs>) {
-        let Some(session) = self.running.get(peer) else {
-            tracing::warn!(%peer, %network, "bgp: a route for a peer that is not configured");
-            return;
-        };
-        if session.shared.rib().set(Prefix::from(network), attrs) {
-            session.shared.wake.notify_one();
+    /// Changes one route, `None` to withdraw it: the short way when a single Service changed.
+    pub fn route(&mut self, prefix: Prefix, audience: Option<&Arc<Audience>>) {
+        if self.wanted.rib().set(prefix, audience) {
+            self.wake();
         }
     }
 
-    /// The wanted routes are complete: the cluster's state is known, and [`Sessions::routes`] was called for all
-    /// peers since. From now on End-of-RIB goes out after them.
+    /// The wanted routes are complete: the cluster's state is known, and [`Sessions::routes`] was called since. From now
+    /// on End-of-RIB goes out after them.
     pub fn set_synced(&mut self) {
-        self.synced = true;
+        self.wanted.rib().set_synced();
+        self.wake();
+    }
+
+    fn wake(&self) {
         for session in self.running.values() {
-            session.shared.rib().set_synced();
             session.shared.wake.notify_one();
         }
     }
@@ -229,9 +224,6 @@ impl Sessions {
     }
 
     fn start(&mut self, spec: PeerSpec, shared: Arc<Shared>, before: Option<JoinHandle<()>>) {
-        if self.synced {
-            shared.rib().set_synced();
-        }
         let (order, ordered) = watch::channel(None);
         let (profile, followed) = watch::channel(spec.bfd.clone());
         let seed = self.seed ^ hash(&spec.name);
@@ -332,7 +324,7 @@ mod tests {
     async fn a_session_whose_task_panicked_is_down_and_keeps_its_count() {
         let changes = watch::Sender::new(0);
         let mut watcher = changes.subscribe();
-        let shared = Shared::new(&mk_spec("tor", 179), changes);
+        let shared = Shared::new(&mk_spec("tor", 179), Arc::default(), changes);
         shared.report(|status| {
             status.state = SessionState::Established;
             status.established = 3;

@@ -65,10 +65,22 @@ pub struct Agreed {
     pub graceful_restart: bool,
 }
 
-/// The wanted routes of one peer, and what its task reports.
+/// The wanted routes of all peers.
+#[derive(Debug, Default)]
+pub(super) struct Wanted(Mutex<Rib>);
+
+impl Wanted {
+    /// Never held across an await.
+    pub(super) fn rib(&self) -> MutexGuard<'_, Rib> {
+        // A panic while it was held cannot leave it half-changed for longer than until the next `replace`.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the task of one peer needs and reports.
 #[derive(Debug)]
 pub(super) struct Shared {
-    rib: Mutex<Rib>,
+    wanted: Arc<Wanted>,
     status: Mutex<SessionStatus>,
     /// Wakes the task when the routes changed.
     pub(super) wake: Notify,
@@ -78,7 +90,7 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(spec: &PeerSpec, changes: watch::Sender<u64>) -> Self {
+    pub(super) fn new(spec: &PeerSpec, wanted: Arc<Wanted>, changes: watch::Sender<u64>) -> Self {
         let status = SessionStatus {
             name: spec.name.clone(),
             address: spec.remote.to_string(),
@@ -98,7 +110,7 @@ impl Shared {
             history: Arc::default(),
         };
         Self {
-            rib: Mutex::default(),
+            wanted,
             status: Mutex::new(status),
             wake: Notify::new(),
             traffic: Counters::default(),
@@ -106,10 +118,9 @@ impl Shared {
         }
     }
 
-    /// The wanted routes. Never held across an await.
+    /// The wanted routes of all peers. Never held across an await.
     pub(super) fn rib(&self) -> MutexGuard<'_, Rib> {
-        // A panic while it was held cannot leave it half-changed for longer than until the next `replace`.
-        self.rib.lock().unwrap_or_else(PoisonError::into_inner)
+        self.wanted.rib()
     }
 
     pub(super) fn status(&self) -> SessionStatus {
@@ -126,6 +137,8 @@ impl Shared {
 
     /// The task is gone without having said so, and its connection with it.
     pub(super) fn crashed(&self, words: String) {
+        let name = self.status().name;
+        self.rib().leave(&name);
         self.report(|status| {
             status.state = SessionState::Idle;
             status.advertised = 0;

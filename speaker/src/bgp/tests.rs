@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnetwork::IpNetwork;
 use portolan_proto::bgp::session::{Config, Offer, SessionState};
 use portolan_proto::bgp::{
-    Asn, Code, Frame, Kind, Notification, Open, Peek, Relation, examine, write_keepalive,
+    Asn, Audience, Code, Frame, Kind, Notification, Open, Peek, Prefix, Relation, examine,
+    write_keepalive,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -43,10 +45,16 @@ pub(super) fn mk_unnumbered(link: &str) -> Remote {
     }
 }
 
-fn mk_routes(count: u32) -> BTreeMap<IpNetwork, RouteAttrs> {
+fn mk_audience(peer: &str) -> Arc<Audience> {
+    let told = [(peer, RouteAttrs::default())];
+    Arc::new(told.into_iter().collect())
+}
+
+fn mk_routes(peer: &str, count: u32) -> BTreeMap<Prefix, Arc<Audience>> {
     let host = |number: u32| IpNetwork::from(IpAddr::from((0x0a00_0000 + number).to_be_bytes()));
+    let audience = mk_audience(peer);
     (0..count)
-        .map(|number| (host(number), RouteAttrs::default()))
+        .map(|number| (host(number).into(), Arc::clone(&audience)))
         .collect()
 }
 
@@ -195,19 +203,16 @@ async fn wait_for(sessions: &Sessions, wish: impl Fn(&SessionStatus) -> bool) ->
 #[tokio::test]
 async fn routes_go_out_packed_and_changes_alone_after_that() {
     let (router, mut sessions) = mk_sessions().await;
-    sessions.routes("tor", mk_routes(5000));
+    sessions.routes(&mk_routes("tor", 5000));
     sessions.set_synced();
     let mut heard = router.establish().await;
     assert_eq!(heard.table().await, (7, 5000, 0));
 
-    sessions.routes("tor", mk_routes(5000));
-    sessions.routes("tor", mk_routes(4999));
+    sessions.routes(&mk_routes("tor", 5000));
+    sessions.routes(&mk_routes("tor", 4999));
     assert_eq!(heard.update().await, (0, 1), "the same again says nothing");
-    sessions.route(
-        "tor",
-        "10.9.9.9/32".parse().unwrap(),
-        Some(RouteAttrs::default()),
-    );
+    let prefix = "10.9.9.9/32".parse().unwrap();
+    sessions.route(prefix, Some(&mk_audience("tor")));
     assert_eq!(heard.update().await, (1, 0));
 
     let status = wait_for(&sessions, |status| status.updates_sent == 10).await;
@@ -222,7 +227,7 @@ async fn end_of_rib_waits_for_the_cluster_state() {
     let (router, mut sessions) = mk_sessions().await;
     let mut heard = router.establish().await;
     established(&sessions).await;
-    sessions.routes("tor", mk_routes(1));
+    sessions.routes(&mk_routes("tor", 1));
     assert_eq!(heard.update().await, (1, 0), "routes do not wait");
     sessions.set_synced();
     assert_eq!(heard.table().await, (0, 0, 0));
@@ -232,7 +237,7 @@ async fn end_of_rib_waits_for_the_cluster_state() {
 async fn routes_of_a_family_that_was_not_agreed_are_counted() {
     let (router, mut sessions) = mk_sessions().await;
     let v6 = "2001:db8::1/128".parse().unwrap();
-    sessions.routes("tor", BTreeMap::from([(v6, RouteAttrs::default())]));
+    sessions.route(v6, Some(&mk_audience("tor")));
     let _heard = router.establish().await;
     wait_for(&sessions, |status| {
         status.unsent == 1 && status.advertised == 0
@@ -249,7 +254,7 @@ async fn only_the_changed_session_restarts_and_keeps_its_routes() {
     ];
     let mut sessions = Sessions::new("node");
     sessions.apply(specs.clone());
-    sessions.routes("changed", mk_routes(3));
+    sessions.routes(&mk_routes("changed", 3));
     sessions.set_synced();
     let mut calm = steady.establish().await;
     assert_eq!(calm.table().await, (0, 0, 0));
@@ -271,7 +276,7 @@ async fn only_the_changed_session_restarts_and_keeps_its_routes() {
     };
     assert_eq!((of("steady"), of("changed")), (1, 2), "one flap");
 
-    sessions.routes("steady", mk_routes(1));
+    sessions.route("10.9.9.9/32".parse().unwrap(), Some(&mk_audience("steady")));
     assert_eq!(calm.update().await, (1, 0), "nothing else came in between");
 }
 
@@ -303,7 +308,7 @@ async fn shutdown_says_its_words_even_while_the_router_keeps_talking() {
 #[tokio::test]
 async fn a_router_that_reads_nothing_does_not_delay_the_end() {
     let (router, mut sessions) = mk_sessions().await;
-    sessions.routes("tor", mk_routes(300_000));
+    sessions.routes(&mk_routes("tor", 300_000));
     let _heard = router.establish().await;
     wait_for(&sessions, |status| status.advertised > 0).await;
     timeout(Duration::from_secs(4), sessions.shutdown("bye"))

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnetwork::IpNetwork;
 use portolan_api::crd::{BgpRule, PeerRule};
-use portolan_proto::bgp::RouteAttrs;
+use portolan_proto::bgp::{Audience, Audiences, Prefix};
 
 use super::model::Model;
 use super::peers::PlannedPeer;
@@ -26,17 +27,19 @@ pub struct Plan {
     pub peers: Vec<PlannedPeer>,
     /// What stands in the way of something, in words; what can go on goes on.
     pub problems: Vec<String>,
-    /// Routes for each peer by name.
-    pub routes: BTreeMap<String, BTreeMap<IpNetwork, RouteAttrs>>,
+    /// Routes, and which peers are told what of each.
+    pub routes: BTreeMap<Prefix, Arc<Audience>>,
     /// Announced prefixes that hold more addresses than are used: nobody else is to have what is sent to the others.
     pub attracted: BTreeSet<IpNetwork>,
+    /// Those of the routes.
+    pub(super) audiences: Audiences,
 }
 
 /// What changed in a plan.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Difference {
-    /// Routes by peer; without attributes for those to withdraw.
-    pub routes: Vec<(String, IpNetwork, Option<RouteAttrs>)>,
+    /// Routes, without an audience for those to withdraw.
+    pub routes: Vec<(Prefix, Option<Arc<Audience>>)>,
     /// Something changed in [`Plan::l2`].
     pub l2: bool,
     /// Something changed in [`Plan::attracted`].
@@ -58,15 +61,12 @@ impl Model {
         let standing = self.standing();
         let ours: Vec<&PeerRule> = standing.iter().map(|peer| peer.rule).collect();
         plan.peers = self.peers(&standing, &mut plan.problems);
-        for peer in &ours {
-            plan.routes.insert(peer.name.clone(), BTreeMap::new());
-        }
         // An excluded node keeps its sessions and withdraws: the router sees an orderly empty table, not a flap.
         if plan.excluded.is_some() {
             return plan;
         }
-        self.ranges(&ours, &mut plan);
-        let node = Announcing::on(self, &ours);
+        let mut node = Announcing::on(self, &ours);
+        node.ranges(&mut plan);
         for (key, service) in self.services.iter() {
             node.service(key, service, |_| true, &mut plan);
         }
@@ -90,14 +90,14 @@ impl Model {
             self.duties(key, service, |vip| vips.contains(vip), &mut fresh);
         }
         if self.excluded().is_none() {
-            self.ranges(&ours, &mut fresh);
+            let mut node = Announcing::on(self, &ours);
+            node.ranges(&mut fresh);
             // Asked for every Service: the addresses themselves are the short way.
             let wide = prefixes.iter().filter(|prefix| !is_host(**prefix));
             let wide: Vec<IpNetwork> = wide.copied().collect();
             let touches = |vip: &IpAddr| {
                 vips.contains(vip) || wide.iter().any(|prefix| prefix.contains(*vip))
             };
-            let node = Announcing::on(self, &ours);
             for (key, service) in self.services.iter() {
                 node.service(key, service, touches, &mut fresh);
             }
@@ -138,17 +138,14 @@ impl Plan {
         prefixes: &BTreeSet<IpNetwork>,
     ) -> Difference {
         let mut difference = Difference::default();
-        for (peer, routes) in &mut self.routes {
-            let mut wanted = fresh.routes.remove(peer).unwrap_or_default();
-            for prefix in prefixes {
-                let attrs = wanted.remove(prefix);
-                if routes.get(prefix) != attrs.as_ref() {
-                    put(routes, *prefix, attrs.clone());
-                    difference.routes.push((peer.clone(), *prefix, attrs));
-                }
-            }
-        }
         for prefix in prefixes {
+            let route = Prefix::from(*prefix);
+            let audience = fresh.routes.remove(&route);
+            if self.routes.get(&route) != audience.as_ref() {
+                let audience = audience.map(|audience| self.audiences.share(audience));
+                put(&mut self.routes, route, audience.clone());
+                difference.routes.push((route, audience));
+            }
             let attracts = fresh.attracted.contains(prefix);
             if attracts != self.attracted.contains(prefix) {
                 put_in(&mut self.attracted, *prefix, attracts);

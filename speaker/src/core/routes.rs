@@ -3,15 +3,18 @@
 //! A rule announces ranges that hang on no Service, and addresses of Services that this node can deliver to. Everything
 //! here only adds to a [`Plan`]; what is not added is not announced.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnetwork::IpNetwork;
 use portolan_api::ObjectKey;
 use portolan_api::crd::{BgpRule, Communities, PeerRule, RouteKind};
 use portolan_api::range::Family;
 use portolan_api::view::{Node, TrafficPolicy};
-use portolan_proto::bgp::{Community, ExtendedCommunity, LargeCommunity, RouteAttrs};
+use portolan_proto::bgp::{
+    Audience, Community, ExtendedCommunity, LargeCommunity, Prefix, RouteAttrs,
+};
 
 use super::model::Model;
 use super::plan::Plan;
@@ -35,24 +38,6 @@ impl Model {
     fn kinds(&self) -> BTreeSet<RouteKind> {
         let kinds = self.bgp_rules().flat_map(|rule| &rule.routes);
         kinds.copied().collect()
-    }
-
-    /// Routes that hang on no Service.
-    pub(super) fn ranges(&self, peers: &[&PeerRule], plan: &mut Plan) {
-        for rule in self.bgp_rules() {
-            if rule.routes.contains(&RouteKind::ClusterIPRange) {
-                for range in &self.config.cluster_ip_ranges {
-                    let range = masked(*range, range.prefix());
-                    plan.announce(rule, range, peers, None);
-                    plan.attract(range, peers);
-                }
-            }
-            if rule.routes.contains(&RouteKind::PodCIDR) {
-                for range in self.pod_ranges() {
-                    plan.announce(rule, range, peers, None);
-                }
-            }
-        }
     }
 
     fn pod_ranges(&self) -> impl Iterator<Item = IpNetwork> {
@@ -92,92 +77,97 @@ impl Model {
 }
 
 impl Plan {
-    /// Puts a prefix to every peer that the rule names, or to all. Where several rules put the same prefix to the same
-    /// peer, communities add up; of what has one value only, compilation lets no two differ.
-    fn announce(
-        &mut self,
-        rule: &BgpRule,
-        prefix: IpNetwork,
-        peers: &[&PeerRule],
-        mut share: Option<&mut Share>,
-    ) {
-        let draining = self.draining.is_some();
-        let takes = |peer: &&&PeerRule| peer.carries(prefix.ip()) && rule.tells(peer);
-        for (index, peer) in peers.iter().enumerate().filter(|(_, peer)| takes(peer)) {
-            let routes = self.routes.entry(peer.name.clone()).or_default();
-            let attrs = routes.entry(prefix).or_default();
-            attrs.local_pref = attrs.local_pref.max(rule.local_pref);
-            attrs.med = attrs.med.max(rule.med);
-            attrs.prepend = attrs.prepend.max(rule.as_path_prepend);
-            attach(&rule.communities, attrs);
-            if let Some(share) = share.as_deref_mut().filter(|_| rule.bandwidth.is_some()) {
-                share.add(index, prefix, attrs);
-            }
-            if draining {
-                attrs.local_pref = Some(0);
-                attrs.prepend = attrs.prepend.max(rule.as_path_prepend.saturating_add(1));
-                attrs.communities.insert(GRACEFUL_SHUTDOWN);
-                attach(&rule.drain, attrs);
-            }
+    /// Adds an announcement of a prefix. What Services and ranges say of the same one adds up.
+    fn announce(&mut self, prefix: Prefix, audience: &Arc<Audience>) {
+        if audience.is_empty() {
+            return;
         }
+        let audience = match self.routes.get(&prefix) {
+            Some(known) => self.audiences.share(Arc::new(merge(known, audience))),
+            None => Arc::clone(audience),
+        };
+        self.routes.insert(prefix, audience);
     }
 
     /// Notes that a prefix attracts more than the addresses that are used, if it is announced to somebody.
-    fn attract(&mut self, prefix: IpNetwork, peers: &[&PeerRule]) {
-        let told = |peer: &&PeerRule| {
-            let routes = self.routes.get(&peer.name);
-            routes.is_some_and(|routes| routes.contains_key(&prefix))
-        };
-        if peers.iter().any(told) {
+    fn attract(&mut self, prefix: IpNetwork) {
+        if self.routes.contains_key(&Prefix::from(prefix)) {
             self.attracted.insert(prefix);
         }
     }
 }
 
-/// What one address of a Service adds to the bandwidth of routes, once for each, however many rules announce it.
-struct Share {
-    bytes_per_second: u64,
-    /// Peers by index, and prefixes.
-    added: BTreeSet<(usize, IpNetwork)>,
+/// Communities add up, and so does bandwidth; of what has one value only, compilation lets no two rules differ.
+fn merge(one: &Audience, other: &Audience) -> Audience {
+    let mut merged = one.clone();
+    for (peer, attrs) in other.iter() {
+        let mut sum = attrs.clone();
+        if let Some(known) = one.attrs(peer) {
+            sum.local_pref = sum.local_pref.max(known.local_pref);
+            sum.med = sum.med.max(known.med);
+            sum.prepend = sum.prepend.max(known.prepend);
+            sum.communities.extend(&known.communities);
+            sum.large.extend(&known.large);
+            sum.extended.extend(&known.extended);
+            let bandwidth = [sum.bandwidth, known.bandwidth].into_iter().flatten();
+            sum.bandwidth = bandwidth.reduce(u64::saturating_add);
+        }
+        merged.tell(peer, sum);
+    }
+    merged
 }
 
-impl Share {
-    fn of(endpoints: u32) -> Self {
-        Self {
-            bytes_per_second: u64::from(endpoints) * ENDPOINT_BANDWIDTH,
-            added: BTreeSet::new(),
-        }
-    }
-
-    fn add(&mut self, peer: usize, prefix: IpNetwork, attrs: &mut RouteAttrs) {
-        if self.added.insert((peer, prefix)) {
-            let sum = attrs.bandwidth.unwrap_or_default();
-            attrs.bandwidth = Some(sum.saturating_add(self.bytes_per_second));
-        }
-    }
+/// One announcement: everything that decides who is told what. Of thousands of Services most make the same one.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Announcement {
+    /// Rules that make it, by their place among those of the node.
+    rules: Vec<usize>,
+    family: Family,
+    /// In bytes per second, for those rules that tell it.
+    bandwidth: Option<u64>,
 }
 
-/// This node, adding what it announces for Services.
+/// This node, adding what it announces.
 pub(super) struct Announcing<'a> {
     model: &'a Model,
     peers: &'a [&'a PeerRule],
+    rules: Vec<&'a BgpRule>,
     /// What its rules announce.
     kinds: BTreeSet<RouteKind>,
+    draining: bool,
+    made: BTreeMap<Announcement, Arc<Audience>>,
 }
 
 impl<'a> Announcing<'a> {
     pub(super) fn on(model: &'a Model, peers: &'a [&'a PeerRule]) -> Self {
-        let kinds = model.kinds();
         Self {
             model,
             peers,
-            kinds,
+            rules: model.bgp_rules().collect(),
+            kinds: model.kinds(),
+            draining: model.draining().is_some(),
+            made: BTreeMap::new(),
+        }
+    }
+
+    /// Adds routes that hang on no Service.
+    pub(super) fn ranges(&mut self, plan: &mut Plan) {
+        let model = self.model;
+        let whole = |range: &IpNetwork| masked(*range, range.prefix());
+        for range in model.config.cluster_ip_ranges.iter().map(whole) {
+            let rules = self.which(|rule| rule.routes.contains(&RouteKind::ClusterIPRange));
+            self.announce(range, rules, None, plan);
+            plan.attract(range);
+        }
+        for range in model.pod_ranges() {
+            let rules = self.which(|rule| rule.routes.contains(&RouteKind::PodCIDR));
+            self.announce(range, rules, None, plan);
         }
     }
 
     /// Adds the addresses of a Service that `concerns` picks.
     pub(super) fn service(
-        &self,
+        &mut self,
         key: &ObjectKey,
         service: &KnownService,
         concerns: impl Fn(&IpAddr) -> bool,
@@ -209,23 +199,29 @@ impl<'a> Announcing<'a> {
         self.kinds.contains(&kind)
     }
 
-    fn vip(&self, key: &ObjectKey, service: &KnownService, vip: IpAddr, plan: &mut Plan) {
+    fn vip(&mut self, key: &ObjectKey, service: &KnownService, vip: IpAddr, plan: &mut Plan) {
         let Some(pool) = self.model.pools.of(vip) else {
             return;
         };
-        let mut share = self.share(key, service, vip);
-        let covers = |rule: &&BgpRule| rule.covers(pool, &service.labels);
-        for rule in self.model.bgp_rules().filter(covers) {
-            let prefix = announced(rule, vip);
-            plan.announce(rule, prefix, self.peers, share.as_mut());
+        let bandwidth = self.bandwidth(key, service, vip);
+        let mut rules = self.which(|rule| rule.covers(pool, &service.labels));
+        // Some may announce the address alone, and others what it lies in.
+        while let Some(first) = rules.first().and_then(|first| self.rules.get(*first)) {
+            let prefix = announced(first, vip);
+            let same = |rule: &usize| {
+                let rule = self.rules.get(*rule);
+                rule.is_some_and(|rule| announced(rule, vip) == prefix)
+            };
+            let alike = rules.extract_if(.., |rule| same(rule)).collect();
+            self.announce(prefix, alike, bandwidth, plan);
             if !is_host(prefix) {
-                plan.attract(prefix, self.peers);
+                plan.attract(prefix);
             }
         }
     }
 
     fn external_ip(
-        &self,
+        &mut self,
         key: &ObjectKey,
         service: &KnownService,
         address: IpAddr,
@@ -234,30 +230,92 @@ impl<'a> Announcing<'a> {
         if self.model.has(address, self.peers) {
             return;
         }
-        let mut share = self.share(key, service, address);
-        let covers = |rule: &&BgpRule| rule.covers_own(RouteKind::ExternalIP, &service.labels);
-        for rule in self.model.bgp_rules().filter(covers) {
-            plan.announce(rule, address.into(), self.peers, share.as_mut());
-        }
-    }
-
-    /// Policy Cluster spreads evenly over all nodes, wherever the endpoints are.
-    fn share(&self, key: &ObjectKey, service: &KnownService, address: IpAddr) -> Option<Share> {
-        let weighs = service.policy == TrafficPolicy::Local;
-        weighs.then(|| Share::of(self.model.weight(key, Family::of(address))))
+        let bandwidth = self.bandwidth(key, service, address);
+        let rules = self.which(|rule| rule.covers_own(RouteKind::ExternalIP, &service.labels));
+        self.announce(address.into(), rules, bandwidth, plan);
     }
 
     /// A range is announced by every node, so an address in it that only some nodes can serve needs a route of its own.
-    fn cluster_ip(&self, service: &KnownService, address: IpAddr, plan: &mut Plan) {
+    fn cluster_ip(&mut self, service: &KnownService, address: IpAddr, plan: &mut Plan) {
         let local = service.cluster_policy == TrafficPolicy::Local;
         let in_range = local && {
             let mut ranges = self.model.config.cluster_ip_ranges.iter();
             ranges.any(|range| range.contains(address))
         };
-        let covers = |rule: &&BgpRule| rule.covers_cluster_ip(in_range, &service.labels);
-        for rule in self.model.bgp_rules().filter(covers) {
-            plan.announce(rule, address.into(), self.peers, None);
+        let rules = self.which(|rule| rule.covers_cluster_ip(in_range, &service.labels));
+        self.announce(address.into(), rules, None, plan);
+    }
+
+    /// What an address of a Service adds to the bandwidth of its routes. Policy Cluster spreads evenly over all nodes,
+    /// wherever the endpoints are.
+    fn bandwidth(&self, key: &ObjectKey, service: &KnownService, address: IpAddr) -> Option<u64> {
+        let weighs = self.model.weighs && service.policy == TrafficPolicy::Local;
+        let endpoints = weighs.then(|| self.model.weight(key, Family::of(address)))?;
+        Some(u64::from(endpoints) * ENDPOINT_BANDWIDTH)
+    }
+
+    fn which(&self, covers: impl Fn(&BgpRule) -> bool) -> Vec<usize> {
+        let rules = self.rules.iter().enumerate();
+        let covering = rules.filter(|(_, rule)| covers(rule));
+        covering.map(|(place, _)| place).collect()
+    }
+
+    fn announce(
+        &mut self,
+        prefix: IpNetwork,
+        rules: Vec<usize>,
+        bandwidth: Option<u64>,
+        plan: &mut Plan,
+    ) {
+        let announcement = Announcement {
+            rules,
+            family: Family::of(prefix.ip()),
+            bandwidth,
+        };
+        if let Some(made) = self.made.get(&announcement) {
+            return plan.announce(prefix.into(), made);
         }
+        let audience = Arc::new(self.audience(&announcement, prefix.ip()));
+        plan.announce(prefix.into(), &audience);
+        self.made.insert(announcement, audience);
+    }
+
+    /// Who is told of an announcement, and what.
+    fn audience(&self, announcement: &Announcement, address: IpAddr) -> Audience {
+        let rules = || announcement.rules.iter();
+        let rules = || rules().filter_map(|place| self.rules.get(*place).copied());
+        let peers = self.peers.iter().filter(|peer| peer.carries(address));
+        peers
+            .filter_map(|peer| {
+                let telling: Vec<&BgpRule> = rules().filter(|rule| rule.tells(peer)).collect();
+                let attrs = self.attrs(&telling, announcement.bandwidth);
+                (!telling.is_empty()).then_some((peer.name.as_str(), attrs))
+            })
+            .collect()
+    }
+
+    /// Where several rules tell the same peer, communities add up; of what has one value only, compilation lets no two
+    /// differ.
+    fn attrs(&self, rules: &[&BgpRule], bandwidth: Option<u64>) -> RouteAttrs {
+        let mut attrs = RouteAttrs::default();
+        for rule in rules {
+            attrs.local_pref = attrs.local_pref.max(rule.local_pref);
+            attrs.med = attrs.med.max(rule.med);
+            attrs.prepend = attrs.prepend.max(rule.as_path_prepend);
+            attach(&rule.communities, &mut attrs);
+            if rule.bandwidth.is_some() {
+                attrs.bandwidth = bandwidth;
+            }
+            if self.draining {
+                attrs.prepend = attrs.prepend.max(rule.as_path_prepend.saturating_add(1));
+                attrs.communities.insert(GRACEFUL_SHUTDOWN);
+                attach(&rule.drain, &mut attrs);
+            }
+        }
+        if self.draining {
+            attrs.local_pref = Some(0);
+        }
+        attrs
     }
 }
 

@@ -11,6 +11,7 @@ mod peers;
 mod rules;
 mod weights;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
@@ -26,6 +27,7 @@ use portolan_api::view::{
     TrafficPolicy,
 };
 use portolan_daemon::watch::Change;
+use portolan_proto::bgp::{Prefix, RouteAttrs};
 
 use super::secrets::{Secret, SecretData};
 use super::*;
@@ -213,11 +215,19 @@ fn mk_keyless() -> Model {
     model
 }
 
+/// What a peer is to be told.
+fn told(plan: &Plan, peer: &str) -> BTreeMap<Prefix, RouteAttrs> {
+    let routes = plan.routes.iter();
+    let told = routes.filter_map(|(prefix, audience)| {
+        let attrs = audience.attrs(peer)?;
+        Some((*prefix, RouteAttrs::clone(attrs)))
+    });
+    told.collect()
+}
+
 fn routes(plan: &Plan, peer: &str) -> Vec<String> {
-    plan.routes
-        .get(peer)
-        .map(|r| r.keys().map(IpNetwork::to_string).collect())
-        .unwrap_or_default()
+    let told = told(plan, peer);
+    told.keys().map(Prefix::to_string).collect()
 }
 
 fn answered(plan: &Plan) -> Vec<String> {
@@ -323,11 +333,7 @@ fn an_excluded_node_keeps_its_sessions_and_its_duties_and_announces_nothing() {
         let plan = model.plan();
         assert!(plan.excluded.is_some());
         assert_eq!(plan.peers.len(), 2);
-        assert!(
-            plan.routes
-                .values()
-                .all(std::collections::BTreeMap::is_empty)
-        );
+        assert!(plan.routes.is_empty());
         assert_eq!(answered(&plan), [VIP4, VIP6], "to be handed over");
     }
 }

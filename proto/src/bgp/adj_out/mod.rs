@@ -1,4 +1,5 @@
-//! How far one session has come with telling its peer the [`Rib`] (the Adj-RIB-Out of RFC 4271 §3.2, as a cursor).
+//! How far one session has come with telling its peer the [`super::Rib`] (the Adj-RIB-Out of RFC 4271 §3.2): a cursor,
+//! and for each route what the peer holds, which is never sent a second time.
 //!
 //! Nothing is pushed. When the socket has room, the driver pulls, and gets packed messages for what the peer
 //! lacks at this moment. A reconnect starts at zero; so does a route refresh, except that withdrawals which the
@@ -11,15 +12,19 @@
 
 #[cfg(test)]
 mod tests;
+mod told;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
+use self::told::Told;
+use super::rib::Number;
 use super::{
-    Export, Families, Family, NextHop, NextHops, Prefix, Refresh, Rib, RouteAttrs, Version,
+    Export, Families, Family, Follower, NextHop, NextHops, Prefix, Refresh, RouteAttrs, Version,
     announce, end_of_rib, withdraw,
 };
 
-/// One session's way through the [`Rib`].
+/// One session's way through the [`super::Rib`].
 #[derive(Debug)]
 #[cfg_attr(test, derive(Clone))]
 pub struct AdjOut {
@@ -37,11 +42,15 @@ pub struct AdjOut {
 struct Lane {
     /// Everything up to here has been sent.
     cursor: Version,
-    /// How far the cursor ever was: the peer may hold any route born before.
-    told: Version,
+    /// How far the cursor ever was: withdrawals before are done.
+    reached: Version,
+    /// What the peer holds.
+    told: Told,
     end_of_rib_sent: bool,
     /// Everything is to be sent again, and none of it has been.
     asked: bool,
+    /// Everything is sent again, even what the peer holds.
+    repeats: bool,
     /// A resend with markers, asked for or going on.
     resend: Option<Resend>,
 }
@@ -81,7 +90,14 @@ struct Window<'a> {
     newest: Version,
     bytes: usize,
     withdrawn: Vec<Prefix>,
-    announced: BTreeMap<&'a RouteAttrs, Vec<Prefix>>,
+    announced: BTreeMap<&'a Arc<RouteAttrs>, Vec<(Number, Prefix)>>,
+}
+
+/// Routes with the same attributes on the wire.
+#[derive(Default)]
+struct Group<'a> {
+    prefixes: Vec<Prefix>,
+    told: Vec<(Number, &'a Arc<RouteAttrs>)>,
 }
 
 impl AdjOut {
@@ -131,16 +147,10 @@ impl AdjOut {
         self.export.next_hops
     }
 
-    /// How many routes the peer has been told, as far as they still stand.
+    /// How many routes the peer holds.
     #[must_use]
-    pub fn advertised(&self, rib: &Rib) -> usize {
-        let told = |family: &Family| rib.table(*family).live_up_to(self.lane(*family).told);
-        let sum: usize = Family::ALL
-            .iter()
-            .filter(|family| self.carries(**family))
-            .map(told)
-            .sum();
-        sum.saturating_sub(self.oversized.len())
+    pub const fn advertised(&self) -> usize {
+        self.v4.told.len() + self.v6.told.len()
     }
 
     /// Routes that cannot be told because their attributes fill a whole message.
@@ -151,10 +161,9 @@ impl AdjOut {
 
     /// Up to where the peer has been told; withdrawals before need not be remembered for it. Who is told nothing needs
     /// no withdrawals at all.
-    #[must_use]
-    pub fn heard(&self, family: Family) -> Version {
+    fn heard(&self, family: Family) -> Version {
         if self.carries(family) {
-            self.lane(family).told
+            self.lane(family).reached
         } else {
             Version::END
         }
@@ -167,6 +176,7 @@ impl AdjOut {
         let lane = self.lane_mut(family);
         lane.cursor = Version::START;
         lane.asked = true;
+        lane.repeats = true;
         // Before End-of-RIB the first table is still on its way, and BoRR is not allowed (RFC 7313 §4).
         if markers && lane.end_of_rib_sent {
             lane.resend = Some(Resend::Asked);
@@ -179,12 +189,15 @@ impl AdjOut {
         self.lane(family).asked
     }
 
-    /// Appends messages for what the peer lacks, of about `room` bytes at most.
-    pub fn pull(&mut self, rib: &Rib, room: usize, out: &mut Vec<u8>) -> Pulled {
+    /// Appends messages for what the peer lacks, of about `room` bytes at most. What is written counts as told.
+    pub fn pull(&mut self, mut rib: Follower<'_>, room: usize, out: &mut Vec<u8>) -> Pulled {
         let mut pulled = Pulled::default();
         let limit = out.len() + room;
         for family in self.families.iter() {
-            self.pull_family(family, rib, limit, out, &mut pulled);
+            self.pull_family(family, &rib, limit, out, &mut pulled);
+        }
+        for family in Family::ALL {
+            rib.heard(family, self.heard(family));
         }
         pulled
     }
@@ -192,7 +205,7 @@ impl AdjOut {
     fn pull_family(
         &mut self,
         family: Family,
-        rib: &Rib,
+        rib: &Follower<'_>,
         limit: usize,
         out: &mut Vec<u8>,
         pulled: &mut Pulled,
@@ -206,19 +219,20 @@ impl AdjOut {
         }
         let next_hop = self.export.next_hop(family);
         if let Some(next_hop) = next_hop {
-            while out.len() < limit && self.lane(family).cursor < rib.table(family).head() {
+            while out.len() < limit && self.lane(family).cursor < rib.head(family) {
                 let window = self.window(family, rib, limit - out.len());
-                self.write(family, next_hop, &window, out, pulled);
                 let lane = self.lane_mut(family);
                 // Only forgotten withdrawals are left when the window saw nothing.
                 lane.cursor = window.newest.max(lane.cursor);
-                lane.told = lane.told.max(lane.cursor);
+                lane.reached = lane.reached.max(lane.cursor);
+                self.write(family, next_hop, window, out, pulled);
             }
         }
         let lane = self.lane_mut(family);
-        if next_hop.is_some() && lane.cursor < rib.table(family).head() {
+        if next_hop.is_some() && lane.cursor < rib.head(family) {
             return;
         }
+        lane.repeats = false;
         if lane.resend.take().is_some() {
             Refresh::end(family, out);
             pulled.messages += 1;
@@ -231,32 +245,37 @@ impl AdjOut {
     }
 
     /// Takes changes from the log until about `room` bytes are full; at least one.
-    fn window<'a>(&self, family: Family, rib: &'a Rib, room: usize) -> Window<'a> {
+    fn window<'a>(&mut self, family: Family, rib: &'a Follower<'_>, room: usize) -> Window<'a> {
+        let mut window = Window::default();
         let lane = self.lane(family);
-        let mut window = Window {
-            newest: rib.table(family).head(),
-            ..Window::default()
-        };
-        for change in rib.table(family).changes(lane.cursor) {
+        let (cursor, repeats) = (lane.cursor, lane.repeats);
+        for change in rib.changes(family, cursor) {
             if window.bytes >= room {
                 return window;
             }
             window.newest = change.version;
+            let told = &mut self.lane_mut(family).told;
             match change.attrs {
+                Some(attrs) if !repeats && told.is(change.number, attrs) => continue,
                 Some(attrs) => {
                     let group = window.announced.entry(attrs).or_default();
                     if group.is_empty() {
                         window.bytes += attrs.wire_estimate();
                     }
-                    group.push(change.prefix);
+                    group.push((change.number, change.prefix));
                 }
-                None if change.born <= lane.told => window.withdrawn.push(change.prefix),
-                // Came and went without this peer.
-                None => continue,
+                None => {
+                    let held = told.take_back(change.number);
+                    self.oversized.remove(&change.prefix);
+                    if !held {
+                        continue; // Came and went without this peer.
+                    }
+                    window.withdrawn.push(change.prefix);
+                }
             }
             window.bytes += change.prefix.wire_len();
         }
-        window.newest = rib.table(family).head();
+        window.newest = rib.head(family);
         window
     }
 
@@ -264,39 +283,62 @@ impl AdjOut {
         &mut self,
         family: Family,
         next_hop: NextHop,
-        window: &Window<'_>,
+        mut window: Window<'_>,
         out: &mut Vec<u8>,
         pulled: &mut Pulled,
     ) {
-        for prefix in &window.withdrawn {
-            self.oversized.remove(prefix);
+        // Sets that differ only in what this peer is not told have the same bytes.
+        let mut groups: BTreeMap<Vec<u8>, Group<'_>> = BTreeMap::new();
+        for (attrs, routes) in window.announced {
+            let bytes = self.export.attributes(attrs, next_hop);
+            let group = groups.entry(bytes).or_default();
+            for (number, prefix) in routes {
+                group.prefixes.push(prefix);
+                group.told.push((number, attrs));
+            }
+        }
+        let mut announced = Vec::new();
+        for (attributes, group) in &groups {
+            match announce(
+                family,
+                next_hop,
+                attributes,
+                &group.prefixes,
+                &mut announced,
+            ) {
+                Ok(messages) => {
+                    pulled.messages += messages;
+                    pulled.announced += group.prefixes.len();
+                    self.told(family, group);
+                }
+                // The peer may hold them with what they had before: that is no longer true.
+                Err(_) => window.withdrawn.extend(self.give_up(family, group)),
+            }
         }
         let classic = next_hop.is_classic();
         pulled.messages += withdraw(family, classic, &window.withdrawn, out);
         pulled.withdrawn += window.withdrawn.len();
+        out.append(&mut announced);
+    }
 
-        // Sets that differ only in what this peer is not told have the same bytes.
-        let mut groups: BTreeMap<Vec<u8>, Vec<Prefix>> = BTreeMap::new();
-        for (attrs, prefixes) in &window.announced {
-            groups
-                .entry(self.export.attributes(attrs, next_hop))
-                .or_default()
-                .extend(prefixes);
+    /// Notes that the peer holds these.
+    fn told(&mut self, family: Family, group: &Group<'_>) {
+        for prefix in &group.prefixes {
+            self.oversized.remove(prefix);
         }
-        for (attributes, prefixes) in groups {
-            if let Ok(messages) = announce(family, next_hop, &attributes, &prefixes, out) {
-                for prefix in &prefixes {
-                    self.oversized.remove(prefix);
-                }
-                pulled.messages += messages;
-                pulled.announced += prefixes.len();
-            } else {
-                // The peer may hold them with what they had before: that is no longer true.
-                pulled.messages += withdraw(family, classic, &prefixes, out);
-                pulled.withdrawn += prefixes.len();
-                self.oversized.extend(prefixes);
-            }
+        let told = &mut self.lane_mut(family).told;
+        for (number, attrs) in &group.told {
+            told.tell(*number, attrs);
         }
+    }
+
+    /// Notes that these can not be told; returns those that the peer holds with other attributes.
+    fn give_up(&mut self, family: Family, group: &Group<'_>) -> Vec<Prefix> {
+        self.oversized.extend(&group.prefixes);
+        let told = &mut self.lane_mut(family).told;
+        let routes = group.prefixes.iter().zip(&group.told);
+        let held = routes.filter(|(_, (number, _))| told.take_back(*number));
+        held.map(|(prefix, _)| *prefix).collect()
     }
 
     const fn lane(&self, family: Family) -> &Lane {

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::super::{AdjOut, NextHops, Notification, Pulled, Rib};
+use super::super::{AdjOut, Follower, NextHops, Notification, Pulled};
 use super::fallback::Fallback;
 use super::retry::{Backoff, Jitter};
 use super::slot::{Established, Slot, State, earliest};
@@ -82,7 +82,7 @@ impl Peer {
     /// queue of the connection returned. `None` unless Established.
     pub fn pull(
         &mut self,
-        rib: &Rib,
+        rib: Follower<'_>,
         room: usize,
         now: Instant,
         out: &mut Vec<u8>,

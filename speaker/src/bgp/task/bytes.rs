@@ -3,7 +3,7 @@
 use std::io;
 
 use portolan_proto::bgp::session::{ConnId, Input};
-use portolan_proto::bgp::{Family, Frame, Kind, Peek};
+use portolan_proto::bgp::{Frame, Kind, Peek};
 
 use super::{Task, find, now};
 
@@ -74,17 +74,13 @@ impl Task {
         connection.compact();
         let mut rib = self.shared.rib();
         let room = HIGH_WATER - backlog;
-        let Some((target, pulled)) = self.peer.pull(&rib, room, now(), &mut self.packed) else {
+        let follower = rib.follower(&self.spec.name);
+        let Some((target, pulled)) = self.peer.pull(follower, room, now(), &mut self.packed) else {
             return false;
         };
         debug_assert_eq!(live, Some(target), "one connection is live");
         let packed = self.packed.len();
         connection.queue().append(&mut self.packed);
-        if let Some(adj) = self.peer.adj_out() {
-            for family in Family::ALL {
-                rib.forget(family, adj.heard(family));
-            }
-        }
         drop(rib);
         self.shared.traffic.count_out(pulled.messages);
         if pulled.messages > 0 {

@@ -1,7 +1,7 @@
 //! What the task tells others: status, history, log.
 
 use portolan_proto::bgp::session::{Event, Negotiated};
-use portolan_proto::bgp::{Family, Unsent, Version};
+use portolan_proto::bgp::{Family, Unsent};
 
 use super::super::Remote;
 use super::super::path::Path;
@@ -57,15 +57,12 @@ impl Task {
     fn tell_of_routes(&self) -> Told {
         let mut rib = self.shared.rib();
         let Some(adj) = self.peer.adj_out() else {
-            // Nobody holds anything of ours: there is nothing to take back.
-            for family in Family::ALL {
-                let head: Version = rib.head(family);
-                rib.forget(family, head);
-            }
+            // The peer holds nothing of ours: there is nothing to take back.
+            rib.leave(&self.spec.name);
             return Told::default();
         };
         let mut told = Told {
-            advertised: adj.advertised(&rib),
+            advertised: adj.advertised(),
             unsent: adj.oversized(),
             why: Vec::new(),
         };
@@ -74,8 +71,9 @@ impl Task {
                 .push("their attributes do not fit into a message".to_owned());
         }
         for family in Family::ALL {
-            if let Some(why) = adj.why_not(family).filter(|_| rib.len(family) > 0) {
-                told.unsent += rib.len(family);
+            let wanted = rib.wanted(&self.spec.name, family);
+            if let Some(why) = adj.why_not(family).filter(|_| wanted > 0) {
+                told.unsent += wanted;
                 told.why.push(match why {
                     Unsent::NotAgreed => format!("the peer does not take {family} on this session"),
                     Unsent::NoNextHop => {

@@ -92,6 +92,6 @@ async fn another_bfd_profile_is_no_reason_to_end_a_session() {
         }),
         ..spec
     }]);
-    sessions.routes("tor", mk_routes(1));
+    sessions.routes(&mk_routes("tor", 1));
     assert_eq!(heard.update().await, (1, 0), "nothing else came in between");
 }

@@ -70,7 +70,7 @@ async fn visits(sessions: &Sessions, wish: impl Fn(Visits) -> bool) {
 #[tokio::test]
 async fn a_peer_that_connects_gets_its_session_and_routes() {
     let (mut sessions, port) = mk_sessions(vec![mk_waiting("tor", [127, 0, 0, 9])]).await;
-    sessions.routes("tor", mk_routes(3));
+    sessions.routes(&mk_routes("tor", 3));
     sessions.set_synced();
     let mut heard = establish(dial([127, 0, 0, 9], port, 255).await).await;
     assert_eq!(heard.table().await, (1, 3, 0));

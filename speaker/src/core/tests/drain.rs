@@ -2,7 +2,6 @@
 
 use portolan_api::annotation::DRAIN;
 use portolan_api::view::Taint;
-use portolan_proto::bgp::RouteAttrs;
 
 use super::*;
 
@@ -13,7 +12,7 @@ fn mk_marked(mark: impl FnOnce(&mut Node)) -> Node {
 }
 
 fn attrs(model: &Model) -> RouteAttrs {
-    model.plan().routes["v4"][&"192.0.2.10/32".parse().unwrap()].clone()
+    told(&model.plan(), "v4")[&"192.0.2.10/32".parse().unwrap()].clone()
 }
 
 #[test]
@@ -128,5 +127,5 @@ fn a_change_of_one_service_is_told_as_a_last_resort_too() {
     apply_slices(&mut model, "web-1", &[(NODE, ready())]);
     let _ = model.replan(&vips, &mut plan);
     assert_eq!(plan.routes, model.plan().routes);
-    assert_eq!(plan.routes["v4"].values().next().unwrap().prepend, 1);
+    assert_eq!(told(&plan, "v4").values().next().unwrap().prepend, 1);
 }

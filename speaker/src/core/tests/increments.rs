@@ -97,11 +97,10 @@ proptest! {
                 Due::Vips(vips) => {
                     let difference = model.replan(&vips, &mut plan);
                     let mut told = before;
-                    for (peer, prefix, attrs) in difference.routes {
-                        let routes = told.get_mut(&peer).unwrap();
-                        match attrs {
-                            Some(attrs) => routes.insert(prefix, attrs),
-                            None => routes.remove(&prefix),
+                    for (prefix, audience) in difference.routes {
+                        match audience {
+                            Some(audience) => told.insert(prefix, audience),
+                            None => told.remove(&prefix),
                         };
                     }
                     prop_assert_eq!(&told, &plan.routes, "what is told leads to the plan");

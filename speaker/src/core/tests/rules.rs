@@ -86,7 +86,7 @@ fn several_rules_for_one_prefix_add_their_communities_and_aggregates_stand_besid
     apply_config(&mut model, config);
     let plan = model.plan();
     assert_eq!(routes(&plan, "v4"), ["192.0.2.0/24", "192.0.2.10/32"]);
-    let attrs = &plan.routes["v4"][&"192.0.2.10/32".parse().unwrap()];
+    let attrs = &told(&plan, "v4")[&"192.0.2.10/32".parse().unwrap()];
     assert_eq!(
         (attrs.communities.len(), attrs.large.len(), attrs.local_pref),
         (2, 1, Some(200))

@@ -20,7 +20,7 @@ fn mk_weighing(policy: TrafficPolicy) -> Model {
 
 fn bandwidth(model: &Model) -> Option<u64> {
     let plan = model.plan();
-    plan.routes["v4"].values().next()?.bandwidth
+    told(&plan, "v4").values().next()?.bandwidth
 }
 
 #[test]

@@ -2,8 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use super::super::super::RouteAttrs;
+use std::sync::Arc;
+
+use super::super::super::{Audience, RouteAttrs};
 use super::*;
+
+/// The other side, in the rib of each.
+const PEER: &str = "the other";
 
 /// How much is packed at a time: about one route.
 const ROOM: usize = 30;
@@ -20,8 +25,10 @@ impl World {
         for prefix in routes {
             wanted.entry(*prefix).or_insert(now);
         }
-        let attrs = RouteAttrs::default;
-        self.ribs[side].replace(routes.iter().map(|prefix| (*prefix, attrs())));
+        let audience = [(PEER, RouteAttrs::default())].into_iter().collect();
+        let audience: Arc<Audience> = Arc::new(audience);
+        let routes = routes.iter().map(|prefix| (*prefix, Arc::clone(&audience)));
+        self.ribs[side].replace(&routes.collect());
         self.pull(side);
     }
 
@@ -37,7 +44,8 @@ impl World {
             let (Some(wire), false) = (live, full) else {
                 break;
             };
-            self.peers[side].pull(&self.ribs[side], ROOM, self.now, &mut bytes);
+            let rib = self.ribs[side].follower(PEER);
+            self.peers[side].pull(rib, ROOM, self.now, &mut bytes);
             if bytes.is_empty() || self.cut {
                 break;
             }
@@ -48,12 +56,8 @@ impl World {
                 rest = more;
             }
         }
-        for family in Family::ALL {
-            let heard = match self.peers[side].adj_out() {
-                Some(adj) => adj.heard(family),
-                None => self.ribs[side].head(family),
-            };
-            self.ribs[side].forget(family, heard);
+        if self.peers[side].adj_out().is_none() {
+            self.ribs[side].leave(PEER);
         }
     }
 

@@ -11,14 +11,24 @@ mod table;
 mod timing;
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::super::{
-    Asn, Capabilities, Code, Families, Family, Frame, HEADER, HeaderError, HoldTime, Kind,
-    NextHops, Notification, Open, Peek, Prefix, Refresh, Restart, Rib, RouteAttrs, write_keepalive,
+    Asn, Audience, Capabilities, Code, Families, Family, Frame, HEADER, HeaderError, HoldTime,
+    Kind, NextHops, Notification, Open, Peek, Prefix, Refresh, Restart, Rib, RouteAttrs,
+    write_keepalive,
 };
 use super::slot::Slot;
 use super::*;
+
+/// The peer, in ribs.
+const PEER: &str = "the peer";
+
+fn mk_audience() -> Arc<Audience> {
+    let audience = [(PEER, RouteAttrs::default())];
+    Arc::new(audience.into_iter().collect())
+}
 
 pub(super) fn mk_config(local_as: u32, peer_as: u32, router_id: &str) -> Config {
     let peer_as = PeerAs::Exactly(Asn::new(peer_as).unwrap());

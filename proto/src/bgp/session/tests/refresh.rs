@@ -5,7 +5,7 @@ use super::*;
 fn mk_rib() -> Rib {
     let mut rib = Rib::default();
     let prefix: Prefix = "192.0.2.7/32".parse().unwrap();
-    rib.replace([(prefix, RouteAttrs::default())]);
+    rib.set(prefix, Some(&mk_audience()));
     rib.set_synced();
     rib
 }
@@ -27,9 +27,11 @@ fn mk_session(enhanced: bool) -> (Bench, ConnId) {
 }
 
 /// The kinds of messages that are pulled, markers by their subtype.
-fn pull(bench: &mut Bench, rib: &Rib) -> Vec<&'static str> {
+fn pull(bench: &mut Bench, rib: &mut Rib) -> Vec<&'static str> {
     let mut bytes = Vec::new();
-    bench.peer.pull(rib, 4096, bench.now, &mut bytes);
+    bench
+        .peer
+        .pull(rib.follower(PEER), 4096, bench.now, &mut bytes);
     let mut rest = &bytes[..];
     let mut seen = Vec::new();
     while let Ok(Peek::Whole(frame, length)) = Frame::peek(rest) {
@@ -47,21 +49,21 @@ fn pull(bench: &mut Bench, rib: &Rib) -> Vec<&'static str> {
 
 #[test]
 fn markers_stand_around_what_is_sent_again_if_both_know_them() {
-    let rib = mk_rib();
+    let mut rib = mk_rib();
     for (enhanced, again) in [
         (true, &["BoRR", "UPDATE", "EoRR"][..]),
         (false, &["UPDATE"]),
     ] {
         let (mut bench, id) = mk_session(enhanced);
-        assert_eq!(pull(&mut bench, &rib), ["UPDATE", "EoR"], "{enhanced}");
+        assert_eq!(pull(&mut bench, &mut rib), ["UPDATE", "EoR"], "{enhanced}");
         bench.receive(id, &mk_refresh());
         bench.receive(id, &mk_refresh());
-        assert_eq!(pull(&mut bench, &rib), again, "{enhanced}");
-        assert_eq!(pull(&mut bench, &rib), [""; 0], "{enhanced}");
+        assert_eq!(pull(&mut bench, &mut rib), again, "{enhanced}");
+        assert_eq!(pull(&mut bench, &mut rib), [""; 0], "{enhanced}");
         bench.receive(id, &mk_refresh());
-        assert_eq!(pull(&mut bench, &rib), [""; 0], "{enhanced}, too soon");
+        assert_eq!(pull(&mut bench, &mut rib), [""; 0], "{enhanced}, too soon");
         assert_eq!(bench.advance(), SECOND, "it is owed");
-        assert_eq!(pull(&mut bench, &rib), again, "{enhanced}");
+        assert_eq!(pull(&mut bench, &mut rib), again, "{enhanced}");
         assert_ne!(bench.advance(), SECOND, "nothing more is owed");
     }
 }
@@ -70,12 +72,12 @@ fn markers_stand_around_what_is_sent_again_if_both_know_them() {
 fn a_request_before_the_end_of_the_first_table_needs_no_markers() {
     let (mut bench, id) = mk_session(true);
     bench.receive(id, &mk_refresh());
-    assert_eq!(pull(&mut bench, &mk_rib()), ["UPDATE", "EoR"]);
+    assert_eq!(pull(&mut bench, &mut mk_rib()), ["UPDATE", "EoR"]);
 }
 
 #[test]
 fn foreign_families_and_markers_from_the_peer_change_nothing() {
-    let rib = mk_rib();
+    let mut rib = mk_rib();
     for body in [
         [0, 99, 0, 1],
         [0, 2, 0, 1],
@@ -84,14 +86,14 @@ fn foreign_families_and_markers_from_the_peer_change_nothing() {
         [0, 1, 9, 1],
     ] {
         let (mut bench, id) = mk_session(true);
-        pull(&mut bench, &rib);
+        pull(&mut bench, &mut rib);
         let frame = Frame {
             kind: Kind::RouteRefresh,
             body: &body,
         };
         bench.give(Input::Received(id, frame));
         assert_eq!(bench.out, [], "{body:?}");
-        assert_eq!(pull(&mut bench, &rib), [""; 0], "{body:?}");
+        assert_eq!(pull(&mut bench, &mut rib), [""; 0], "{body:?}");
     }
 }
 
@@ -118,7 +120,7 @@ fn an_impossible_length_gets_the_answer_that_was_agreed() {
 
 #[test]
 fn a_later_subtype_is_ignored_whatever_its_length() {
-    let rib = mk_rib();
+    let mut rib = mk_rib();
     for body in [
         &[0, 1, 9, 1, 0][..],
         &[0, 1, 9],
@@ -127,24 +129,24 @@ fn a_later_subtype_is_ignored_whatever_its_length() {
         let length = u8::try_from(HEADER + body.len()).unwrap();
         let message = [&[0xff; 16][..], &[0, length, 5], body].concat();
         let (mut bench, id) = mk_session(true);
-        pull(&mut bench, &rib);
+        pull(&mut bench, &mut rib);
         bench.receive(id, &message);
         assert_eq!(bench.out, [], "{body:?}");
-        assert_eq!(pull(&mut bench, &rib), [""; 0], "{body:?}");
+        assert_eq!(pull(&mut bench, &mut rib), [""; 0], "{body:?}");
     }
 }
 
 #[test]
 fn without_enhanced_refresh_only_a_plain_request_is_one() {
-    let rib = mk_rib();
+    let mut rib = mk_rib();
     for (subtype, again) in [(0, &["UPDATE"][..]), (1, &[]), (2, &[]), (9, &[])] {
         let (mut bench, id) = mk_session(false);
-        pull(&mut bench, &rib);
+        pull(&mut bench, &mut rib);
         let frame = Frame {
             kind: Kind::RouteRefresh,
             body: &[0, 1, subtype, 1],
         };
         bench.give(Input::Received(id, frame));
-        assert_eq!(pull(&mut bench, &rib), again, "{subtype}");
+        assert_eq!(pull(&mut bench, &mut rib), again, "{subtype}");
     }
 }

@@ -183,14 +183,22 @@ fn the_higher_identifier_keeps_its_own_connection() {
 fn routes_flow_only_when_established_and_again_on_refresh() {
     let mut rib = Rib::default();
     let prefix: Prefix = "192.0.2.7/32".parse().unwrap();
-    rib.replace([(prefix, RouteAttrs::default())]);
+    rib.set(prefix, Some(&mk_audience()));
     let mut bench = Bench::reach(SessionState::OpenConfirm);
     let mut bytes = Vec::new();
-    assert_eq!(bench.peer.pull(&rib, 4096, bench.now, &mut bytes), None);
+    assert_eq!(
+        bench
+            .peer
+            .pull(rib.follower(PEER), 4096, bench.now, &mut bytes),
+        None
+    );
     let id = bench.ours();
     bench.receive(id, &mk_keepalive());
     for round in ["first", "after refresh"] {
-        let (conn, pulled) = bench.peer.pull(&rib, 4096, bench.now, &mut bytes).unwrap();
+        let (conn, pulled) = bench
+            .peer
+            .pull(rib.follower(PEER), 4096, bench.now, &mut bytes)
+            .unwrap();
         assert_eq!((conn, pulled.announced), (id, 1), "{round}");
         bench.receive(id, &mk_refresh());
     }
