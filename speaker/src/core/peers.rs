@@ -135,8 +135,8 @@ impl Model {
     }
 }
 
-/// A number as the address of a host, which is what RFC 4271 wanted of an identifier: routers that never heard of RFC 6286,
-/// and FRR until 9, refuse what looks like a multicast address (2/3).
+/// A number as the address of a host: a router that never heard of RFC 6286 may refuse any other identifier (2/3), as RFC
+/// 4271 §6.2 wants it to.
 pub(super) fn made_id(number: u32) -> Ipv4Addr {
     let [first, rest @ ..] = number.to_be_bytes();
     let [b, c, d] = rest;
