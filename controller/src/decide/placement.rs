@@ -223,6 +223,9 @@ impl Core {
                 choose(wish, &candidates, load)
             });
         if changed {
+            if let Some(Seat { nodes, term, .. }) = self.board.get(id) {
+                tracing::debug!(group = key, ?nodes, term, acting, "placed");
+            }
             self.agenda.review_soon(moment.now);
         }
         changed

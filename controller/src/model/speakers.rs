@@ -182,12 +182,15 @@ impl Speakers {
         if gap {
             self.opened = Some(now);
         }
-        for speaker in self.by_node.values_mut() {
+        for (node, speaker) in &mut self.by_node {
             if gap {
                 speaker.start_anew(now);
             }
             let expired = now.duration_since(speaker.seen) >= speaker.patience();
-            changed |= speaker.live && expired;
+            if speaker.live && expired {
+                tracing::info!(node, "the speaker of a node says nothing any more");
+                changed = true;
+            }
             speaker.live &= !expired;
         }
         changed

@@ -29,6 +29,8 @@ const ANSWER: Duration = Duration::from_secs(1);
 const WITNESSES: usize = 8;
 /// How long others have to tell their claims after a segment came into use.
 const SETTLE: Duration = Duration::from_millis(500);
+/// The same after a cut that was too short to isolate us.
+const REASSURED: Duration = Duration::from_millis(300);
 
 /// Whether a segment leads anywhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -173,10 +175,14 @@ impl Segment {
 
     /// The others are to say what they hold before we claim anything.
     fn settle(&mut self, now: Instant) {
-        self.settling = Some(now + SETTLE);
-        self.told.clear();
         self.began = true;
-        self.speech.ask_until(now, now + SETTLE);
+        self.hear_others(now + SETTLE, now);
+    }
+
+    fn hear_others(&mut self, until: Instant, now: Instant) {
+        self.settling = Some(until);
+        self.told.clear();
+        self.speech.ask_until(now, until);
     }
 
     /// The node has told all its claims. Returns whether somebody waits for that.
@@ -222,11 +228,17 @@ impl Segment {
         std::mem::replace(&mut self.judged, current) != current
     }
 
-    /// A station answered.
+    /// A station answered. If none did at first, we were cut off until now, and so may nodes be alive that seem dead: they
+    /// are asked.
     pub(super) fn answered(&mut self, now: Instant) {
-        if let Some(doubt) = &mut self.doubt {
-            doubt.answered = Some(now);
-            doubt.ask_at = doubt.ask_at.max(now + ASK_AGAIN);
+        let Some(doubt) = &mut self.doubt else {
+            return;
+        };
+        let was_cut_off = doubt.answered.is_none() && doubt.since + ASK < now && !self.isolated;
+        doubt.answered = Some(now);
+        doubt.ask_at = doubt.ask_at.max(now + ASK_AGAIN);
+        if was_cut_off {
+            self.hear_others(now + REASSURED, now);
         }
     }
 

@@ -169,7 +169,8 @@ fn map(world: &World) -> BTreeMap<IpAddr, Vec<usize>> {
     vips.map(|vip| (*vip, world.answering(*vip))).collect()
 }
 
-/// A node is cut off for about the time that others take to notice it. Whoever took an address over keeps it.
+/// A node is cut off for about the time that others take to notice it. Whoever took an address over keeps it, whenever the
+/// controller follows.
 pub(super) fn blips(world: &mut World) {
     for node in 0..world.nodes.len() {
         world.begin(node, 5);
@@ -181,8 +182,17 @@ pub(super) fn blips(world: &mut World) {
         world.reset();
         cut_off(world, node);
         let pause = world.dice.between(150, 700);
-        world.run(pause.into());
+        let follows = world.dice.between(0, 900);
+        world.run(pause.min(follows).into());
+        if follows < pause {
+            promote(world, node);
+            world.run((pause - follows).into());
+        }
         heal(world);
+        if follows >= pause {
+            world.run((follows - pause).into());
+            promote(world, node);
+        }
         world.run(CALM);
         settled(world);
         for (vip, begun) in &world.begun {
@@ -190,6 +200,24 @@ pub(super) fn blips(world: &mut World) {
                 *begun <= 1,
                 "I3: {vip} was begun {begun} times when n{node} was cut off for {pause} ms"
             );
+        }
+    }
+}
+
+/// The controller makes whoever has taken addresses of a node over the first of their placements. Where a node can not know
+/// that it is alone, one that is takes addresses too, and which of two holders it was told of is anybody's guess.
+fn promote(world: &mut World, from: usize) {
+    if !world.router {
+        return;
+    }
+    let vips: Vec<IpAddr> = world.placements.keys().copied().collect();
+    for vip in vips {
+        let acting = world.holders(vip).into_iter().find(|it| *it != from);
+        let mut nodes = world.placements[&vip].1.clone();
+        let rank = nodes.iter().position(|it| Some(*it) == acting);
+        if let Some(rank) = rank.filter(|rank| *rank > 0) {
+            nodes.rotate_left(rank);
+            world.place(vip, nodes);
         }
     }
 }
