@@ -19,7 +19,7 @@ mod key;
 mod window;
 
 pub use key::{Key, KeyError};
-pub use window::Window;
+pub use window::{FORGET, Window};
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

@@ -70,7 +70,10 @@ impl Args {
     fn spec(&self, peer: &str) -> anyhow::Result<PeerSpec> {
         let remote = match peer.parse() {
             Ok(address) => Remote::Address(address),
-            Err(_) => Remote::Interface(peer.to_owned()),
+            Err(_) => Remote::Interface {
+                name: peer.to_owned(),
+                router: None,
+            },
         };
         let peer_as = PeerAs::Exactly(self.peer_as);
         let password = self.password.clone().map(Password::new).transpose()?;

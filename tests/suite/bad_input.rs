@@ -72,7 +72,6 @@ async fn each_bad_object_is_refused_alone(face: Face) -> Result<()> {
         ("IPAddressPool", "twice", pool("twice", "{ addresses: [10.1.0.0/24], reservations: [{ namespace: a, name: b, address: 10.1.0.1 }, { namespace: a, name: b, address: 10.1.0.2 }] }"), "Invalid", vec!["spec.reservations", "a/b", "one address of each"]),
         ("IPAddressPool", "kept-back", pool("kept-back", "{ addresses: [10.1.0.0/24], excludedAddresses: [10.1.0.1/32], reservations: [{ namespace: a, name: b, address: 10.1.0.1 }] }"), "Invalid", vec!["spec.reservations[0].address", "10.1.0.1", "spec.excludedAddresses"]),
         ("IPAddressPool", "no-address", pool("no-address", "{ addresses: [10.1.0.0/24], reservations: [{ namespace: a, name: b, address: 10.1.0.256 }] }"), "Invalid", vec!["spec.reservations[0].address", "10.1.0.256"]),
-        ("BGPPeer", "link-local", "apiVersion: portolan.dev/v1alpha1\nkind: BGPPeer\nmetadata: { name: link-local }\nspec: { myASN: 65000, peerASN: 65001, peerAddress: \"fe80::1\" }\n".to_owned(), "Invalid", vec!["spec.peerAddress", "interface"]),
         ("BGPPeer", "hold", "apiVersion: portolan.dev/v1alpha1\nkind: BGPPeer\nmetadata: { name: hold }\nspec: { myASN: 65000, peerASN: 65001, peerAddress: 10.0.0.1, holdTime: 2s }\n".to_owned(), "Invalid", vec!["spec.holdTime", "3s"]),
         ("BGPAdvertisement", "community", "apiVersion: portolan.dev/v1alpha1\nkind: BGPAdvertisement\nmetadata: { name: community }\nspec: { communities: [nobody-knows] }\n".to_owned(), "Invalid", vec!["spec.communities", "nobody-knows", "create it"]),
         ("BFDProfile", "fast", "apiVersion: portolan.dev/v1alpha1\nkind: BFDProfile\nmetadata: { name: fast }\nspec: { authentication: { type: KeyedSHA1, keyID: 1, keySecret: { name: key, namespace: default } } }\n".to_owned(), "Invalid", vec!["spec.authentication.keySecret", "default", "put the Secret there"]),
@@ -120,6 +119,9 @@ async fn what_the_schema_knows_is_refused_at_once(face: Face) -> Result<()> {
             ("retention of no unit", pool("bad", "{ addresses: [10.0.0.0/24], retain: '600' }"), "must be a duration such as 90s, 10m or 1h30m"),
             ("no peer AS", peer("{ myASN: 65000, peerAddress: 10.0.0.1 }"), "exactly one of peerASN and dynamicASN"),
             ("two keys", peer("{ myASN: 65000, peerASN: 65001, peerAddress: 10.0.0.1, password: x, passwordSecret: { name: y } }"), "at most one of"),
+            ("a link-local address on no link", peer("{ myASN: 65000, peerASN: 65001, peerAddress: 'fe80::1' }"), "needs interface"),
+            ("an address on a link that it does not need", peer("{ myASN: 65000, peerASN: 65001, peerAddress: 10.0.0.1, interface: eth0 }"), "needs interface"),
+            ("no neighbour", peer("{ myASN: 65000, peerASN: 65001 }"), "peerAddress or interface"),
             ("address", peer("{ myASN: 65000, peerASN: 65001, peerAddress: router }"), "must be an IPv4 or IPv6 address"),
     ]);
     for (row, yaml, words) in table {

@@ -5,6 +5,7 @@
 //! cases     the rows: kinds of sessions
 //! witness   a router's kernel, that notes every route that comes and goes
 //! restart   graceful restart with FRR and BIRD
+//! watched   what becomes of routes when a speaker stops, crashes or dies with its node, with and without BFD
 //! drain     a node leaves and no request fails
 //! weights   link bandwidth as weights of FRR's next hops
 //! link      unnumbered sessions with FRR
@@ -17,6 +18,7 @@ mod drain;
 mod link;
 mod matrix;
 mod restart;
+mod watched;
 mod weights;
 mod witness;
 
@@ -60,6 +62,16 @@ async fn unnumbered_sessions_carry_both_families() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn routers_of_one_link_are_told_apart_by_their_link_local_addresses() -> Result<()> {
+    link::routers_of_one_link_are_told_apart_by_their_link_local_addresses(Face::Embedded).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_silent_node_is_found_by_bfd() -> Result<()> {
     bfd::a_silent_node_is_found_by_bfd(Face::Embedded).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn routes_stay_or_go_as_restart_and_bfd_say() -> Result<()> {
+    watched::routes_stay_or_go_as_restart_and_bfd_say(Face::Embedded).await
 }

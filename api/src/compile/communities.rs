@@ -18,7 +18,7 @@ pub enum CommunityValue {
 }
 
 /// Names that operators know (IANA registry "BGP Well-known Communities").
-const WELL_KNOWN: [(&str, u32); 8] = [
+const WELL_KNOWN: [(&str, u32); 9] = [
     ("graceful-shutdown", 0xFFFF_0000),
     ("accept-own", 0xFFFF_0001),
     ("llgr-stale", 0xFFFF_0006),
@@ -26,6 +26,7 @@ const WELL_KNOWN: [(&str, u32); 8] = [
     ("blackhole", 0xFFFF_029A),
     ("no-export", 0xFFFF_FF01),
     ("no-advertise", 0xFFFF_FF02),
+    ("no-export-subconfed", 0xFFFF_FF03),
     ("no-peer", 0xFFFF_FF04),
 ];
 

@@ -6,6 +6,8 @@ mod remote;
 mod tests;
 mod timers;
 
+use std::net::IpAddr;
+
 pub(super) use authentication::secret as check_secret;
 
 use super::rivals::{Trial, may_meet};
@@ -49,14 +51,17 @@ fn references(rule: &PeerRule, profiles: &[&str]) -> Result<(), String> {
 }
 
 /// Two sessions from one node to one socket would fight for the router's one neighbour entry. A peer that may connect to us
-/// is known by its address alone, an unnumbered one by its interface alone.
+/// is known by its address alone, an unnumbered one by its interface, and its address if that is named.
 fn rivalry(rule: &PeerRule, other: &PeerRule) -> Option<Refusal> {
-    let place = |rule: &PeerRule| (rule.address, rule.interface.clone(), rule.vrf.clone());
+    // Whoever is found on a link may be the one that another rule names there.
+    let one = |a: Option<IpAddr>, b: Option<IpAddr>| a.is_none() || b.is_none() || a == b;
+    let place = |rule: &PeerRule| (rule.interface.clone(), rule.vrf.clone());
     let socket = |rule: &PeerRule| (rule.port, rule.source_address);
     let waits = |rule: &PeerRule| rule.listen != Listen::Active;
     let alike =
         socket(rule) == socket(other) || (waits(rule) && waits(other)) || rule.interface.is_some();
     if place(rule) != place(other)
+        || !one(rule.address, other.address)
         || !alike
         || !may_meet(&rule.node_selectors, &other.node_selectors)
     {
@@ -111,6 +116,7 @@ fn rule(name: &str, spec: &BGPPeerSpec, own: Option<&str>) -> Result<PeerRule, R
         role: spec.role,
         graceful_restart_seconds: timers.restart,
         long_lived_stale_seconds: timers.long_lived,
+        tcp_mss: remote.tcp_mss,
         bfd: spec.bfd_profile.clone(),
     })
 }

@@ -96,8 +96,9 @@ pub struct BGPAdvertisementSpec {
     pub local_pref: Option<i64>,
     /// Communities: `65000:100` (RFC 1997), `large:65000:1:2` (RFC 8092), the extended ones `rt:65000:1`, `soo:65000:1`
     /// with an AS number or an IPv4 address (RFC 4360, RFC 5668) and `ext:` with 16 hexadecimal digits, a well-known name
-    /// (`no-export`, `no-advertise`, `no-peer`, `blackhole`, `graceful-shutdown`, `no-llgr`, `llgr-stale`, `accept-own`),
-    /// or the name of an alias from a Community object, which goes before a well-known one.
+    /// (`no-export`, `no-advertise`, `no-export-subconfed`, `no-peer`, `blackhole`, `graceful-shutdown`, `no-llgr`,
+    /// `llgr-stale`, `accept-own`), or the name of an alias from a Community object, which goes before a well-known one.
+    /// Extended ones of a type that is not transitive are sent to internal peers only (RFC 4360 section 6).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 63), inner(length(min = 1, max = 63)))]
     pub communities: Vec<String>,

@@ -51,8 +51,10 @@ use crate::selector::LabelSelector;
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("has(self.peerASN) != has(self.dynamicASN)")
     .message("set exactly one of peerASN and dynamicASN"))]
-#[x_kube(validation = Rule::new("has(self.peerAddress) != has(self.interface)")
-    .message("set exactly one of peerAddress and interface"))]
+#[x_kube(validation = Rule::new("has(self.peerAddress) || has(self.interface)")
+    .message("set peerAddress or interface"))]
+#[x_kube(validation = Rule::new("!has(self.peerAddress) || !isIP(self.peerAddress) || (ip(self.peerAddress).family() == 6 && ip(self.peerAddress).isLinkLocalUnicast()) == has(self.interface)")
+    .message("an IPv6 link-local peerAddress needs interface, the link that it is on; another one goes without"))]
 #[x_kube(validation = Rule::new("!(has(self.password) && has(self.passwordSecret))")
     .message("set at most one of password and passwordSecret"))]
 #[x_kube(validation = Rule::new("!(has(self.tcpAuthenticationOption) && (has(self.password) || has(self.passwordSecret)))")
@@ -92,14 +94,15 @@ pub struct BGPPeerSpec {
     #[serde(default, rename = "localASN", skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 4_294_967_295_u32))]
     pub local_asn: Option<i64>,
-    /// The peer's address, IPv4 or IPv6, not link-local. The session carries the routes of the same family, and of both
-    /// with `dualStackAddressFamily`.
+    /// The peer's address, IPv4 or IPv6. The session carries the routes of the same family, and of both with
+    /// `dualStackAddressFamily`. An IPv6 link-local address needs `interface`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 2, max = 45))]
     #[x_kube(validation = Rule::new("isIP(self)").message("must be an IPv4 or IPv6 address"))]
     pub peer_address: Option<String>,
     /// Interface of an unnumbered session, for example `eth1`: the peer is the one router that advertises itself there
-    /// (RFC 4861), by its link-local address. The session carries both families, IPv4 with IPv6 next hops (RFC 8950).
+    /// (RFC 4861), by its link-local address; with several routers on the link, a BGPPeer for each, with its link-local
+    /// address in `peerAddress`. The session carries both families, IPv4 with IPv6 next hops (RFC 8950).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 15))]
     pub interface: Option<String>,
@@ -126,8 +129,8 @@ pub struct BGPPeerSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     pub connect_time: Option<String>,
-    /// BGP identifier (RFC 6286), written as an IPv4 address. Default: the node's first IPv4 `InternalIP`, else a number
-    /// made from the node's name.
+    /// BGP identifier (RFC 6286), written as an IPv4 address, of every node that has this peer: routers may take nodes with
+    /// the same one for one. Default: the node's first IPv4 `InternalIP`, else one made from the node's name.
     #[serde(default, rename = "routerID", skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 7, max = 15))]
     pub router_id: Option<String>,
@@ -139,6 +142,7 @@ pub struct BGPPeerSpec {
     #[schemars(length(min = 1, max = 80))]
     pub password: Option<String>,
     /// Secret of type `kubernetes.io/basic-auth` with the TCP MD5 key under `password`, in Portolan's own namespace.
+    /// While it is not there, a session that runs goes on as it was, with the key that it had.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password_secret: Option<SecretReference>,
     /// Name of a BFDProfile: BFD then watches the path to the peer, and the session ends when it breaks.
@@ -179,6 +183,12 @@ pub struct BGPPeerSpec {
     /// with `interface`.
     #[serde(default)]
     pub extended_next_hop: bool,
+    /// Largest TCP segment in both directions, 256 to 32767 octets, for a path with a smaller MTU than its ends that drops
+    /// what is too large without saying so: 40 octets less than the MTU over IPv4, 60 over IPv6, and 20 less again with
+    /// a key. Where we listen, the smallest of all peers counts. Unset leaves it to the kernel.
+    #[serde(default, rename = "tcpMSS", skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 256, max = 32767))]
+    pub tcp_mss: Option<i32>,
     /// Generalized TTL security (RFC 5082): the peer is one hop away and sends with TTL 255, and packets from further away
     /// are dropped.
     #[serde(default)]

@@ -238,10 +238,10 @@ pub struct PeerRule {
         skip_serializing_if = "Option::is_none"
     )]
     pub dynamic_asn: Option<DynamicAsn>,
-    /// The peer's address; else `interface`.
+    /// The peer's address; else `interface`. A link-local one has its link in `interface`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<IpAddr>,
-    /// Interface of an unnumbered session.
+    /// Interface of an unnumbered session: with the router at `address`, else with the one that advertises itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interface: Option<String>,
     /// The peer's TCP port.
@@ -299,6 +299,9 @@ pub struct PeerRule {
     /// Seconds after that in which the peer may keep our routes (RFC 9494).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub long_lived_stale_seconds: Option<u32>,
+    /// Largest TCP segment, in octets.
+    #[serde(default, rename = "tcpMSS", skip_serializing_if = "Option::is_none")]
+    pub tcp_mss: Option<u16>,
     /// Name of the BFDProfile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bfd: Option<String>,
@@ -397,11 +400,12 @@ impl PeerRule {
         self.dual_stack || self.interface.is_some() || self.address.is_some_and(own)
     }
 
-    /// Who it is, in words: the address, or the interface.
+    /// Who it is, in words: the address, the interface, or both (RFC 4007 section 11).
     #[must_use]
     pub fn neighbour(&self) -> String {
         match (&self.address, &self.interface) {
-            (Some(address), _) => address.to_string(),
+            (Some(address), Some(interface)) => format!("{address}%{interface}"),
+            (Some(address), None) => address.to_string(),
             (None, Some(interface)) => interface.clone(),
             (None, None) => "nobody".to_owned(),
         }

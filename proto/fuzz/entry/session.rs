@@ -1,6 +1,7 @@
 //! The session machine: anything in any order, and then a peer that does everything right.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use portolan_proto::bgp::session::{
@@ -14,6 +15,8 @@ use portolan_proto::bgp::{
 
 use super::Source;
 
+/// The name of the peer.
+const PEER: &str = "tor";
 const LOCAL: NextHops = NextHops {
     v4: Some(std::net::Ipv4Addr::new(192, 0, 2, 1)),
     v6: None,

@@ -4,6 +4,8 @@ use std::fmt;
 use std::num::NonZeroU32;
 use std::str::FromStr;
 
+use super::community::decimal;
+
 /// An autonomous system number: any 32-bit value but 0, which RFC 7607 forbids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Asn(NonZeroU32);
@@ -70,10 +72,10 @@ impl FromStr for Asn {
     fn from_str(text: &str) -> Result<Self, AsnError> {
         let syntax = || AsnError::Syntax(text.to_owned());
         let number = match text.split_once('.') {
-            None => text.parse().map_err(|_| syntax())?,
+            None => decimal(text).ok_or_else(syntax)?,
             Some((high, low)) => {
-                let high: u16 = high.parse().map_err(|_| syntax())?;
-                let low: u16 = low.parse().map_err(|_| syntax())?;
+                let high: u16 = decimal(high).ok_or_else(syntax)?;
+                let low: u16 = decimal(low).ok_or_else(syntax)?;
                 u32::from(high) << 16 | u32::from(low)
             }
         };
@@ -104,6 +106,8 @@ mod tests {
             ("4294967296", Err(AsnError::Syntax("4294967296".into()))),
             ("1.65536", Err(AsnError::Syntax("1.65536".into()))),
             ("", Err(AsnError::Syntax(String::new()))),
+            ("+1", Err(AsnError::Syntax("+1".into()))),
+            ("1.+5", Err(AsnError::Syntax("1.+5".into()))),
         ] {
             assert_eq!(text.parse::<Asn>().map(Asn::get), want, "{text:?}");
         }

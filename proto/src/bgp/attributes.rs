@@ -71,8 +71,9 @@ const ONLY_TO_CUSTOMER: (u8, u8) = (0xc0, 35);
 
 const AS_SEQUENCE: u8 = 2;
 
-/// Link bandwidth: type "two-octet AS specific", then its subtype. Bit 0x40 keeps it within one AS.
+/// Link bandwidth: type "two-octet AS specific", then its subtype.
 const LINK_BANDWIDTH: (u8, u8) = (0x00, 0x04);
+/// The bit of the type that keeps an extended community within one AS (RFC 4360 §2).
 const NON_TRANSITIVE: u8 = 0x40;
 
 impl Export {
@@ -109,7 +110,12 @@ impl Export {
         let bandwidth = attrs
             .bandwidth
             .map(|bandwidth| self.link_bandwidth(bandwidth));
-        let extended: BTreeSet<_> = attrs.extended.iter().copied().chain(bandwidth).collect();
+        let configured = attrs
+            .extended
+            .iter()
+            .copied()
+            .filter(|it| self.may_see(*it));
+        let extended: BTreeSet<_> = configured.chain(bandwidth).collect();
         let extended: Vec<u8> = extended
             .into_iter()
             .flat_map(ExtendedCommunity::octets)
@@ -149,6 +155,12 @@ impl Export {
             }
         }
         segment
+    }
+
+    /// What is not transitive stays within the AS (RFC 4360 §6).
+    fn may_see(&self, community: ExtendedCommunity) -> bool {
+        let [kind, ..] = community.octets();
+        self.relation == Relation::Internal || kind & NON_TRANSITIVE == 0
     }
 
     /// The draft's form keeps it within the AS, which would hide it from external peers: those get the transitive one,
@@ -314,6 +326,24 @@ mod tests {
         ];
         assert_eq!(got[20..], *want);
         assert_eq!(target.to_string(), "ext:0002fde800000001");
+    }
+
+    #[test]
+    fn what_is_not_transitive_stays_within_the_as() {
+        let ours = ExtendedCommunity::new([0x43, 9, 0, 0, 0, 0, 0, 1]);
+        let attrs = RouteAttrs {
+            extended: BTreeSet::from([ours]),
+            ..RouteAttrs::default()
+        };
+        let plain = RouteAttrs::default();
+        let external = mk_export(Relation::External, 65000, true);
+        assert_eq!(
+            external.attributes(&attrs, V4),
+            external.attributes(&plain, V4)
+        );
+        let internal = mk_export(Relation::Internal, 65000, true);
+        let got = internal.attributes(&attrs, V4);
+        assert_eq!(got[21..], [0xc0, 16, 8, 0x43, 9, 0, 0, 0, 0, 0, 1]);
     }
 
     #[test]

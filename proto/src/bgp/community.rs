@@ -36,7 +36,7 @@ pub enum CommunityError {
 }
 
 /// Names that operators know (IANA registry "BGP Well-known Communities").
-const WELL_KNOWN: [(&str, Community); 8] = [
+const WELL_KNOWN: [(&str, Community); 9] = [
     ("graceful-shutdown", Community::new(65535, 0)),
     ("accept-own", Community::new(65535, 1)),
     ("llgr-stale", Community::new(65535, 6)),
@@ -44,6 +44,7 @@ const WELL_KNOWN: [(&str, Community); 8] = [
     ("blackhole", Community::new(65535, 666)),
     ("no-export", Community::new(65535, 65281)),
     ("no-advertise", Community::new(65535, 65282)),
+    ("no-export-subconfed", Community::new(65535, 65283)),
     ("no-peer", Community::new(65535, 65284)),
 ];
 
@@ -157,7 +158,7 @@ impl fmt::Debug for ExtendedCommunity {
 }
 
 /// Digits only: `str::parse` alone would also take a plus sign.
-fn decimal<N: FromStr>(text: &str) -> Option<N> {
+pub(super) fn decimal<N: FromStr>(text: &str) -> Option<N> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     digits.then(|| text.parse().ok()).flatten()
 }

@@ -8,7 +8,7 @@ const WIDTH: u64 = 64;
 /// Silence after which a process that seems older than the last one is believed: a clock was set back before a restart, and
 /// its node must not stay unheard for ever. Whoever replays a datagram later than this gains what the sender said then,
 /// until the sender speaks.
-const FORGET: Duration = Duration::from_secs(5);
+pub const FORGET: Duration = Duration::from_secs(5);
 
 /// What was taken of one sender on one segment: IPv4 and IPv6 carry the same datagrams, and neither order nor number is
 /// guaranteed.

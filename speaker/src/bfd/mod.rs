@@ -16,8 +16,8 @@
 //!
 //! Users that watch the same peer by the same path share one session, with the smallest times of all, because the first
 //! packets of a peer can only be told apart by their path. So it has one authentication, too: that of the user who came
-//! first of those who want one; who wants another is told so. A session ends with its last user, and says AdminDown, which
-//! routers take as "no information" rather than as a failure.
+//! first of those who want one; who wants another is told so. A session ends with its last user, and says AdminDown:
+//! "no information" rather than a failure (RFC 5882 §3.2), though not to all routers, so that BGP is to be ended before.
 
 mod herald;
 mod lane;

@@ -19,11 +19,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
+use super::occupant;
 use super::signature::SignatureError;
 use super::socket::{self, SocketError};
 use super::{PeerSpec, Signature};
@@ -56,6 +58,10 @@ pub(super) struct Visit {
 pub(super) enum ListenError {
     #[error("cannot listen on port {port}: {source}")]
     Bind { port: u16, source: io::Error },
+    #[error(
+        "cannot listen on port {port}: {occupant} has it; end it, or let us connect (listen: active)"
+    )]
+    Occupied { port: u16, occupant: String },
     #[error("cannot listen: {0}")]
     Open(#[from] SocketError),
     #[error("{0}")]
@@ -91,6 +97,8 @@ struct Inner {
     port: u16,
     /// By VRF; the default one has no name.
     doors: Mutex<BTreeMap<String, Door>>,
+    /// Who had the port when somebody looked last.
+    occupant: Mutex<Option<(Instant, String)>>,
     counts: Arc<Counts>,
 }
 
@@ -139,6 +147,7 @@ struct Guest {
     visits: mpsc::Sender<Visit>,
     places: Arc<Semaphore>,
     min_ttl: u8,
+    tcp_mss: Option<u16>,
     signature: Option<Signature>,
 }
 
@@ -170,6 +179,7 @@ impl Listeners {
         Self(Arc::new(Inner {
             port,
             doors: Mutex::default(),
+            occupant: Mutex::default(),
             counts: Arc::default(),
         }))
     }
@@ -215,8 +225,31 @@ impl Listeners {
             listeners: self.clone(),
             vrf,
             source,
-            visits: result?,
+            visits: result.map_err(|error| self.occupied(error))?,
         })
+    }
+
+    /// Says who has the port, where that can be known.
+    fn occupied(&self, error: ListenError) -> ListenError {
+        let ListenError::Bind { port, source } = error else {
+            return error;
+        };
+        let taken = source.kind() == io::ErrorKind::AddrInUse;
+        match taken.then(|| self.occupant(port)).flatten() {
+            Some(occupant) => ListenError::Occupied { port, occupant },
+            None => ListenError::Bind { port, source },
+        }
+    }
+
+    /// Every peer that waits asks again every few seconds.
+    fn occupant(&self, port: u16) -> Option<String> {
+        let known = self.0.occupant.lock();
+        let mut known = known.unwrap_or_else(PoisonError::into_inner);
+        let found = known
+            .take()
+            .filter(|(since, _)| since.elapsed() < SAID)
+            .or_else(|| Some((Instant::now(), occupant::of(port)?)))?;
+        Some(known.insert(found).1.clone())
     }
 
     fn leave(&self, vrf: &str, source: Source) {
@@ -313,7 +346,8 @@ impl Door {
         {
             return Err(ListenError::Key(source.address));
         }
-        if let Some(signature) = &spec.signature {
+        let shared = guests.at(source.address).next().is_some();
+        if let Some(signature) = spec.signature.as_ref().filter(|_| !shared) {
             signature.put_on(&socket, source.address)?;
         }
         let (sender, receiver) = mpsc::channel(PLACES);
@@ -321,10 +355,11 @@ impl Door {
             visits: sender,
             places: Arc::new(Semaphore::new(PLACES)),
             min_ttl: spec.min_ttl(),
+            tcp_mss: spec.tcp_mss,
             signature: spec.signature.clone(),
         };
         guests.expected.insert(source, guest);
-        guests.set_min_ttl(&socket, source.address);
+        guests.fit(&socket, source.address);
         Ok(receiver)
     }
 
@@ -341,7 +376,7 @@ impl Door {
         {
             tracing::warn!(source = %source.address, %error, "bgp: a key stays on the listener");
         }
-        guests.set_min_ttl(&socket, source.address);
+        guests.fit(&socket, source.address);
     }
 }
 
@@ -360,13 +395,19 @@ impl Guests {
         sources.any(|source| source.address.is_ipv4() == family.is_ipv4())
     }
 
-    /// What all guests of a family want is on the listener; what only some want is checked at the door.
-    fn set_min_ttl(&self, socket: &TcpListener, family: IpAddr) {
+    /// What all guests of a family want of TTLs is on the listener; what only some want is checked at the door. The smallest
+    /// segment that one wants is for all of them: it is said before we know who has come.
+    fn fit(&self, socket: &TcpListener, family: IpAddr) {
         let same = |source: &&Source| source.address.is_ipv4() == family.is_ipv4();
         let guests = self.expected.iter().filter(|(source, _)| same(source));
-        let min = guests.map(|(_, guest)| guest.min_ttl).min().unwrap_or(0);
+        let guests = guests.map(|(_, guest)| guest);
+        let min = guests.clone().map(|guest| guest.min_ttl).min().unwrap_or(0);
         if let Err(error) = sys::set_min_ttl(socket, family, min) {
             tracing::warn!(%error, "bgp: TTL security is not on the listener, but on each connection");
+        }
+        let mss = guests.filter_map(|guest| guest.tcp_mss).min().unwrap_or(0);
+        if let Err(error) = SockRef::from(socket).set_tcp_mss(mss.into()) {
+            tracing::warn!(%error, "bgp: tcpMSS is not on the listener");
         }
     }
 

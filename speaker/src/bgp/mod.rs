@@ -15,6 +15,7 @@ mod chronicle;
 mod connection;
 mod listen;
 mod next_hop;
+mod occupant;
 mod path;
 mod sessions;
 mod shared;

@@ -70,7 +70,7 @@ pub(super) fn spec(peer: &PeerSpec, bfd: &Bfd, remote: IpAddr, links: &Links) ->
         Distance::Usual => internal && !is_near(links, remote),
     };
     let interface = match &peer.remote {
-        Remote::Interface(name) => Some(name.clone()),
+        Remote::Interface { name, .. } => Some(name.clone()),
         Remote::Address(_) => None,
     };
     SessionSpec {

@@ -5,6 +5,7 @@ use std::io;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
 
+use nix::libc;
 use socket2::{Domain, Socket, Type};
 
 use crate::sys::{self, AoAlgorithm, KEY_MAX};
@@ -63,7 +64,8 @@ pub enum Signature {
 pub(super) enum SignatureError {
     /// The kernel refused the key of TCP MD5.
     #[error(
-        "TCP MD5 password cannot be set: {0}; the session stays down rather than run without it"
+        "TCP MD5 password cannot be set: {0}{hint}; the session stays down rather than run without it",
+        hint = hint(.0)
     )]
     Md5(#[source] io::Error),
     /// The kernel does not know TCP-AO.
@@ -72,11 +74,22 @@ pub(super) enum SignatureError {
     )]
     NoAo,
     /// The kernel refused the key of TCP-AO.
-    #[error("TCP-AO key cannot be set: {0}; the session stays down rather than run without it")]
+    #[error(
+        "TCP-AO key cannot be set: {0}{hint}; the session stays down rather than run without it",
+        hint = hint(.0)
+    )]
     Ao(#[source] io::Error),
     /// The connection began before the key was known.
     #[error("the connection is not signed")]
     Unsigned,
+}
+
+/// A listener holds the keys of all peers that it waits for, in memory that the kernel bounds.
+fn hint(error: &io::Error) -> &'static str {
+    match error.raw_os_error() {
+        Some(libc::ENOMEM) => " (net.core.optmem_max bounds the keys of a listener)",
+        _ => "",
+    }
 }
 
 impl Signature {
@@ -141,6 +154,16 @@ impl KernelFeatures {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn more_keys_than_the_kernel_holds_for_a_listener_are_refused_with_the_bound() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let key = Signature::Md5(Password::new("key").unwrap());
+        let mut peers = (0..1 << 16).map(|number: u32| IpAddr::from(number.to_be_bytes()));
+        let refused = peers.find_map(|peer| key.put_on(&listener, peer).err());
+        let words = refused.unwrap().to_string();
+        assert!(words.contains("net.core.optmem_max"), "{words}");
+    }
 
     #[test]
     fn a_password_is_bounded_and_never_printed() {

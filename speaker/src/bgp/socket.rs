@@ -40,6 +40,8 @@ pub(super) enum SocketError {
     Bind { address: IpAddr, source: io::Error },
     #[error("no router has advertised itself on {0} yet (Router Advertisement, RFC 4861)")]
     Unseen(String),
+    #[error("interface {0} is not there, not up, or without a link-local address")]
+    NoLink(String),
     #[error("{0}")]
     Connect(#[source] io::Error),
 }
@@ -65,6 +67,7 @@ impl From<SocketError> for ConnectFailure {
             | SocketError::Secure(_)
             | SocketError::Vrf { .. }
             | SocketError::Unseen(_)
+            | SocketError::NoLink(_)
             | SocketError::Bind { .. } => Self::Local(error.to_string()),
         }
     }
@@ -78,6 +81,12 @@ pub(super) async fn connect(spec: PeerSpec, remote: SocketAddr) -> Result<TcpStr
     }
     set_options(&socket, remote.ip(), spec.ttl()).map_err(SocketError::Options)?;
     secure(&socket, remote.ip(), &spec)?;
+    if let Some(mss) = spec.tcp_mss {
+        // Before the SYN, which says it.
+        socket
+            .set_tcp_mss(mss.into())
+            .map_err(SocketError::Options)?;
+    }
     if let Some(signature) = &spec.signature {
         signature.put_on(&socket, remote.ip())?;
     }
@@ -241,6 +250,24 @@ mod tests {
         let (accepted, from) = listener.accept().await.unwrap();
         let error = adopt(&accepted, from.ip(), &secured).unwrap_err();
         assert!(error.to_string().contains("TTL 1"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn segments_are_as_small_as_asked_for_in_both_directions() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        for (tcp_mss, small) in [(None, false), (Some(536), true)] {
+            let spec = PeerSpec {
+                tcp_mss,
+                ..mk_spec("tor", port)
+            };
+            let ours = dial(spec, port).await.unwrap();
+            let (theirs, _) = listener.accept().await.unwrap();
+            for stream in [ours, theirs] {
+                let segment = SockRef::from(&stream).tcp_mss().unwrap();
+                assert_eq!(segment <= 536, small, "{tcp_mss:?}: {segment}");
+            }
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What is configured about a session.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use portolan_api::crd::BfdRule;
@@ -54,6 +54,8 @@ pub struct PeerSpec {
     pub role: Option<Role>,
     /// Offer graceful restart (RFC 4724).
     pub graceful_restart: Option<RestartTimes>,
+    /// Largest segment; the kernel's choice if unset.
+    pub tcp_mss: Option<u16>,
     /// Watch the way to the peer by BFD. A change does not restart the session.
     pub bfd: Option<Bfd>,
 }
@@ -72,8 +74,13 @@ pub struct Bfd {
 pub enum Remote {
     /// At this address.
     Address(IpAddr),
-    /// The one router that advertises itself on this interface.
-    Interface(String),
+    /// A router on a link of ours, by its link-local address.
+    Interface {
+        /// The link.
+        name: String,
+        /// The router; the one that advertises itself if unset.
+        router: Option<Ipv6Addr>,
+    },
 }
 
 /// How far away a peer may be.
@@ -135,6 +142,7 @@ impl PeerSpec {
             extended_next_hop: false,
             role: None,
             graceful_restart: None,
+            tcp_mss: None,
             bfd: None,
         }
     }
@@ -173,7 +181,7 @@ impl PeerSpec {
     #[must_use]
     pub fn is_single_hop(&self) -> bool {
         match (self.distance, &self.remote) {
-            (Distance::Secured, _) | (_, Remote::Interface(_)) => true,
+            (Distance::Secured, _) | (_, Remote::Interface { .. }) => true,
             (Distance::Usual, _) => self.relation() == Relation::External,
             (Distance::Multihop, _) => false,
         }
@@ -192,14 +200,14 @@ impl PeerSpec {
     fn families(&self) -> Families {
         match self.remote {
             Remote::Address(address) if !self.dual_stack => Families::only(Family::of(address)),
-            Remote::Address(_) | Remote::Interface(_) => both(),
+            Remote::Address(_) | Remote::Interface { .. } => both(),
         }
     }
 
     /// What the state machine needs of it.
     #[must_use]
     pub(super) fn config(&self, past: Past) -> Config {
-        let unnumbered = matches!(self.remote, Remote::Interface(_));
+        let unnumbered = matches!(self.remote, Remote::Interface { .. });
         let retry = unnumbered.then_some(UNNUMBERED_RETRY);
         Config {
             local_as: self.local_as,
@@ -240,20 +248,24 @@ impl fmt::Display for Remote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Address(address) => write!(f, "{address}"),
-            Self::Interface(interface) => f.write_str(interface),
+            Self::Interface {
+                name,
+                router: Some(router),
+            } => write!(f, "{router}%{name}"),
+            Self::Interface { name, router: None } => f.write_str(name),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::mk_spec;
+    use super::super::tests::{mk_spec, mk_unnumbered};
     use super::*;
 
     #[test]
     fn packets_go_as_far_as_the_peer_may_be() {
         let asn = |number| PeerAs::Exactly(Asn::new(number).unwrap());
-        let eth = || Remote::Interface("eth1".into());
+        let eth = || mk_unnumbered("eth1");
         let at = || mk_spec("tor", 179).remote;
         for (row, remote, peer_as, distance, ttl, min, single) in [
             ("external", at(), asn(65000), Distance::Usual, 1, 0, true),
@@ -342,7 +354,7 @@ mod tests {
         spec.dual_stack = true;
         assert_eq!(spec.config(past).families, both());
         spec.dual_stack = false;
-        spec.remote = Remote::Interface("eth1".into());
+        spec.remote = mk_unnumbered("eth1");
         let config = spec.config(past);
         assert_eq!(config.families, both());
         assert!(config.extended_next_hop);

@@ -37,6 +37,14 @@ pub(super) fn mk_spec(name: &str, port: u16) -> PeerSpec {
     }
 }
 
+/// Whoever advertises itself on this link.
+pub(super) fn mk_unnumbered(link: &str) -> Remote {
+    Remote::Interface {
+        name: link.to_owned(),
+        router: None,
+    }
+}
+
 fn mk_audience(peer: &str) -> Arc<Audience> {
     let told = [(peer, RouteAttrs::default())];
     Arc::new(told.into_iter().collect())

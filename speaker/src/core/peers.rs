@@ -1,6 +1,6 @@
 //! The peers of this node: which sessions run, and why others can not.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use portolan_api::crd::{BgpRole, DynamicAsn, Listen as ListenRule, PeerRule};
@@ -92,6 +92,7 @@ impl Model {
                     .long_lived_stale_seconds
                     .map(|time| Duration::from_secs(time.into())),
             }),
+            tcp_mss: rule.tcp_mss,
             bfd: self.bfd(rule, problems),
             ..PeerSpec::new(
                 &rule.name,
@@ -120,8 +121,8 @@ impl Model {
         bfd
     }
 
-    /// The configured identifier, else the node's first IPv4 address, else a number made from the node's name, which is
-    /// as good: RFC 6286 asks only that it is unique within the AS and not zero.
+    /// The configured identifier, else the node's first IPv4 address, else one made from the node's name, which is as
+    /// good: RFC 6286 asks only that it is unique within the AS and not zero.
     fn router_id(&self, rule: &PeerRule) -> Result<RouterId, RouterIdError> {
         let addresses = self.node.iter().flat_map(|node| &node.status.addresses);
         let internal = addresses
@@ -129,9 +130,19 @@ impl Model {
             .find_map(|address| address.address.parse::<Ipv4Addr>().ok());
         match rule.router_id.or(internal) {
             Some(id) => RouterId::try_from(id),
-            None => RouterId::new(fnv1a(self.node_name()).max(1)),
+            None => RouterId::try_from(made_id(fnv1a(self.node_name()))),
         }
     }
+}
+
+/// A number as the address of a host, which is what RFC 4271 wanted of an identifier: routers that never heard of RFC 6286,
+/// and FRR until 9, refuse what looks like a multicast address (2/3).
+pub(super) fn made_id(number: u32) -> Ipv4Addr {
+    let [first, rest @ ..] = number.to_be_bytes();
+    let [b, c, d] = rest;
+    // 1 to 126 and 128 to 223: 222 of them.
+    let first = first % 222 + 1;
+    Ipv4Addr::new(first + u8::from(first > 126), b, c, d)
 }
 
 /// The rule that has the neighbour of this one: the older BGPPeer, else the first by name. So it is on every node, and after
@@ -148,10 +159,13 @@ fn rival<'a>(rule: &PeerRule, standing: &[Standing<'a>]) -> Option<&'a PeerRule>
 /// Two sessions from one node to one socket would fight for the router's one neighbour entry, and a connection of the
 /// peer's could be of either. Their selectors decide per node, so only the node can see it.
 fn is_same_neighbour(rule: &PeerRule, other: &PeerRule) -> bool {
-    let place = |rule: &PeerRule| (rule.address, rule.interface.clone(), rule.vrf.clone());
+    // Whoever is found on a link may be the one that another rule names there.
+    let one = |a: Option<IpAddr>, b: Option<IpAddr>| a.is_none() || b.is_none() || a == b;
+    let place = |rule: &PeerRule| (rule.interface.clone(), rule.vrf.clone());
     let socket = |rule: &PeerRule| (rule.port, rule.source_address);
     let waits = |rule: &PeerRule| rule.listen != ListenRule::Active;
     place(rule) == place(other)
+        && one(rule.address, other.address)
         && (socket(rule) == socket(other)
             || (waits(rule) && waits(other))
             || rule.interface.is_some())
@@ -159,9 +173,16 @@ fn is_same_neighbour(rule: &PeerRule, other: &PeerRule) -> bool {
 
 fn remote(rule: &PeerRule) -> Result<Remote, String> {
     match (rule.address, &rule.interface) {
-        (Some(address), _) => Ok(Remote::Address(address)),
-        (None, Some(interface)) => Ok(Remote::Interface(interface.clone())),
-        (None, None) => Err(FOREIGN_RULE.to_owned()),
+        (Some(address), None) => Ok(Remote::Address(address)),
+        (Some(IpAddr::V6(router)), Some(interface)) => Ok(Remote::Interface {
+            name: interface.clone(),
+            router: Some(router),
+        }),
+        (None, Some(interface)) => Ok(Remote::Interface {
+            name: interface.clone(),
+            router: None,
+        }),
+        (Some(IpAddr::V4(_)), Some(_)) | (None, None) => Err(FOREIGN_RULE.to_owned()),
     }
 }
 

@@ -26,9 +26,10 @@ impl Speaker {
                 status.agreed.is_some_and(|agreed| agreed.graceful_restart)
             };
             let kept = self.sessions.status().iter().any(keeps);
-            // First, or routers would take our silence for a failure and drop the routes.
-            self.bfd.shutdown().await;
+            // BGP first: FRR 8.4 and BIRD 2.0 take AdminDown for a failure in spite of RFC 5882 §3.2, and would drop the routes
+            // of a session that stands. Once it is closed, FRR keeps them whatever becomes of BFD.
             self.sessions.restart(GOODBYE).await;
+            self.bfd.shutdown().await;
             kept
         }
     }

@@ -95,6 +95,18 @@ impl Tap {
         times
     }
 
+    /// How often a host was asked about `target` since then: the questions that went out at its port of the switch.
+    #[must_use]
+    pub fn asked(&self, host: &Host, target: IpAddr, since: Duration) -> usize {
+        let port = host.port(Link::Lan);
+        let is_question = |frame: &&Seen| {
+            *frame.port == *port
+                && (frame.way, frame.meaning) == (Way::Out, Meaning::Asks(target))
+                && frame.at >= since
+        };
+        self.0.seen().iter().filter(is_question).count()
+    }
+
     fn claims(&self, vip: IpAddr, wanted: impl Fn(&Seen) -> bool) -> Vec<Claim> {
         let seen = self.0.seen();
         let claims = seen

@@ -62,16 +62,21 @@ async fn a_raw_peer_finds_the_engine_as_the_rfc_wants_it() -> Result<()> {
         .map(|(row, peer)| format!("{peer},local={NODE}{}", row.options))
         .collect();
     let engine = Engine::start(node, &lines).await?;
-    let runs = rows.iter().zip(raws).map(async |(row, raw)| {
-        let run = tokio::time::timeout(wire::PATIENCE, (row.script)(raw)).await;
-        let run = run.context("it takes too long").and_then(|run| run);
-        run.err().map(|error| format!("{}: {error:#}", row.name))
-    });
-    let mut failures: Vec<String> = join_all(runs).await.into_iter().flatten().collect();
-    for (row, peer) in rows.iter().zip(&peers) {
-        let found = engine.wait_for_status(IpAddr::from(*peer), row.end).await;
-        failures.extend(found.err().map(|error| format!("{}: {error:#}", row.name)));
-    }
+    let engine = &engine;
+    let runs = rows
+        .iter()
+        .zip(&peers)
+        .zip(raws)
+        .map(async |((row, peer), raw)| {
+            let run = async {
+                (row.script)(raw).await?;
+                engine.wait_for_status(IpAddr::from(*peer), row.end).await
+            };
+            let run = tokio::time::timeout(wire::PATIENCE, run).await;
+            let run = run.context("it takes too long").and_then(|run| run);
+            run.err().map(|error| format!("{}: {error:#}", row.name))
+        });
+    let failures: Vec<String> = join_all(runs).await.into_iter().flatten().collect();
     if !failures.is_empty() {
         bail!("{}", failures.join("\n"));
     }

@@ -178,15 +178,9 @@ async fn times_change_by_a_poll_and_without_a_flap() -> Result<()> {
 async fn a_session_goes_and_comes_with_its_link() -> Result<()> {
     let lab = mk_lab(1, 1)?;
     let node = &lab.nodes[0].host;
-    let frr = mk_frr(
-        &lab.routers[0],
-        &node
-            .address()
-            .both()
-            .map(|it| (it, "interface eth0".to_owned())),
-        1000,
-    );
-    let _frr = frr.await?;
+    let direct = node.address().both();
+    let direct = direct.map(|peer| (peer, "interface eth0".to_owned()));
+    let _frr = mk_frr(&lab.routers[0], &direct, 1000).await?;
     let peers = lab.routers[0].address().both();
     let engine = Engine::start(node, &peers.map(|peer| mk_lines(peer, 1000))).await?;
     for failures in 1..=3 {

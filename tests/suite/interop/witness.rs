@@ -2,6 +2,7 @@
 //! is in its book as well.
 
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Result, ensure};
 use portolan_tests::lab::{Host, Process, Program, retry_until};
@@ -17,8 +18,10 @@ pub(super) struct Witness {
 
 impl Witness {
     pub(super) async fn start(host: &Host) -> Result<Self> {
+        static NEXT: AtomicU32 = AtomicU32::new(1);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let monitor = Program::new("ip")
-            .named("witness")
+            .named(format!("witness-{number}")) // a book of its own
             .args(["monitor", "route"]);
         let witness = Self {
             monitor: host.spawn(monitor)?,

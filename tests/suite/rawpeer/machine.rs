@@ -1,10 +1,13 @@
 //! Table B: messages in states where they do not belong, timers, closing, collisions, and what the peer's parting words
 //! do (RFC 4271 §6.3 to §6.8, §8; RFC 4486, 6608, 9003).
 
+mod clocks;
 mod collisions;
+mod crowds;
 mod endings;
 mod misplaced;
 mod parting_words;
+mod restarting;
 mod silence;
 
 use std::time::Duration;
@@ -23,12 +26,16 @@ async fn every_state_answers_what_does_not_belong_there() -> Result<()> {
     rows.extend(silence::rows());
     rows.extend(endings::lost());
     rows.extend(endings::reconfigured());
+    rows.extend(clocks::rows());
     Table::new("B, state machine", rows).run().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_connections_end_as_one() -> Result<()> {
-    Table::new("B, collisions", collisions::rows()).run().await
+    let mut rows = collisions::rows();
+    rows.extend(crowds::rows());
+    rows.extend(restarting::rows());
+    Table::new("B, collisions", rows).run().await
 }
 
 /// How far a session has come.

@@ -1,11 +1,14 @@
 //! Table A: what comes first. Headers and OPENs, from perfect to absurd (RFC 4271 §6.1, §6.2; RFC 5492, 9072, 6793,
-//! 6286, 7607).
+//! 6286, 7607, 9234).
 
 mod arrival;
 mod configuration;
+mod edges;
 mod faulty;
 mod legal;
+mod memory;
 mod refusals;
+mod roles;
 
 use anyhow::Result;
 use portolan_tests::rawpeer::bytes::{Open, kind};
@@ -25,6 +28,9 @@ async fn whatever_comes_first_is_judged_by_the_letter() -> Result<()> {
     rows.extend(configuration::hold_times());
     rows.extend(arrival::rows());
     rows.extend(refusals::rows());
+    rows.extend(memory::rows());
+    rows.extend(edges::rows());
+    rows.extend(roles::rows());
     Table::new("A, header and OPEN", rows).run().await
 }
 

@@ -18,20 +18,23 @@ pub(super) struct Remote {
     pub(super) vrf: Option<String>,
     pub(super) router_id: Option<Ipv4Addr>,
     pub(super) port: u16,
+    pub(super) tcp_mss: Option<u16>,
 }
 
 pub(super) fn read(spec: &BGPPeerSpec) -> Result<Remote, Refusal> {
     let (my_asn, peer_asn) = numbers(spec)?;
     let (address, interface) = place(spec)?;
+    let numbered = address.filter(|_| interface.is_none());
     let port = u16::try_from(spec.peer_port).ok().filter(|port| *port != 0);
     let remote = Remote {
         my_asn,
         peer_asn,
-        source: source(spec, address)?,
+        source: source(spec, numbered)?,
         address,
         interface,
         vrf: device("spec.vrf", spec.vrf.as_deref())?,
         router_id: spec.router_id.as_deref().map(router_id).transpose()?,
+        tcp_mss: tcp_mss(spec)?,
         port: port.ok_or_else(|| Refusal::invalid("spec.peerPort", "must be 1 to 65535"))?,
     };
     distance(spec, &remote)?;
@@ -72,32 +75,37 @@ fn asn(field: &str, number: i64) -> Result<u32, Refusal> {
         })
 }
 
-/// An address or an interface.
+/// An address, an interface, or both where the address says nothing without a link.
 fn place(spec: &BGPPeerSpec) -> Result<(Option<IpAddr>, Option<String>), Refusal> {
     let interface = device("spec.interface", spec.interface.as_deref())?;
     match (&spec.peer_address, interface) {
-        (Some(_), Some(_)) => {
-            let why = "set beside interface: keep one of them";
-            Err(Refusal::invalid("spec.peerAddress", why))
-        }
         (None, None) => {
             let why = "missing: write the peer's IPv4 or IPv6 address, or the interface of an unnumbered session";
             Err(Refusal::invalid("spec.peerAddress", why))
         }
         (None, interface) => Ok((None, interface)),
-        (Some(text), None) => {
+        (Some(text), interface) => {
             let address = ip("spec.peerAddress", text)?;
-            if matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local()) {
+            let link_local = matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
+            if link_local && interface.is_none() {
                 let why = format!(
-                    "{address} is link-local, which says nothing without a link: remove it and name the link in interface"
+                    "{address} is link-local, which says nothing without a link: name the link in interface as well"
                 );
                 return Err(Refusal::invalid("spec.peerAddress", why));
             }
-            Ok((Some(address), None))
+            if !link_local && interface.is_some() {
+                let why = format!(
+                    "set beside peerAddress {address}, which is no IPv6 link-local address: routing finds the way there, \
+                     remove one of them"
+                );
+                return Err(Refusal::invalid("spec.interface", why));
+            }
+            Ok((Some(address), interface))
         }
     }
 }
 
+/// `peer` is the address of one that is not unnumbered.
 fn source(spec: &BGPPeerSpec, peer: Option<IpAddr>) -> Result<Option<IpAddr>, Refusal> {
     let field = "spec.sourceAddress";
     let Some(text) = spec.source_address.as_deref() else {
@@ -120,6 +128,17 @@ fn source(spec: &BGPPeerSpec, peer: Option<IpAddr>) -> Result<Option<IpAddr>, Re
 
 fn is_internal(spec: &BGPPeerSpec, remote: &Remote) -> bool {
     remote.peer_asn == Some(remote.my_asn) || matches!(spec.dynamic_asn, Some(DynamicAsn::Internal))
+}
+
+/// Linux takes 88 octets to 32767; what is below 256 would be a slip.
+fn tcp_mss(spec: &BGPPeerSpec) -> Result<Option<u16>, Refusal> {
+    let Some(mss) = spec.tcp_mss else {
+        return Ok(None);
+    };
+    let fits = u16::try_from(mss).ok();
+    let fits = fits.filter(|mss| (256..=32767).contains(mss));
+    let refusal = || Refusal::invalid("spec.tcpMSS", "must be 256 to 32767");
+    fits.ok_or_else(refusal).map(Some)
 }
 
 /// How far away the peer may be.

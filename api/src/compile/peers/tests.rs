@@ -35,6 +35,11 @@ fn unnumbered(spec: &mut BGPPeerSpec) {
     spec.interface = Some("eth1".into());
 }
 
+fn on_link(spec: &mut BGPPeerSpec, router: &str) {
+    unnumbered(spec);
+    spec.peer_address = Some(router.into());
+}
+
 fn compiled(specs: &[BGPPeerSpec]) -> Compiled {
     let mut sources = Sources::default();
     for (index, spec) in specs.iter().enumerate() {
@@ -134,10 +139,40 @@ fn contradictions_are_refused_with_field_and_remedy() {
             "beside interface",
         ),
         (
-            "address and interface",
+            "an address that says enough, and an interface",
             |s| s.interface = Some("eth1".into()),
-            "spec.peerAddress",
-            "beside interface",
+            "spec.interface",
+            "no IPv6 link-local address",
+        ),
+        (
+            "an IPv4 link-local address and an interface",
+            |s| {
+                s.peer_address = Some("169.254.0.1".into());
+                s.interface = Some("eth1".into());
+            },
+            "spec.interface",
+            "no IPv6 link-local address",
+        ),
+        (
+            "link-local with a source",
+            |s| {
+                on_link(s, "fe80::1");
+                s.source_address = Some("fe80::9".into());
+            },
+            "spec.sourceAddress",
+            "remove it",
+        ),
+        (
+            "small segments",
+            |s| s.tcp_mss = Some(255),
+            "spec.tcpMSS",
+            "256 to 32767",
+        ),
+        (
+            "large segments",
+            |s| s.tcp_mss = Some(32768),
+            "spec.tcpMSS",
+            "256 to 32767",
         ),
         (
             "unnumbered with a source",
@@ -251,6 +286,16 @@ fn an_unnumbered_peer_carries_both_families_with_ipv6_next_hops() {
 }
 
 #[test]
+fn a_router_that_is_named_on_its_link_is_as_one_that_is_found_there() {
+    let rule = mk_rule(|s| on_link(s, "fe80::1"));
+    assert_eq!(rule.neighbour(), "fe80::1%eth1");
+    assert_eq!(rule.interface.as_deref(), Some("eth1"));
+    assert!(rule.dual_stack && rule.extended_next_hop);
+    assert!(rule.carries("10.0.0.1".parse().unwrap()));
+    assert_eq!(mk_rule(|s| s.tcp_mss = Some(1220)).tcp_mss, Some(1220));
+}
+
+#[test]
 fn a_session_carries_its_own_family_unless_both_are_wanted() {
     let v6 = "2001:db8::1".parse().unwrap();
     assert!(!mk_rule(|_| {}).carries(v6));
@@ -322,6 +367,24 @@ fn peers_that_a_node_could_not_tell_apart_are_rivals() {
                 unnumbered(s);
                 s.peer_port = 1179;
             },
+            true,
+        ),
+        (
+            "two routers of one link",
+            |s| on_link(s, "fe80::1"),
+            |s| on_link(s, "fe80::2"),
+            false,
+        ),
+        (
+            "one router of a link twice",
+            |s| on_link(s, "fe80::1"),
+            |s| on_link(s, "fe80::1"),
+            true,
+        ),
+        (
+            "a router that is named, and whoever is found",
+            |s| on_link(s, "fe80::1"),
+            unnumbered,
             true,
         ),
         (

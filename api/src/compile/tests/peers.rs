@@ -41,7 +41,7 @@ fn every_bad_peer_is_refused_with_field_and_remedy() {
             "link-local",
             |s| s.peer_address = Some("fe80::1".into()),
             "Invalid",
-            "name the link in interface",
+            "name the link in interface as well",
         ),
         (
             "unspecified",
@@ -233,6 +233,7 @@ fn two_peers_that_were_in_force_and_may_not_be_any_more_end_as_one() {
     let mut before = compile(&sources, None);
     let mut twin = before.config.peers[0].clone();
     twin.name = "twin".into();
+    twin.created_seconds = twin.created_seconds.map(|seconds| seconds + 1);
     before.config.peers.push(twin);
     sources
         .peers

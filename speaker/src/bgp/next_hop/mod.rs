@@ -21,7 +21,7 @@ pub(super) fn of(links: &Links, spec: &PeerSpec, local: IpAddr, remote: IpAddr) 
     let Some(link) = link_of(links, spec, local, remote) else {
         return hops;
     };
-    let both = spec.dual_stack || matches!(spec.remote, Remote::Interface(_));
+    let both = spec.dual_stack || matches!(spec.remote, Remote::Interface { .. });
     if (both || local.is_ipv6()) && is_on_link(link, remote) {
         hops.link_local = hops.link_local.or(link.link_local());
     }
@@ -50,15 +50,29 @@ pub(super) fn fault(
     (direct && !link.is_running()).then(|| format!("interface {} is down", link.name))
 }
 
-/// The interface that reaches a directly connected peer now, with the number of times that it came up; none if there is no
-/// such interface, or it is down or without an address.
+/// The interface that reaches a peer now, with the number of times that it came up: that of a directly connected peer, else
+/// the one that has the configured source. None if there is no such interface, or it is down or without an address that
+/// can be used yet, or the configured source can not.
 pub(super) fn way(links: &Links, spec: &PeerSpec) -> Option<(u32, u64)> {
-    let reaches = |link: &&Link| match &spec.remote {
-        Remote::Address(remote) => is_on_link(link, *remote),
-        Remote::Interface(name) => link.name == *name,
+    let ready = |link: &Link, good: &dyn Fn(IpAddr) -> bool| {
+        let mut addresses = link.addresses.iter();
+        link.is_running() && addresses.any(|(own, about)| about.ready && good(*own))
     };
-    let usable = |link: &&Link| link.is_running() && link.addresses.values().any(|it| it.ready);
-    let link = links.iter().filter(reaches).find(usable)?;
+    let like = |peer: IpAddr| move |own: IpAddr| own.is_ipv4() == peer.is_ipv4();
+    let mut near = links.iter().filter(|link| match &spec.remote {
+        Remote::Address(remote) => is_on_link(link, *remote) && ready(link, &like(*remote)),
+        Remote::Interface { name, .. } => link.name == *name && ready(link, &|own| own.is_ipv6()),
+    });
+    let near = near.next();
+    let link = match spec.source {
+        Some(source) => {
+            let holder = links
+                .iter()
+                .find(|link| ready(link, &|own| own == source))?;
+            near.unwrap_or(holder)
+        }
+        None => near?,
+    };
     Some((link.index, link.ups))
 }
 
@@ -92,7 +106,7 @@ fn link_of<'a>(
                 .filter(|link| link.addresses.contains_key(&local));
             holders.min_by_key(|link| (!is_on_link(link, remote), !link.is_running()))
         }
-        Remote::Interface(name) => links
+        Remote::Interface { name, .. } => links
             .named(name)
             .filter(|link| link.addresses.contains_key(&local)),
     }

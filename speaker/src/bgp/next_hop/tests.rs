@@ -5,7 +5,7 @@ use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, AddressMe
 use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
 
 use super::super::Distance;
-use super::super::tests::mk_spec;
+use super::super::tests::{mk_spec, mk_unnumbered};
 use super::*;
 
 const UP: LinkFlags = LinkFlags::Up.union(LinkFlags::Running);
@@ -62,7 +62,7 @@ fn each_family_has_an_address_of_the_sessions_interface() {
     let both = mk_dual_stack();
     let single = mk_spec("tor", 179);
     let eth0 = PeerSpec {
-        remote: Remote::Interface("eth0".into()),
+        remote: mk_unnumbered("eth0"),
         ..mk_spec("tor", 179)
     };
     for (row, spec, local, remote, want) in [
@@ -291,17 +291,31 @@ fn only_a_next_hop_that_is_gone_or_was_missing_is_a_reason_to_begin_anew() {
 #[test]
 fn the_way_to_a_direct_peer_is_an_interface_that_is_up_and_has_an_address() {
     let spec = PeerSpec {
+        source: None,
         remote: Remote::Address(ip("10.0.0.1")),
         ..mk_spec("tor", 179)
     };
     let far = PeerSpec {
+        source: None,
         remote: Remote::Address(ip("10.9.0.1")),
         ..mk_spec("tor", 179)
     };
     let unnumbered = PeerSpec {
-        remote: Remote::Interface("eth0".into()),
+        source: None,
+        remote: mk_unnumbered("eth0"),
         ..mk_spec("tor", 179)
     };
+    let from = |source: &str, remote: &str| PeerSpec {
+        source: Some(ip(source)),
+        remote: Remote::Address(ip(remote)),
+        ..mk_spec("tor", 179)
+    };
+    let six = PeerSpec {
+        source: None,
+        remote: Remote::Address(ip("2001:db8::1")),
+        ..mk_spec("tor", 179)
+    };
+    let with_v6 = |flags| mk_links(UP, &[("10.0.0.2", 24, NONE), ("2001:db8::2", 64, flags)]);
     let down = mk_links(LinkFlags::Up, &[("10.0.0.2", 24, NONE)]);
     let bare = mk_links(UP, &[]);
     for (row, links, spec, want) in [
@@ -309,6 +323,31 @@ fn the_way_to_a_direct_peer_is_an_interface_that_is_up_and_has_an_address() {
         ("no carrier", down, &spec, None),
         ("no address", bare.clone(), &spec, None),
         ("behind a router", usual(), &far, None),
+        (
+            "its own address is there",
+            usual(),
+            &from("192.0.2.80", "10.0.0.1"),
+            Some(2),
+        ),
+        (
+            "its own address is gone",
+            usual(),
+            &from("10.0.0.3", "10.0.0.1"),
+            None,
+        ),
+        (
+            "its own address is there, the peer is not near",
+            usual(),
+            &from("10.0.0.2", "10.9.0.1"),
+            Some(2),
+        ),
+        ("IPv6", with_v6(NONE), &six, Some(2)),
+        (
+            "IPv6, checked for duplicates still",
+            with_v6(AddressFlags::Tentative),
+            &six,
+            None,
+        ),
         ("by name", usual(), &unnumbered, Some(2)),
         ("by name, no address", bare, &unnumbered, None),
     ] {

@@ -55,6 +55,8 @@ pub(super) struct Task {
     place: Option<Registration>,
     /// When to try to get one again.
     register_at: Option<Instant>,
+    /// Why there is none, in words.
+    unregistered: Option<String>,
     /// Looks for the neighbour of an unnumbered session.
     search: Option<Search>,
     /// The BFDProfile to follow.
@@ -106,8 +108,9 @@ impl Task {
         let peer = Peer::new(spec.config(past), seed);
         let search = match &spec.remote {
             Remote::Address(_) => None,
-            Remote::Interface(name) => {
-                Some(Search::start(name.clone(), surroundings.links.clone()))
+            Remote::Interface { name, router } => {
+                let links = surroundings.links.clone();
+                Some(Search::start(name.clone(), *router, links))
             }
         };
         Self {
@@ -118,6 +121,7 @@ impl Task {
             chronicle: Chronicle::new(shared.status().history, now()),
             diary: Diary::new(now()),
             register_at: spec.listens().then(now),
+            unregistered: None,
             spec,
             shared,
             surroundings,
@@ -258,10 +262,15 @@ impl Task {
             in_vrf?;
             let remote = match (&spec.remote, neighbour) {
                 (Remote::Address(address), _) => SocketAddr::new(*address, spec.port),
-                (Remote::Interface(name), Some(neighbour)) => sight(neighbour, spec.port)
-                    .await
-                    .ok_or_else(|| SocketError::Unseen(name.clone()))?,
-                (Remote::Interface(name), None) => return Err(SocketError::Unseen(name.clone())),
+                (Remote::Interface { name, router }, neighbour) => {
+                    sight(neighbour, spec.port).await.ok_or_else(|| {
+                        let name = name.clone();
+                        match router {
+                            Some(_) => SocketError::NoLink(name),
+                            None => SocketError::Unseen(name),
+                        }
+                    })?
+                }
             };
             socket::connect(spec, remote).await
         }
@@ -352,7 +361,8 @@ async fn visit(place: &mut Option<Registration>) -> Visit {
 }
 
 /// Waits until an unnumbered neighbour has shown itself.
-async fn sight(mut neighbour: watch::Receiver<Neighbour>, port: u16) -> Option<SocketAddr> {
+async fn sight(neighbour: Option<watch::Receiver<Neighbour>>, port: u16) -> Option<SocketAddr> {
+    let mut neighbour = neighbour?;
     let seen = neighbour.wait_for(|neighbour| neighbour.address.is_some());
     let seen = timeout(SIGHT_TIME, seen).await.ok()?.ok()?;
     let mut address = seen.address?;

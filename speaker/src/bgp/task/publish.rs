@@ -3,6 +3,7 @@
 use portolan_proto::bgp::session::{Event, Negotiated};
 use portolan_proto::bgp::{Family, Unsent};
 
+use super::super::Remote;
 use super::super::path::Path;
 use super::super::shared::Agreed;
 use super::{Task, now};
@@ -89,14 +90,16 @@ impl Task {
     /// What stands in the way of something, while the session may work.
     fn problem(&self, bfd: Option<&BfdStatus>) -> Option<String> {
         let of_bfd = || bfd.and_then(|bfd| bfd.problem.as_ref().map(|why| format!("BFD: {why}")));
-        self.neighbour().problem.or_else(of_bfd)
+        let of_listener = || self.unregistered.clone();
+        let problem = self.neighbour().problem.or_else(of_listener);
+        problem.or_else(of_bfd)
     }
 
     /// Who the peer is, for people.
     pub(super) fn address(&self) -> String {
-        match self.neighbour().address {
-            Some(address) => format!("{}%{}", address.ip(), self.spec.remote),
-            None => self.spec.remote.to_string(),
+        match (&self.spec.remote, self.neighbour().address) {
+            (Remote::Interface { name, .. }, Some(address)) => format!("{}%{name}", address.ip()),
+            (remote, _) => remote.to_string(),
         }
     }
 

@@ -22,7 +22,7 @@ impl Task {
         let from = match self.spec.remote {
             Remote::Address(address) => SocketAddr::new(address, 0),
             // Until there is one, nobody can come from it.
-            Remote::Interface(_) => match self.neighbour().address {
+            Remote::Interface { .. } => match self.neighbour().address {
                 Some(address) => address.into(),
                 None => return,
             },
@@ -33,9 +33,17 @@ impl Task {
             .map_err(Into::into)
             .and_then(|()| listeners.register(&self.spec, from));
         match place {
-            Ok(place) => self.place = Some(place),
+            Ok(place) => {
+                self.place = Some(place);
+                self.unregistered = None;
+            }
             Err(error) => {
-                self.complain(&error.to_string());
+                let why = error.to_string();
+                // Once: attempts to connect fail for reasons of their own meanwhile.
+                if self.unregistered.as_ref() != Some(&why) {
+                    self.complain(&why);
+                    self.unregistered = Some(why);
+                }
                 self.register_at = Some(now() + REGISTER_RETRY);
             }
         }
@@ -62,7 +70,7 @@ impl Task {
         let bfd = bfd.filter(|_| vrf.is_ok());
         let remote = match self.spec.remote {
             Remote::Address(address) => Some(address),
-            Remote::Interface(_) => self.neighbour().address.map(|it| IpAddr::V6(*it.ip())),
+            Remote::Interface { .. } => self.neighbour().address.map(|it| IpAddr::V6(*it.ip())),
         };
         let wanted = bfd.zip(remote).map(|(bfd, remote)| {
             let links = self.surroundings.links();

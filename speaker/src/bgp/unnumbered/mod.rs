@@ -6,6 +6,9 @@
 //!                └── our own advertisements: every 3 s until the session is up, then every 30 s, and at once when asked
 //! ```
 //!
+//! Where several routers share a link, each is named by its link-local address, and all that is looked for is the link. It
+//! hears our advertisements all the same: FRR learns from them how to send IPv4 to an IPv6 next hop.
+//!
 //! Both ends advertise themselves as routers of lifetime 0, nobody's default. Only what can have been sent on the link
 //! itself is believed: hop limit 255, link-local source. The socket is made anew whenever the link is.
 
@@ -65,12 +68,16 @@ pub(super) struct Search {
 }
 
 impl Search {
-    /// Begins to search. Needs a tokio runtime around it.
-    pub(super) fn start(interface: String, links: watch::Receiver<Arc<Links>>) -> Self {
+    /// Begins to search, for this router or for the one that advertises itself. Needs a tokio runtime around it.
+    pub(super) fn start(
+        interface: String,
+        router: Option<Ipv6Addr>,
+        links: watch::Receiver<Arc<Links>>,
+    ) -> Self {
         let (found, neighbour) = watch::channel(Neighbour::default());
         let (calm, is_calm) = watch::channel(false);
         let mut task = JoinSet::new();
-        task.spawn(search(interface, links, is_calm, found));
+        task.spawn(search(interface, router, links, is_calm, found));
         Self {
             neighbour,
             calm,
@@ -87,25 +94,29 @@ impl Search {
 
 async fn search(
     interface: String,
+    router: Option<Ipv6Addr>,
     mut links: watch::Receiver<Arc<Links>>,
     mut calm: watch::Receiver<bool>,
     found: watch::Sender<Neighbour>,
 ) {
     loop {
         let link = present(&interface, &mut links).await;
-        let problem = match Speaker::open(&link) {
+        // Whoever is named is there as soon as its link is, whether we can advertise ourselves or not.
+        let named = router.map(|router| SocketAddrV6::new(router, 0, 0, link.index));
+        found.send_if_modified(|known| std::mem::replace(&mut known.address, named) != named);
+        let (address, problem) = match Speaker::open(&link, router) {
             Ok(speaker) => {
                 let speaking = speaker.run(&mut calm, &found);
                 let gone = changed(&link, &mut links);
                 tokio::select! {
-                    error = speaking => error.to_string(),
-                    () = gone => "the link is gone".to_owned(),
+                    error = speaking => (named, error.to_string()),
+                    () = gone => (None, "the link is gone".to_owned()),
                 }
             }
-            Err(error) => error.to_string(),
+            Err(error) => (named, error.to_string()),
         };
         found.send_replace(Neighbour {
-            address: None,
+            address,
             problem: Some(format!(
                 "no router advertisements on {interface}: {problem}"
             )),
@@ -149,11 +160,13 @@ struct Speaker {
     index: u32,
     mac: Option<MacAddr>,
     name: String,
+    /// The router that is named, if one is: others are none of our business.
+    router: Option<Ipv6Addr>,
     seen: Sighting,
 }
 
 impl Speaker {
-    fn open(link: &Link) -> io::Result<Self> {
+    fn open(link: &Link, router: Option<Ipv6Addr>) -> io::Result<Self> {
         let kind = Type::RAW.nonblocking();
         let socket = Socket::new(Domain::IPV6, kind, Some(Protocol::ICMPV6))?;
         sys::set_icmp6_filter(&socket, &[SOLICITATION, ADVERTISEMENT])?;
@@ -169,6 +182,7 @@ impl Speaker {
             index: link.index,
             mac: link.mac,
             name: link.name.clone(),
+            router,
             seen: Sighting::default(),
         })
     }
@@ -179,6 +193,7 @@ impl Speaker {
         calm: &mut watch::Receiver<bool>,
         found: &watch::Sender<Neighbour>,
     ) -> io::Error {
+        self.publish(found);
         self.say(Message::Solicitation, ALL_ROUTERS);
         let mut last = Instant::now()
             .checked_sub(CALM)
@@ -194,7 +209,7 @@ impl Speaker {
             tokio::select! {
                 () = sleep_until(due) => {
                     self.say(Message::Advertisement, ALL_NODES);
-                    if self.seen.router().is_none() {
+                    if self.found().is_none() {
                         self.say(Message::Solicitation, ALL_ROUTERS);
                     }
                     (last, asked) = (Instant::now(), false);
@@ -236,17 +251,21 @@ impl Speaker {
         Ok(solicited)
     }
 
+    fn found(&self) -> Option<Ipv6Addr> {
+        self.router.or(self.seen.router())
+    }
+
     fn publish(&self, found: &watch::Sender<Neighbour>) {
         let scoped = |router| SocketAddrV6::new(router, 0, 0, self.index);
         let two = |rival| {
             format!(
-                "a second router, {rival}, advertises itself on {}: an unnumbered session is for links with one",
+                "a second router, {rival}, advertises itself on {}: name the one that is meant in peerAddress",
                 self.name
             )
         };
         let fresh = Neighbour {
-            address: self.seen.router().map(scoped),
-            problem: self.seen.rival().map(two),
+            address: self.found().map(scoped),
+            problem: self.seen.rival().filter(|_| self.router.is_none()).map(two),
         };
         found.send_if_modified(|known| {
             let differs = *known != fresh;

@@ -47,8 +47,8 @@ fn first(model: &Model) -> Result<PeerSpec, String> {
     }
 }
 
-fn md5(key: &str) -> Option<Signature> {
-    Some(Signature::Md5(Password::new(key).unwrap()))
+fn md5(key: &str) -> Signature {
+    Signature::Md5(Password::new(key).unwrap())
 }
 
 fn problem(model: &Model) -> String {
@@ -76,13 +76,15 @@ fn a_peer_waits_for_its_secret_and_says_why() {
         ("empty", Some(mk_secret("md5", "")), "no usable value"),
         ("gone again", Some(gone("md5")), "does not exist"),
     ] {
-        event.into_iter().for_each(|event| fresh.handle(event));
+        if let Some(event) = event {
+            fresh.handle(event);
+        }
         let said = first(&fresh).unwrap_err();
         assert!(said.contains(why), "{row}: {said}");
         assert_eq!(problem(&fresh), "", "{row}: the session says it");
     }
     fresh.handle(mk_secret("md5", "secret"));
-    assert_eq!(first(&fresh).unwrap().signature, md5("secret"));
+    assert_eq!(first(&fresh).unwrap().signature, Some(md5("secret")));
 }
 
 #[test]
@@ -117,7 +119,7 @@ fn a_secret_that_is_deleted_or_spoilt_takes_no_session_down_and_another_key_make
     apply_config(&mut model, config);
     assert_eq!(first(&model).as_ref(), Ok(&before));
     model.handle(mk_secret("md5", "other"));
-    assert_eq!(first(&model).unwrap().signature, md5("other"));
+    assert_eq!(first(&model).unwrap().signature, Some(md5("other")));
     assert_eq!(problem(&model), "");
 }
 
@@ -163,7 +165,7 @@ fn an_edit_that_names_a_secret_that_is_not_there_changes_nothing_until_it_is() {
         assert_eq!(first(&model).as_ref(), Ok(&spec), "{row}: the second edit");
         model.handle(mk_secret("new", "new"));
         let next = first(&model).unwrap();
-        assert_eq!(next.signature, md5("new"), "{row}: all of it");
+        assert_eq!(next.signature, Some(md5("new")), "{row}: all of it");
         assert_eq!(next.hold_time.seconds(), 12, "{row}: all of it");
         assert_eq!(problem(&model), "", "{row}");
     }
@@ -201,7 +203,7 @@ fn secrets_of_other_namespaces_are_not_read_and_an_empty_name_is_none() {
     let why = first(&model).unwrap_err();
     assert!(why.contains("namespace portolan-system only"), "{why}");
     apply_config(&mut model, name(""));
-    assert_eq!(first(&model).unwrap().signature, md5("secret"));
+    assert_eq!(first(&model).unwrap().signature, Some(md5("secret")));
 }
 
 #[test]
@@ -258,4 +260,50 @@ fn the_router_id_is_configured_or_the_nodes_address_or_made_from_its_name() {
     config.peers[0].router_id = Some("9.9.9.9".parse().unwrap());
     apply_config(&mut model, config);
     assert_eq!(id(&model), "9.9.9.9");
+}
+
+#[test]
+fn a_made_router_id_looks_like_the_address_of_a_host() {
+    for (number, id) in [
+        (0, "1.0.0.0"),
+        (0x7d00_0001, "126.0.0.1"),
+        (0x7e00_0001, "128.0.0.1"),
+        (0xdd00_0001, "223.0.0.1"),
+        (0xde00_0001, "1.0.0.1"),
+        (u32::MAX, "34.255.255.255"),
+    ] {
+        let made = super::super::peers::made_id(number).to_string();
+        assert_eq!(made, id, "{number:#x}");
+    }
+}
+
+#[test]
+fn a_router_on_a_link_is_the_one_that_is_named_or_the_one_that_is_found() {
+    let on_link = |address: Option<&str>| PeerRule {
+        address: address.map(|address| address.parse().unwrap()),
+        interface: Some("eth1".into()),
+        ..mk_peer("v4", "10.0.0.1")
+    };
+    let mut model = mk_model();
+    let mut config = mk_config();
+    for (address, remote) in [(None, "eth1"), (Some("fe80::1"), "fe80::1%eth1")] {
+        config.peers[0] = on_link(address);
+        apply_config(&mut model, config.clone());
+        let spec = first(&model).unwrap();
+        assert_eq!(spec.remote.to_string(), remote);
+        assert_eq!(routes(&model.plan(), "v4").len(), 2, "both families");
+    }
+    // Others on that link are others, but not whoever is found there.
+    for (other, runs) in [
+        (Some("fe80::2"), true),
+        (Some("fe80::1"), false),
+        (None, false),
+    ] {
+        config.peers[1] = PeerRule {
+            name: "v6".into(),
+            ..on_link(other)
+        };
+        apply_config(&mut model, config.clone());
+        assert_eq!(model.plan().runs("v6"), runs, "{other:?}");
+    }
 }

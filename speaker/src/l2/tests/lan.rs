@@ -232,6 +232,23 @@ impl Far {
         frames.filter(wanted).collect()
     }
 
+    /// Asks for the address until it is answered for: frames are lost while an interface comes up.
+    pub(super) fn finds(&self, known: std::net::Ipv4Addr) {
+        let us = Identity {
+            mac: OTHER,
+            ipv6: true,
+        };
+        let answers = |frame: &Frames| {
+            frame
+                .arp()
+                .is_some_and(|it| it.sender_ip == known && it.target_ip == LAST)
+        };
+        until("an answer", || {
+            self.send(&us.ask4(LAST, known));
+            !self.all(Duration::from_millis(200), answers).is_empty()
+        });
+    }
+
     /// What comes before the answer to a question for `known`, which is asked last: with it all questions before have
     /// been dealt with, as there is one thread and one queue for each protocol.
     pub(super) fn until_answered(&self, known: IpAddr) -> Vec<Frames> {

@@ -100,7 +100,7 @@ fn an_interface_that_is_created_again_or_renamed_is_served_again() {
         ip("link set far0 up");
         lan.far = Far::open("far0");
         lan.far.next(|it| it.announced() == Some(VIP4.into()));
-        lan.far.until_answered(VIP4.into());
+        lan.far.finds(VIP4);
         ip("link set lan0 down");
         ip("link set lan0 name lan9");
         ip("link set lan9 up");
@@ -109,7 +109,7 @@ fn an_interface_that_is_created_again_or_renamed_is_served_again() {
         });
         lan.apply(&[VIP4.into()], &only("lan9"), Duration::ZERO);
         lan.far.next(|it| it.announced() == Some(VIP4.into()));
-        lan.far.until_answered(VIP4.into());
+        lan.far.finds(VIP4);
     });
 }
 

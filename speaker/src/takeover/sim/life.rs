@@ -169,6 +169,40 @@ fn map(world: &World) -> BTreeMap<IpAddr, Vec<usize>> {
     vips.map(|vip| (*vip, world.answering(*vip))).collect()
 }
 
+/// A node is cut off for about the time that others take to notice it. Whoever took an address over keeps it.
+pub(super) fn blips(world: &mut World) {
+    for node in 0..world.nodes.len() {
+        world.begin(node, 5);
+    }
+    world.run(CALM);
+    settled(world);
+    for _ in 0..world.dice.between(2, 5) {
+        let node = any_node(world);
+        world.reset();
+        cut_off(world, node);
+        let pause = world.dice.between(150, 700);
+        world.run(pause.into());
+        heal(world);
+        world.run(CALM);
+        settled(world);
+        for (vip, begun) in &world.begun {
+            assert!(
+                *begun <= 1,
+                "I3: {vip} was begun {begun} times when n{node} was cut off for {pause} ms"
+            );
+        }
+    }
+}
+
+/// Nobody hears the node, and it hears nobody.
+fn cut_off(world: &mut World, node: usize) {
+    for other in (0..=world.nodes.len()).filter(|it| *it != node) {
+        world.set_cut(node, other, true);
+        world.set_cut(other, node, true);
+    }
+    world.rewired();
+}
+
 /// A failure of one node, seen by BFD, and its end.
 #[derive(Clone, Copy, Debug)]
 enum Failure {
@@ -259,11 +293,7 @@ fn fail(world: &mut World, node: usize, failure: Failure, failed: &[(usize, Fail
         Failure::Cut => {
             let aware = world.router && world.sees_anybody(node);
             world.cut_off.insert(node, aware);
-            for other in (0..=world.nodes.len()).filter(|it| *it != node) {
-                world.set_cut(node, other, true);
-                world.set_cut(other, node, true);
-            }
-            world.rewired();
+            cut_off(world, node);
         }
         Failure::Leave => world.leave(node),
     }

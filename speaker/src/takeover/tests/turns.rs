@@ -67,10 +67,28 @@ fn a_stand_by_takes_over_in_the_moment_when_bfd_sees_the_first_die() {
 fn only_the_first_living_stand_by_takes_over() {
     let mut bench = Bench::settled(&["c", "b", "a"]);
     bench.says("c", &[mk_entry(VIP, 1, 0, true)]);
+    bench.wait(300);
     bench.bfd("c", PathState::Down);
     assert!(!bench.holds(), "b is alive");
     bench.bfd("b", PathState::Down);
     assert!(bench.holds());
+}
+
+/// A cut ends all sessions, but not in the same moment.
+#[test]
+fn a_stand_by_that_is_cut_off_takes_nothing_from_the_first_that_seems_dead() {
+    for connected in [true, false] {
+        let mut bench = Bench::settled(&["b", "a", "c"]);
+        bench.says("b", &[mk_entry(VIP, 1, 0, true)]);
+        bench.wait(300);
+        bench.gateway = connected;
+        bench.bfd("b", PathState::Down);
+        assert_eq!(bench.holds(), connected, "somebody answers: {connected}");
+        bench.wait(100);
+        bench.bfd("c", PathState::Down);
+        bench.wait(1000);
+        assert_eq!(bench.holds(), connected, "somebody answers: {connected}");
+    }
 }
 
 #[test]

@@ -340,6 +340,9 @@ fn neighbour_lines(config: &RouterConfig, number: usize, neighbour: &Neighbour) 
             "  bfd {{ interval {} ms; multiplier {}; }};",
             bfd.interval, bfd.multiplier
         ));
+        if bfd.restart_aware {
+            lines.push("  bfd graceful;".into());
+        }
     }
     for family in neighbour.families() {
         let extended = if family == "ipv4" && neighbour.extended_next_hop {

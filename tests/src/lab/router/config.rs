@@ -23,6 +23,8 @@ pub struct Bfd {
     pub interval: u16,
     /// Packets that may be lost.
     pub multiplier: u8,
+    /// With what the daemon offers for neighbours that restart: `check-control-plane-failure` of FRR, `graceful` of BIRD.
+    pub restart_aware: bool,
 }
 
 /// A BGP neighbour, both families on its session.
@@ -146,9 +148,20 @@ impl Neighbour {
             bfd: Some(Bfd {
                 interval,
                 multiplier,
+                restart_aware: false,
             }),
             ..self
         }
+    }
+
+    /// Watched with a view to graceful restart, if it is watched at all.
+    #[must_use]
+    pub fn restart_aware(self) -> Self {
+        let bfd = self.bfd.map(|bfd| Bfd {
+            restart_aware: true,
+            ..bfd
+        });
+        Self { bfd, ..self }
     }
 
     /// The wanted families, by the names that most daemons have for them.

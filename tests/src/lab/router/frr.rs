@@ -335,6 +335,9 @@ fn neighbour_lines(name: &str, neighbour: &Neighbour) -> Vec<String> {
             " neighbor {name} bfd {} {} {}",
             bfd.multiplier, bfd.interval, bfd.interval
         ));
+        if bfd.restart_aware {
+            lines.push(format!(" neighbor {name} bfd check-control-plane-failure"));
+        }
     }
     match neighbour.remote {
         Remote::Range(range) => {

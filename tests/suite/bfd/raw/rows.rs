@@ -216,7 +216,7 @@ async fn knows_no_stranger(mut raw: Raw) -> Result<()> {
 
 async fn takes_a_decision(mut raw: Raw) -> Result<()> {
     raw.rise(200_000, 200_000).await?;
-    raw.say(|said| (said.state, said.diag) = (ADMIN_DOWN, 7))
+    raw.say(|said| (said.state, said.diag, said.multiplier) = (ADMIN_DOWN, 7, 200))
         .await?;
     let down = raw.wait("Down", |said| said.state == DOWN).await?;
     ensure!(down.diag == 3, "{down:?}");

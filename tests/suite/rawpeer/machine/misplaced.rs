@@ -1,9 +1,11 @@
 //! Messages in states where they do not belong (RFC 4271 §6.1, §6.6; RFC 6608).
 
+use std::time::Duration;
+
 use portolan_tests::rawpeer::bytes::{
-    end_of_rib, header, keepalive, kind, message, refresh, update,
+    Open, end_of_rib, header, keepalive, kind, message, refresh, update,
 };
-use portolan_tests::rawpeer::{Row, Settings};
+use portolan_tests::rawpeer::{PEER_AS, Row, Settings};
 
 use super::{STATES, State, good, in_state};
 
@@ -71,6 +73,62 @@ pub(super) fn rows() -> Vec<Row> {
             },
         ),
     ];
+    for (name, bytes, want) in [
+        (
+            "B6 ROUTE-REFRESH of 22",
+            message(kind::REFRESH, &[0, 1, 0]),
+            (1, 2, &[0, 22][..]),
+        ),
+        ("B6 begin of a refresh", refresh(1, 1, 1), (5, 2, &[5][..])),
+        (
+            "B5 an UPDATE that cannot be cut",
+            message(kind::UPDATE, &[0, 9, 0, 0]),
+            (5, 2, &[2]),
+        ),
+        (
+            "B5 an UPDATE behind half of a handshake",
+            [end_of_rib(), keepalive()].concat(),
+            (5, 2, &[2]),
+        ),
+        (
+            "B4 an OPEN of another AS",
+            Open::good(7).bytes(),
+            (5, 2, &[1]),
+        ),
+    ] {
+        rows.push(refused(State::OpenConfirm, name, bytes, want));
+    }
+    rows.push(refused(
+        State::Established,
+        "B8 the handshake once more",
+        [good().bytes(), keepalive()].concat(),
+        (5, 3, &[1]),
+    ));
+    rows.push(refused(
+        State::Established,
+        "B8 a second OPEN full of nonsense",
+        Open::with(PEER_AS, &[2; 255]).bytes(),
+        (5, 3, &[1]),
+    ));
+    for state in STATES {
+        // More than the kernel holds of it: the words must arrive although not all of that is ever read.
+        let endless = [header(19, 9), vec![0xff; 6 << 20]].concat();
+        rows.push(refused(
+            state,
+            "B9 unknown type and 6 MB behind it",
+            endless,
+            (1, 3, &[9]),
+        ));
+        rows.push(in_state(
+            state,
+            "B9 a bad length, octet by octet",
+            move |_peer, mut session| async move {
+                let bytes = header(18, kind::KEEPALIVE);
+                session.dribble(&bytes, 1, Duration::from_millis(5)).await?;
+                session.refused(1, 2, &[0, 18]).await
+            },
+        ));
+    }
     for state in STATES {
         let cut = header(4097, kind::UPDATE);
         rows.push(refused(state, "B9 length 4097", cut, (1, 2, &[16, 1])));

@@ -4,14 +4,21 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use portolan_tests::rawpeer::Row;
-use portolan_tests::rawpeer::bytes::{header, kind, message, notification};
+use portolan_tests::rawpeer::bytes::{
+    header, keepalive, kind, message, notification, refresh, update,
+};
 use tokio::time::Instant;
 
 use super::{BACK_OFF, STATES, State, good, in_state};
 
+/// A Cease with a shutdown communication.
+fn words_of(subcode: u8, text: &[u8]) -> Vec<u8> {
+    let length = u8::try_from(text.len()).unwrap();
+    notification(6, subcode, &[&[length], text].concat())
+}
+
 pub(super) fn rows() -> Vec<Row> {
-    let words =
-        |text: &[u8]| notification(6, 2, &[&[u8::try_from(text.len()).unwrap()], text].concat());
+    let words = |text: &[u8]| words_of(2, text);
     let kinds = [
         ("B10 Cease", notification(6, 2, &[])),
         (
@@ -31,6 +38,28 @@ pub(super) fn rows() -> Vec<Row> {
         ),
         ("B10 two NOTIFICATIONs", notification(6, 2, &[]).repeat(2)),
         ("B10 hard reset with half a code", notification(6, 9, &[6])),
+        ("B10 hard reset of nothing", notification(6, 9, &[])),
+        (
+            "B10 hard reset in a hard reset",
+            notification(6, 9, &[6, 9, 6, 9, 6, 9]),
+        ),
+        ("B10 synchronization lost", notification(1, 1, &[])),
+        ("B10 bad type", notification(1, 3, &[2])),
+        ("B10 UPDATE error", notification(3, 1, &[0x40, 1, 1, 9])),
+        ("B10 hold timer", notification(4, 0, &[])),
+        ("B10 state machine", notification(5, 3, &[1])),
+        ("B10 send hold timer", notification(8, 0, &[])),
+        (
+            "B10 ROUTE-REFRESH error that quotes",
+            notification(7, 1, &refresh(1, 0, 1)),
+        ),
+        ("B10 rejected", notification(6, 5, &[])),
+        ("B10 out of resources", notification(6, 8, &[])),
+        ("B10 BFD down", notification(6, 10, &[])),
+        (
+            "B10 Cease of no known subcode",
+            notification(6, 200, &[0; 9]),
+        ),
     ];
     let mut rows = Vec::new();
     for state in STATES {
@@ -89,6 +118,61 @@ pub(super) fn rows() -> Vec<Row> {
             "B28 with a reset",
             notification(6, 4, &[3, b'a', b'b', b'c']),
             "abc",
+        ),
+        shown(
+            "B28 words behind which more comes",
+            notification(6, 2, &[2, b'h', b'i', b'd', b'd', b'e', b'n']),
+            "\"hi\"",
+        ),
+        shown(
+            "B28 a reset in bad UTF-8",
+            words_of(4, b"good \xf0\x9f bad"),
+            "good",
+        ),
+        shown(
+            "B28 what turns the direction of text",
+            words_of(2, "left \u{202e}right".as_bytes()),
+            "left right",
+        ),
+        shown(
+            "B28 nothing but NULs",
+            words_of(2, &[0; 200]),
+            "administrative shutdown",
+        ),
+        shown(
+            "B28 in a hard reset, with a length octet that lies",
+            notification(6, 9, &[6, 4, 255, b'o', b'h']),
+            "oh",
+        ),
+        shown(
+            "B28 a quotation mark in it",
+            words_of(2, b"a \" b"),
+            "a \\\" b",
+        ),
+        in_state(
+            State::Established,
+            "B30 a limit that stands behind a megabyte of routes, and a full close",
+            |peer, mut session| async move {
+                // What the peer does not read makes its kernel reset the connection, and ours find that out by writing.
+                let routes = update(&[8, 10].repeat(2000), &[], &[]).repeat(250);
+                let limit = notification(6, 1, &[0, 1, 1, 0, 0, 0, 9]);
+                session.send(&[routes, keepalive(), limit].concat()).await?;
+                drop(session);
+                let words = peer.last_error().await?;
+                ensure!(words.contains("prefixes"), "it says {words:?}");
+                Ok(())
+            },
+        ),
+        in_state(
+            State::Established,
+            "B10 a refusal of capabilities on a session says nothing of the next OPEN",
+            |peer, mut session| async move {
+                session.send(&notification(2, 7, &[70, 0])).await?;
+                session.dropped().await?;
+                let body = peer.accept().await?.establish(&good()).await?;
+                ensure!(body.ends_with(&[70, 0]), "its OPEN: {body:?}");
+                Ok(())
+            },
         ),
         shown(
             "B29 its length octet lies",

@@ -179,9 +179,9 @@ proptest! {
         for step in &steps {
             site.play(step)?;
         }
-        for peer in 0..PEERS.len() {
+        for (peer, name) in PEERS.into_iter().enumerate() {
             site.pull(peer, ROOM)?;
-            prop_assert_eq!(site.rib.wanted(PEERS[peer], V4), site.wanted[peer].len());
+            prop_assert_eq!(site.rib.wanted(name, V4), site.wanted[peer].len());
         }
         let everybody: BTreeSet<&u32> = site.wanted.iter().flat_map(BTreeMap::keys).collect();
         let kept = site.rib.follower(PEERS[0]).changes(V4, Version::START).count();
