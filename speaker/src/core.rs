@@ -17,6 +17,7 @@ mod bfd;
 mod delivery;
 mod duties;
 mod endpoints;
+mod index;
 mod model;
 mod patience;
 mod peers;

@@ -86,19 +86,21 @@ impl Model {
         };
         let standing = self.standing();
         let ours: Vec<&PeerRule> = standing.iter().map(|peer| peer.rule).collect();
-        for (key, service) in self.services.iter() {
+        // Not all Services: what one change costs must not depend on how many there are.
+        let touched = self.services.within(&prefixes);
+        for ((key, _), service) in &touched {
             self.duties(key, service, |vip| vips.contains(vip), &mut fresh);
         }
         if self.excluded().is_none() {
             let mut node = Announcing::on(self, &ours);
             node.ranges(&mut fresh);
-            // Asked for every Service: the addresses themselves are the short way.
+            // Asked for every address of those: the addresses themselves are the short way.
             let wide = prefixes.iter().filter(|prefix| !is_host(**prefix));
             let wide: Vec<IpNetwork> = wide.copied().collect();
             let touches = |vip: &IpAddr| {
                 vips.contains(vip) || wide.iter().any(|prefix| prefix.contains(*vip))
             };
-            for (key, service) in self.services.iter() {
+            for ((key, _), service) in &touched {
                 node.service(key, service, touches, &mut fresh);
             }
         }
@@ -123,13 +125,6 @@ impl Model {
 }
 
 impl Plan {
-    /// Whether a session with this peer is to run.
-    #[must_use]
-    pub fn runs(&self, name: &str) -> bool {
-        let is = |peer: &PlannedPeer| matches!(peer, PlannedPeer::Run(spec) if spec.name == name);
-        self.peers.iter().any(is)
-    }
-
     /// Makes the entries for these addresses and prefixes equal to those of `fresh`.
     fn take_over(
         &mut self,

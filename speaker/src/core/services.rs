@@ -6,11 +6,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use ipnetwork::IpNetwork;
 use portolan_api::ObjectKey;
 use portolan_api::crd::{BgpRule, RouteKind};
+use portolan_api::selector::Labels;
 use portolan_api::view::{Service, TrafficPolicy};
 
 use super::duties::Placement;
+use super::index::Index;
 
 /// A Service.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,10 +28,37 @@ pub(super) struct KnownService {
     pub(super) policy: TrafficPolicy,
     /// Who may take traffic for ClusterIPs.
     pub(super) cluster_policy: TrafficPolicy,
-    pub(super) labels: BTreeMap<String, String>,
+    pub(super) labels: PackedLabels,
     /// The layer-2 placement, if it names this node, or has since the speaker started. Others are nothing to it, and most
     /// of their changes no news.
-    pub(super) placement: Option<Placement>,
+    pub(super) placement: Option<Box<Placement>>,
+}
+
+/// Labels in one piece, each as its key, its value and a line's end after both: most are never looked at, and a map of
+/// strings would be ten times as large.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct PackedLabels(Box<str>);
+
+impl From<&BTreeMap<String, String>> for PackedLabels {
+    fn from(labels: &BTreeMap<String, String>) -> Self {
+        let pieces = labels
+            .iter()
+            .flat_map(|(key, value)| [key, "\n", value, "\n"]);
+        Self(pieces.collect::<String>().into_boxed_str())
+    }
+}
+
+impl Labels for PackedLabels {
+    fn value(&self, key: &str) -> Option<&str> {
+        let mut pieces = self.0.split('\n');
+        // Neither half can contain a line's end.
+        while let Some((held, value)) = pieces.next().zip(pieces.next()) {
+            if held == key {
+                return Some(value);
+            }
+        }
+        None
+    }
 }
 
 /// Addresses beside those of type LoadBalancer that rules announce.
@@ -76,8 +106,8 @@ impl KnownService {
             cluster: service.cluster_ips().into(),
             policy: spec.external_traffic_policy,
             cluster_policy: service.cluster_ip_policy(),
-            labels: service.labels().clone(),
-            placement: Placement::of(service, node).filter(|_| ours),
+            labels: service.labels().into(),
+            placement: Placement::of(service, node).filter(|_| ours).map(Box::new),
         }
     }
 
@@ -91,23 +121,36 @@ impl KnownService {
 /// All Services that are known.
 #[derive(Debug, Default)]
 pub(super) struct Services {
-    load_balancers: BTreeMap<ObjectKey, KnownService>,
-    /// With the generation of the watch that they come from.
-    others: BTreeMap<ObjectKey, (u32, KnownService)>,
+    load_balancers: Index,
+    others: Index,
     demand: Demand,
     generation: u32,
 }
 
 impl Services {
     pub(super) fn get(&self, key: &ObjectKey) -> Option<&KnownService> {
-        let other = || self.others.get(key).map(|(_, known)| known);
+        let other = || self.others.get(key);
         self.load_balancers.get(key).or_else(other)
     }
 
     /// All of them. One that changes its type may be there twice for a moment, which adds nothing.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&ObjectKey, &KnownService)> {
-        let others = self.others.iter().map(|(key, (_, known))| (key, known));
-        self.load_balancers.iter().chain(others)
+        self.load_balancers.iter().chain(self.others.iter())
+    }
+
+    /// Those that have an address in one of these networks.
+    pub(super) fn within(
+        &self,
+        networks: &BTreeSet<IpNetwork>,
+    ) -> BTreeMap<(&ObjectKey, bool), &KnownService> {
+        let mut found = BTreeMap::new();
+        for network in networks {
+            let ours = self.load_balancers.within(*network);
+            found.extend(ours.map(|(key, known)| ((key, true), known)));
+            let others = self.others.within(*network);
+            found.extend(others.map(|(key, known)| ((key, false), known)));
+        }
+        found
     }
 
     /// Sets or removes one of type LoadBalancer. Returns the addresses that this concerns: none if nothing is different.
@@ -125,10 +168,7 @@ impl Services {
             return BTreeSet::new();
         }
         let mut concerned: BTreeSet<_> = known.iter().flat_map(KnownService::addresses).collect();
-        let before = match known {
-            Some(known) => self.load_balancers.insert(key, known),
-            None => self.load_balancers.remove(&key),
-        };
+        let before = self.load_balancers.set(key, known.map(|known| (0, known)));
         concerned.extend(before.iter().flat_map(KnownService::addresses));
         concerned
     }
@@ -165,15 +205,13 @@ impl Services {
         }
         let known = known.filter(|known| self.demand.concerns(known));
         let mut concerned: BTreeSet<_> = known.iter().flat_map(KnownService::addresses).collect();
-        let same = self.others.get(&key).map(|(_, before)| before) == known.as_ref();
-        let before = match known {
-            Some(known) => self.others.insert(key, (generation, known)),
-            None => self.others.remove(&key),
-        };
+        let same = self.others.get(&key) == known.as_ref();
+        let known = known.map(|known| (generation, known));
+        let before = self.others.set(key, known);
         if same {
             return BTreeSet::new();
         }
-        concerned.extend(before.iter().flat_map(|(_, known)| known.addresses()));
+        concerned.extend(before.iter().flat_map(KnownService::addresses));
         concerned
     }
 
@@ -184,13 +222,32 @@ impl Services {
             return None;
         }
         let mut gone = BTreeSet::new();
-        self.others.retain(|_, (seen, known)| {
-            let stays = *seen == generation;
-            if !stays {
-                gone.extend(known.addresses());
-            }
-            stays
-        });
+        for key in self.others.not_of(generation) {
+            let known = self.others.set(key, None);
+            gone.extend(known.iter().flat_map(KnownService::addresses));
+        }
         Some(gone)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packed_labels_are_found_by_key_alone() {
+        let labels = [("app", "web"), ("web", "app"), ("empty", "")];
+        let labels = labels.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let packed = PackedLabels::from(&labels.into());
+        for (key, value) in [
+            ("app", Some("web")),
+            ("web", Some("app")),
+            ("empty", Some("")),
+            ("", None),
+            ("ap", None),
+        ] {
+            assert_eq!(packed.value(key), value, "{key}");
+        }
+        assert_eq!(PackedLabels::default().value(""), None);
     }
 }
