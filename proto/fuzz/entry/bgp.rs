@@ -6,8 +6,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use portolan_proto::bgp::session::{Config, GracefulRestart, Listen, Offer, PeerAs, validate_open};
 use portolan_proto::bgp::{
     Asn, Capabilities, Code, Examined, Families, Family, Frame, HEADER, HoldTime, Kind,
-    MAX_MESSAGE, NextHop, Notification, Open, Peek, Prefix, Refresh, RefreshKind, Relation, Terms,
-    Verdict, announce, end_of_rib, examine_within, withdraw,
+    MAX_MESSAGE, NextHop, Notification, Open, Peek, Prefix, Refresh, RefreshKind, Relation,
+    RoleClaim, Terms, Verdict, announce, end_of_rib, examine_within, withdraw,
 };
 use portolan_proto::read::Reader;
 
@@ -125,7 +125,7 @@ pub fn bgp_open(data: &[u8]) {
             return sound(&error.notification());
         }
     };
-    // What is not known is counted, not kept; no family at all is not written.
+    // What is not known is counted, not kept; no family at all and contradicting roles are not written.
     let families = open
         .capabilities
         .multiprotocol
@@ -133,6 +133,10 @@ pub fn bgp_open(data: &[u8]) {
     let capabilities = Capabilities {
         others: 0,
         multiprotocol: families,
+        role: open
+            .capabilities
+            .role
+            .filter(|role| *role != RoleClaim::Several),
         ..open.capabilities.clone()
     };
     let known = Open {

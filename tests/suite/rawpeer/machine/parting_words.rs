@@ -153,7 +153,8 @@ pub(super) fn rows() -> Vec<Row> {
             State::Established,
             "B30 a limit that stands behind a megabyte of routes, and a full close",
             |peer, mut session| async move {
-                // What the peer does not read makes its kernel reset the connection, and ours find that out by writing.
+                // What it has not read by then would make its kernel take everything back.
+                session.hush().await?;
                 let routes = update(&[8, 10].repeat(2000), &[], &[]).repeat(250);
                 let limit = notification(6, 1, &[0, 1, 1, 0, 0, 0, 9]);
                 session.send(&[routes, keepalive(), limit].concat()).await?;
