@@ -12,23 +12,25 @@
 //! source address, its key and its TTL rule, and is forgotten when it drops the registration. What is on the listener
 //! holds from the first packet on; what can not be on it, because peers differ, is checked when the task takes over.
 
-use std::collections::{BTreeMap, HashMap};
+mod guests;
+
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
+use self::guests::{Guest, Guests, SAID, Source};
+use super::PeerSpec;
 use super::occupant;
 use super::signature::SignatureError;
 use super::socket::{self, SocketError};
-use super::{PeerSpec, Signature};
 use crate::sys;
 
 /// Connections that the kernel completes before we take them.
@@ -37,10 +39,6 @@ const BACKLOG: i32 = 128;
 const PLACES: usize = 4;
 /// How long to wait when there is no file descriptor left: connections that exist give theirs back.
 const PAUSE: Duration = Duration::from_millis(250);
-/// A source that is nobody's is named in the log once in this time.
-const SAID: Duration = Duration::from_secs(60);
-/// Sources that are remembered for that; a flood from more is one line for all of them.
-const STRANGERS: usize = 1024;
 /// SYN-ACKs must satisfy peers with TTL security too.
 const TTL: u8 = 255;
 
@@ -127,28 +125,6 @@ struct Wing {
     socket: Arc<TcpListener>,
     /// Ended with it.
     _accepting: JoinSet<()>,
-}
-
-/// Where a peer comes from. The link matters for link-local addresses only.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Source {
-    address: IpAddr,
-    link: u32,
-}
-
-#[derive(Debug, Default)]
-struct Guests {
-    expected: HashMap<Source, Guest>,
-    strangers: HashMap<IpAddr, Instant>,
-}
-
-#[derive(Debug)]
-struct Guest {
-    visits: mpsc::Sender<Visit>,
-    places: Arc<Semaphore>,
-    min_ttl: u8,
-    tcp_mss: Option<u16>,
-    signature: Option<Signature>,
 }
 
 /// A peer's place on the guest list; it leaves the list when this is dropped.
@@ -273,19 +249,6 @@ impl Listeners {
     }
 }
 
-impl Source {
-    fn of(from: SocketAddr) -> Self {
-        let link = match from {
-            SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() => v6.scope_id(),
-            _ => 0,
-        };
-        Self {
-            address: from.ip(),
-            link,
-        }
-    }
-}
-
 impl Door {
     fn is_empty(&self) -> bool {
         lock(&self.guests).expected.is_empty()
@@ -380,52 +343,6 @@ impl Door {
     }
 }
 
-impl Guests {
-    /// Guests from this address, whatever the link.
-    fn at(&self, address: IpAddr) -> impl Iterator<Item = &Guest> {
-        let at = self
-            .expected
-            .iter()
-            .filter(move |(source, _)| source.address == address);
-        at.map(|(_, guest)| guest)
-    }
-
-    fn has(&self, family: IpAddr) -> bool {
-        let mut sources = self.expected.keys();
-        sources.any(|source| source.address.is_ipv4() == family.is_ipv4())
-    }
-
-    /// What all guests of a family want of TTLs is on the listener; what only some want is checked at the door. The smallest
-    /// segment that one wants is for all of them: it is said before we know who has come.
-    fn fit(&self, socket: &TcpListener, family: IpAddr) {
-        let same = |source: &&Source| source.address.is_ipv4() == family.is_ipv4();
-        let guests = self.expected.iter().filter(|(source, _)| same(source));
-        let guests = guests.map(|(_, guest)| guest);
-        let min = guests.clone().map(|guest| guest.min_ttl).min().unwrap_or(0);
-        if let Err(error) = sys::set_min_ttl(socket, family, min) {
-            tracing::warn!(%error, "bgp: TTL security is not on the listener, but on each connection");
-        }
-        let mss = guests.filter_map(|guest| guest.tcp_mss).min().unwrap_or(0);
-        if let Err(error) = SockRef::from(socket).set_tcp_mss(mss.into()) {
-            tracing::warn!(%error, "bgp: tcpMSS is not on the listener");
-        }
-    }
-
-    /// Whether the log has heard of this stranger lately; notes that it does now.
-    fn is_news(&mut self, stranger: IpAddr) -> bool {
-        let now = Instant::now();
-        if self.strangers.len() >= STRANGERS {
-            self.strangers
-                .retain(|_, said| now.duration_since(*said) < SAID);
-        }
-        if self.strangers.len() >= STRANGERS {
-            return false;
-        }
-        let said = self.strangers.insert(stranger, now);
-        said.is_none_or(|said| now.duration_since(said) >= SAID)
-    }
-}
-
 fn listener(vrf: Option<&str>, address: SocketAddr) -> Result<TcpListener, ListenError> {
     let failed = |source| ListenError::Bind {
         port: address.port(),
@@ -500,7 +417,7 @@ mod tests {
 
     use super::super::tests::mk_spec;
     use super::*;
-    use crate::bgp::Password;
+    use crate::bgp::{Password, Signature};
 
     /// A router's usual address, on this link.
     fn gateway(link: u32) -> SocketAddr {
