@@ -97,11 +97,11 @@ impl Model {
             // Asked for every address of those: the addresses themselves are the short way.
             let wide = prefixes.iter().filter(|prefix| !is_host(**prefix));
             let wide: Vec<IpNetwork> = wide.copied().collect();
-            let touches = |vip: &IpAddr| {
+            let concerns = |vip: &IpAddr| {
                 vips.contains(vip) || wide.iter().any(|prefix| prefix.contains(*vip))
             };
             for ((key, _), service) in &touched {
-                node.service(key, service, touches, &mut fresh);
+                node.service(key, service, concerns, &mut fresh);
             }
         }
         plan.take_over(&mut fresh, vips, &prefixes)
