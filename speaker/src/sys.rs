@@ -4,6 +4,7 @@
     reason = "system calls that no crate wraps; one SAFETY line per call"
 )]
 
+mod heap;
 mod hops;
 mod icmp;
 mod md5;
@@ -11,6 +12,7 @@ mod packet;
 mod scheduling;
 mod tcp_ao;
 
+pub use heap::return_freed_memory;
 pub use hops::{save_syn, saved_syn_ttl, set_min_ttl};
 pub use icmp::{set_icmp6_filter, watched};
 pub use md5::{KEY_MAX, has_md5, remove_md5_key, set_md5_key};

@@ -87,8 +87,8 @@ impl Model {
         let standing = self.standing();
         let ours: Vec<&PeerRule> = standing.iter().map(|peer| peer.rule).collect();
         // Not all Services: what one change costs must not depend on how many there are.
-        let touched = self.services.within(&prefixes);
-        for ((key, _), service) in &touched {
+        let found = self.services.within(&prefixes);
+        for ((key, _), service) in &found {
             self.duties(key, service, |vip| vips.contains(vip), &mut fresh);
         }
         if self.excluded().is_none() {
@@ -100,7 +100,7 @@ impl Model {
             let concerned = |vip: &IpAddr| {
                 vips.contains(vip) || wide.iter().any(|prefix| prefix.contains(*vip))
             };
-            for ((key, _), service) in &touched {
+            for ((key, _), service) in &found {
                 node.service(key, service, concerned, &mut fresh);
             }
         }
@@ -125,6 +125,13 @@ impl Model {
 }
 
 impl Plan {
+    /// Whether a session with this peer is to run.
+    #[must_use]
+    pub fn runs(&self, name: &str) -> bool {
+        let is = |peer: &PlannedPeer| matches!(peer, PlannedPeer::Run(spec) if spec.name == name);
+        self.peers.iter().any(is)
+    }
+
     /// Makes the entries for these addresses and prefixes equal to those of `fresh`.
     fn take_over(
         &mut self,

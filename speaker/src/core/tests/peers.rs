@@ -223,13 +223,7 @@ fn the_older_of_two_peers_has_their_neighbour_whatever_their_names_and_whatever_
             config.peers.sort_by(|a, b| a.name.cmp(&b.name));
             apply_config(&mut model, config.clone());
         }
-        let runs = |plan: &Plan| {
-            ["a4", "b4", "c4"].map(|name| {
-            let is =
-                |peer: &PlannedPeer| matches!(peer, PlannedPeer::Run(spec) if spec.name == name);
-            plan.peers.iter().any(is)
-        })
-        };
+        let runs = |plan: &Plan| ["a4", "b4", "c4"].map(|name| plan.runs(name));
         let plan = model.plan();
         assert_eq!(runs(&plan), [false, false, true], "{order:?}");
         let PlannedPeer::Wait(name, _, why) = &plan.peers[0] else {
