@@ -18,8 +18,6 @@ pub const EXHAUSTED_SOON: &str = "ExhaustedSoon";
 pub const SHADOWED: &str = "Shadowed";
 /// On a pool with reservations: no reserved address is held by somebody else.
 pub const RESERVATIONS_HELD: &str = "ReservationsHeld";
-/// On an L2Advertisement that a user asked to spread evenly: that is done.
-pub const REBALANCED: &str = "Rebalanced";
 
 /// A condition before it has a time: what a pure function can say.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,7 +73,7 @@ pub fn is_complaint(condition: &Condition) -> bool {
 fn good(kind: &str) -> Option<bool> {
     match kind {
         OVERLAPPING | EXHAUSTED_SOON => Some(false),
-        SHADOWED | REBALANCED => None,
+        SHADOWED => None,
         _ => Some(true),
     }
 }

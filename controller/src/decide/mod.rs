@@ -230,7 +230,7 @@ impl Core {
             .unwrap_or_default();
         self.leading = true;
         self.compile();
-        self.note_requests(now);
+        self.note_requests();
         self.adopt_all(now);
         self.recall();
         self.recall_quarantine();

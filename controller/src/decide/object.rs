@@ -142,9 +142,6 @@ impl Core {
             );
             status.extend(self.quarantined_of(name));
         }
-        if let Some(verdicts) = verdicts.as_mut().filter(|_| kind == Kind::L2) {
-            verdicts.extend(self.rebalanced(name));
-        }
         if let Some(verdicts) = &verdicts {
             let time = Time(moment.wall);
             let generation = facts.meta.generation;

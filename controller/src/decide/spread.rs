@@ -2,24 +2,17 @@
 //!
 //! A new value of annotation `portolan.dev/rebalance` on an L2Advertisement begins it, for the groups that the rule covers.
 //! One group moves each second, from the node that answers for the most, until no move makes it more even.
-//!
-//! Condition `Rebalanced` says how that stands, for the user and for the next leader: who finds a request that is not done
-//! goes on with it. An object without the condition was never asked for, whatever its annotation says: it came with that.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use portolan_api::annotation::REBALANCE;
 use portolan_api::compile::Kind;
-use portolan_api::condition::{REBALANCED, Verdict};
 
 use super::{Core, Moment};
 use crate::place::{self, SeatId};
 
-/// Reason of the condition once everything was moved.
-const DONE: &str = "Even";
 /// Time between two moves.
 const PACE: Duration = Duration::from_secs(1);
 
@@ -41,46 +34,11 @@ impl Spreading {
 }
 
 impl Core {
-    /// Notes what users have asked for before this term, and goes on with what is not done.
-    pub(super) fn note_requests(&mut self, now: Instant) {
+    /// Notes what users have asked for before this term: that is done, or was given up.
+    pub(super) fn note_requests(&mut self) {
         let names = self.model.sources.l2.keys();
         let asked = names.map(|name| (name.clone(), self.request_on(name)));
-        let asked: BTreeMap<String, Option<String>> = asked.collect();
-        let open = asked.iter().filter(|(name, request)| {
-            let request = request.as_deref();
-            let told = self.told_on(name);
-            request.is_some() && told.is_some_and(|told| !is_done(told, request))
-        });
-        let rules: BTreeSet<String> = open.map(|(name, _)| name.clone()).collect();
-        self.agenda.spreading = Spreading {
-            due: (!rules.is_empty()).then_some(now),
-            asked,
-            rules,
-        };
-    }
-
-    /// What was said of the last request.
-    fn told_on(&self, name: &str) -> Option<&Condition> {
-        let status = self.model.sources.l2.get(name)?.status.as_ref()?;
-        status
-            .conditions
-            .iter()
-            .find(|told| told.type_ == REBALANCED)
-    }
-
-    /// How the last request stands, if there ever was one.
-    pub(super) fn rebalanced(&self, name: &str) -> Option<Verdict> {
-        let request = self.request_on(name);
-        if self.agenda.spreading.rules.contains(name) {
-            let message = format!(
-                "one Service moves each second{}",
-                asked_by(request.as_deref())
-            );
-            return Some(Verdict::no(REBALANCED, "Moving", message));
-        }
-        let told = self.told_on(name)?;
-        let done = Verdict::yes(REBALANCED, DONE, words_when_done(request.as_deref()));
-        (!is_done(told, request.as_deref())).then_some(done)
+        self.agenda.spreading.asked = asked.collect();
     }
 
     fn request_on(&self, name: &str) -> Option<String> {
@@ -104,7 +62,6 @@ impl Core {
         for (name, request) in requests {
             let before = spreading.asked.insert(name.clone(), request.clone());
             if request.is_some() && before.is_some_and(|before| before != request) {
-                self.model.dirty.objects.insert((Kind::L2, name.clone()));
                 spreading.rules.insert(name);
                 spreading.due.get_or_insert(now);
             }
@@ -129,9 +86,7 @@ impl Core {
             self.agenda.spreading.due = Some(moment.now + PACE);
         } else {
             self.agenda.spreading.due = None;
-            let done = std::mem::take(&mut self.agenda.spreading.rules);
-            let done = done.into_iter().map(|name| (Kind::L2, name));
-            self.model.dirty.objects.extend(done);
+            self.agenda.spreading.rules.clear();
         }
     }
 
@@ -152,18 +107,4 @@ impl Core {
         seats.sort_unstable();
         seats.into_iter().map(|(_, id)| id).collect()
     }
-}
-
-/// Whether the condition says that this request is done.
-fn is_done(told: &Condition, request: Option<&str>) -> bool {
-    told.status == "True" && told.message == words_when_done(request)
-}
-
-fn words_when_done(request: Option<&str>) -> String {
-    format!("no move would make it more even{}", asked_by(request))
-}
-
-fn asked_by(request: Option<&str>) -> String {
-    let value = |value| format!(", as {REBALANCE}={value} asked");
-    request.map(value).unwrap_or_default()
 }
