@@ -53,10 +53,10 @@ async fn a_raw_peer_finds_the_engine_as_the_rfc_wants_it() -> Result<()> {
     let rows = rows::all();
     mk_addresses(node, router, rows.len())?;
     let peers = (0..rows.len()).map(address).collect::<Result<Vec<_>>>()?;
-    let raws = peers
+    let sockets = peers
         .iter()
-        .map(|peer| Raw::open(router.netns(), *peer, NODE));
-    let raws = raws.collect::<Result<Vec<_>>>()?;
+        .map(|peer| Raw::open(router.netns(), *peer, NODE))
+        .collect::<Result<Vec<_>>>()?;
     let lines = rows.iter().zip(&peers);
     let lines: Vec<String> = lines
         .map(|(row, peer)| format!("{peer},local={NODE}{}", row.options))
@@ -66,7 +66,7 @@ async fn a_raw_peer_finds_the_engine_as_the_rfc_wants_it() -> Result<()> {
     let runs = rows
         .iter()
         .zip(&peers)
-        .zip(raws)
+        .zip(sockets)
         .map(async |((row, peer), raw)| {
             let run = async {
                 (row.script)(raw).await?;

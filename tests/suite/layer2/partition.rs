@@ -59,7 +59,7 @@ fn overlap(drill: &Drill, since: Duration) -> Duration {
 }
 
 /// The node that answers is alone from now on. Returns when another one answers: who that is, and who is alone.
-async fn leave_alone<'a>(drill: &'a Drill) -> Result<(MacAddr, &'a Host)> {
+async fn leave_alone(drill: &Drill) -> Result<(MacAddr, &Host)> {
     let holder = drill.settled().await?;
     let announcers = drill.world.lab.nodes.iter().take(3);
     let hosts: Vec<&Host> = announcers.map(|node| &node.host).collect();
