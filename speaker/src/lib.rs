@@ -11,7 +11,7 @@
 //!
 //! Deciding is `core`: pure, complete plans from what is known. Which of the placed nodes answers for a VIP is `takeover`'s:
 //! it goes by who lives, and waits for nobody. `speaker` only carries events in and plans out. The order of an orderly
-//! stop: tell the other speakers, and give up the Lease; withdraw and close BGP with words; answer ARP and NDP until each
+//! stop: tell the other speakers, and give up the Lease; withdraw and close BGP with words; say AdminDown by BFD; answer ARP and NDP until each
 //! VIP is another node's, at most three seconds; end.
 
 pub mod bfd;

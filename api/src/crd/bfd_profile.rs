@@ -41,6 +41,11 @@ use super::{ConditionsStatus, SecretReference};
         json_path = ".status.conditions[?(@.type=='Accepted')].status"
     ),
     printcolumn(
+        name = "Effective",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Effective')].status"
+    ),
+    printcolumn(
         name = "Reason",
         type_ = "string",
         json_path = ".status.conditions[?(@.type=='Accepted')].reason"

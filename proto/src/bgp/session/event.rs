@@ -300,7 +300,11 @@ impl fmt::Display for Event {
                     Some(family) => write!(f, " {family} routes")?,
                     None => f.write_str(" routes")?,
                 }
-                write!(f, " than we announce ({})", Code::MAXIMUM_PREFIXES)
+                f.write_str(match limit {
+                    Some(_) => ", and we announce more",
+                    None => " than we announce",
+                })?;
+                write!(f, " ({})", Code::MAXIMUM_PREFIXES)
             }
             Self::PeerRestarted => {
                 f.write_str("the peer has restarted: its old connection is dropped")
