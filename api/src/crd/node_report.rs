@@ -122,8 +122,8 @@ pub struct SessionReport {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unsent_reasons: Vec<String>,
     /// Capabilities and address families that our OPEN leaves out, as the peer refused a session with them. All are offered
-    /// again when the router says that it was reconfigured, an hour after the last refusal, and when the BGPPeer changes;
-    /// never to a session that is up.
+    /// again when the router says that it was reconfigured, an hour after the last refusal (five minutes if it only closed
+    /// without a word), and when the BGPPeer changes; never to a session that is up.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub withheld_capabilities: Vec<String>,
     /// The last thing that went wrong, in words.

@@ -12,6 +12,8 @@ enum Reply {
     Accept,
     /// A session, which it ends by this after a minute.
     End(Code),
+    /// A session, which breaks after so many minutes.
+    Hold(u32),
     /// Its OPEN, and then a close without a word.
     Leave,
 }
@@ -46,6 +48,11 @@ fn reply(bench: &mut Bench, reply: &Reply) {
             bench.receive(id, &mk_open());
             bench.give(Input::Lost(id, "gone".into()));
         }
+        Reply::Hold(minutes) => {
+            bench.receive(id, &mk_open());
+            bench.receive(id, &mk_keepalive());
+            hold(bench, *minutes);
+        }
         Reply::Accept | Reply::End(_) => {
             let code = match reply {
                 Reply::End(code) => *code,
@@ -59,6 +66,18 @@ fn reply(bench: &mut Bench, reply: &Reply) {
         }
     }
     bench.advance();
+}
+
+/// Keeps the session for so many minutes and breaks it.
+fn hold(bench: &mut Bench, minutes: u32) {
+    let id = bench.ours();
+    for _ in 0..minutes {
+        bench.now += 60 * SECOND;
+        bench.receive(id, &mk_keepalive());
+        bench.give(Input::Timer);
+        assert_eq!(bench.peer.state(), SessionState::Established);
+    }
+    bench.give(Input::Lost(id, "gone".into()));
 }
 
 /// A router that offers graceful restart and IPv4 over IPv6 to a node in `local_as`.
@@ -79,6 +98,8 @@ fn mk_rich_config(local_as: u32) -> Config {
 const ALL: &[u8] = &[1, 2, 5, 64, 65, 70, 71];
 /// What is left after the first step.
 const OLD: &[u8] = &[1, 2, 5, 64, 65];
+/// And after the second.
+const LESS: &[u8] = &[1, 2, 5, 65];
 
 fn listing(data: &'static [u8]) -> Reply {
     Reply::Refuse(Code::UNSUPPORTED_CAPABILITY, data)
@@ -155,7 +176,6 @@ fn each_refusal_shrinks_the_offer_and_everything_else_brings_it_back() {
 
 #[test]
 fn what_a_router_took_is_offered_again_until_it_may_have_learned_more() {
-    const LESS: &[u8] = &[1, 2, 5, 65];
     let climbed = || vec![(REFUSED, OLD), (REFUSED, LESS), (Reply::Accept, LESS)];
     let and = |steps: Vec<Step>| [climbed(), steps].into_iter().flatten().collect();
     let reconfigured = || Reply::End(Code::CONFIGURATION_CHANGE);
@@ -213,6 +233,17 @@ fn what_a_router_took_is_offered_again_until_it_may_have_learned_more() {
             and(vec![(Reply::Hang, LESS), (Reply::Hang, &[1, 65])]),
         ),
         (
+            "it closes on what it took again and again, and then complains",
+            65000,
+            and(vec![
+                (Reply::Hang, LESS),
+                (Reply::Hang, &[1, 65]),
+                (Reply::Refuse(Code::CONNECTION_REJECTED, &[]), LESS),
+                (Reply::Hold(50), LESS),
+                (Reply::Hold(20), ALL),
+            ]),
+        ),
+        (
             "it closes behind its own OPEN",
             65000,
             vec![
@@ -236,13 +267,7 @@ fn all_is_offered_again_after_an_hour_and_only_where_there_is_no_session() {
         bench.receive(id, &mk_open());
         bench.receive(id, &mk_keepalive());
         assert_eq!(bench.peer.offer().left_out().len(), 2);
-        for _ in 0..minutes {
-            bench.now += 60 * SECOND;
-            bench.receive(id, &mk_keepalive());
-            bench.give(Input::Timer);
-            assert_eq!(bench.peer.state(), SessionState::Established);
-        }
-        bench.give(Input::Lost(id, "gone".into()));
+        hold(&mut bench, minutes);
         bench.advance();
         assert_eq!(offered(&mut bench), want, "{minutes} min");
         if want == ALL {
@@ -250,6 +275,70 @@ fn all_is_offered_again_after_an_hour_and_only_where_there_is_no_session() {
             assert_eq!(offered(&mut bench), OLD, "one refusal is enough");
         }
     }
+}
+
+#[test]
+fn what_closes_made_us_guess_is_trusted_for_minutes_and_a_word_outweighs_it() {
+    let guessed = || vec![(Reply::Hang, ALL), (Reply::Hang, OLD)];
+    let and = |steps: Vec<Step>| [guessed(), steps].into_iter().flatten().collect();
+    check(vec![
+        ("four minutes", 65000, and(vec![(Reply::Hold(4), OLD)])),
+        (
+            "it flaps",
+            65000,
+            and(vec![(Reply::Accept, OLD), (Reply::Hold(5), ALL)]),
+        ),
+        (
+            "six minutes, and it takes all",
+            65000,
+            and(vec![
+                (Reply::Accept, OLD),
+                (Reply::Hold(6), ALL),
+                (Reply::Accept, ALL),
+                (Reply::Hang, ALL),
+            ]),
+        ),
+        (
+            "it restarts once more",
+            65000,
+            and(vec![
+                (Reply::Hold(6), ALL),
+                (Reply::Hang, ALL),
+                (Reply::Hang, OLD),
+                (Reply::Hold(4), OLD),
+                (Reply::Hold(2), ALL),
+            ]),
+        ),
+        (
+            "it says so now",
+            65000,
+            and(vec![
+                (Reply::Hang, OLD),
+                (Reply::Hang, LESS),
+                (Reply::Hold(6), ALL),
+                (REFUSED, OLD),
+                (Reply::Hold(50), OLD),
+                (Reply::Hold(20), ALL),
+                (Reply::Hang, OLD),
+            ]),
+        ),
+        (
+            "the first step was said, the second is a guess",
+            65000,
+            vec![
+                (REFUSED, OLD),
+                (Reply::Hang, OLD),
+                (Reply::Hang, LESS),
+                (Reply::Hold(6), ALL),
+                (REFUSED, OLD),
+            ],
+        ),
+        (
+            "the first step is a guess, the second was said",
+            65000,
+            and(vec![(REFUSED, LESS), (Reply::Hold(6), ALL)]),
+        ),
+    ]);
 }
 
 #[test]
