@@ -6,8 +6,13 @@
 //! ```
 //!
 //! Two sides never change their keys in the same moment. So we go on with the key that the peer was last heard with, until
-//! it is heard with the new one: that costs it one interval of packets that it does not believe, which no multiplier but 1
-//! takes for silence. A peer that waits for us in the same way finds the new key in the packets that offer it.
+//! it is heard with the new one. A peer that waits for us in the same way finds the new key in the packets that offer it.
+//!
+//! A peer that does not wait, as routers do not, disbelieves us from its change until it has heard us with the new key: its
+//! next packet must reach us, and our next one it. The last packet that it believed may be one interval of ours old, so it
+//! hears nothing for up to its interval and two of ours, and takes that for silence after multiplier × ours. So the session
+//! stays up where its interval is at most (multiplier − 2) times ours: from multiplier 3 on where both are equal. (A change
+//! right behind a packet that offers the new key, one of 16, may cost one interval of ours more.)
 
 use super::super::packet::Packet;
 use super::{AuthError, Authentication, Bytes, Key, Method, Section};

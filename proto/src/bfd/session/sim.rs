@@ -260,6 +260,55 @@ fn keys_are_replaced_in_a_session_that_stays_up() {
     }
 }
 
+/// How many of 128 sessions fail when our key changes first and then that of a router, at another moment each time. We send
+/// each 300 ms.
+fn failures_of_a_new_key(multiplier: u8, router: u32) -> usize {
+    let keyed = |secret: u8, config: Config| {
+        let secret = Bytes::new(&[secret; 8]).unwrap();
+        let key = Key { id: 1, secret };
+        Config {
+            authentication: Some(Authentication::new(Method::MeticulousSha1, key, []).unwrap()),
+            ..config
+        }
+    };
+    let ours = |secret| keyed(secret, mk_config(300, 100, multiplier));
+    let theirs = |secret| keyed(secret, mk_config(router, 300, 3));
+    let failures = (0..128).map(|moment| {
+        let mut world = World::new([ours(1), theirs(1)], u64::from(moment));
+        world.run(10 * SECOND);
+        assert!(world.both_up());
+        world.sides[0].set_config(ours(2));
+        world.run(10 * SECOND + moment * 33 * MILLI);
+        assert_eq!(world.failures(), 0, "the router has not followed");
+        world.sides[1].set_config(theirs(2));
+        // A router knows the former key no more.
+        if let Some(authenticator) = &mut world.sides[1].authenticator {
+            authenticator.forget();
+        }
+        world.run(10 * SECOND);
+        assert!(world.both_up());
+        world.failures().min(1)
+    });
+    failures.sum()
+}
+
+#[test]
+fn a_router_takes_a_new_key_without_a_failure_unless_it_speaks_seldom() {
+    for (multiplier, router, stays) in [
+        (3, 300, true),
+        (3, 1200, false),
+        (6, 1200, true),
+        (6, 2400, false),
+    ] {
+        let failed = failures_of_a_new_key(multiplier, router);
+        assert_eq!(
+            failed == 0,
+            stays,
+            "multiplier {multiplier}, a packet of the router each {router} ms: {failed} failures"
+        );
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
