@@ -2,8 +2,9 @@
 //!
 //! Every change of a route gives it the next version, and the log knows each route once, under its newest
 //! version. Whoever follows ([`super::AdjOut`]) remembers how far it has come and asks for what is newer. A slow
-//! follower therefore costs no memory, and when it catches up it sees the present, not the history: a route that
-//! came and went meanwhile is nothing at all.
+//! follower therefore costs no more than the withdrawals that it has not heard, one for each route at most, and a stuck
+//! one ends with its hold time. When it catches up it sees the present, not the history: of a route that changed ten
+//! times it hears once.
 //!
 //! ```text
 //! routes   10.0.0.1/32 ─► #0 v7 audience A: tor-1, tor-2    log   v4 10.0.0.9/32  ◄─ cursor of tor-2

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use super::super::RouteAttrs;
 use super::super::rib::Number;
 
-/// The attributes of each route that the peer holds. They are shared with the routes: eight bytes each.
+/// The attributes of each route that the peer holds, shared with the routes. The list is as long as the highest number that
+/// was ever told, at eight bytes each, and ends with the session: numbers are used again, so that is about the most routes
+/// that there were at once.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Told {
     attrs: Vec<Option<Arc<RouteAttrs>>>,
