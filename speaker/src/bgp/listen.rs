@@ -24,11 +24,11 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
-use self::guests::{Guest, Guests, SAID, Source};
+use self::guests::{Guest, Guests, Source};
 use super::PeerSpec;
-use super::occupant;
+use super::occupant::Occupants;
 use super::signature::SignatureError;
 use super::socket::{self, SocketError};
 use crate::sys;
@@ -95,8 +95,7 @@ struct Inner {
     port: u16,
     /// By VRF; the default one has no name.
     doors: Mutex<BTreeMap<String, Door>>,
-    /// Who had the port when somebody looked last.
-    occupant: Mutex<Option<(Instant, String)>>,
+    occupants: Mutex<Occupants>,
     counts: Arc<Counts>,
 }
 
@@ -155,7 +154,7 @@ impl Listeners {
         Self(Arc::new(Inner {
             port,
             doors: Mutex::default(),
-            occupant: Mutex::default(),
+            occupants: Mutex::default(),
             counts: Arc::default(),
         }))
     }
@@ -197,35 +196,31 @@ impl Listeners {
         let result = door.expect(spec, source);
         door.close(source.address);
         Self::close_empty(&mut doors, &vrf);
+        // Other peers need not wait until the words for an error are found.
+        drop(doors);
+        let visits = result.map_err(|error| self.occupied(error, source.address))?;
         Ok(Registration {
             listeners: self.clone(),
             vrf,
             source,
-            visits: result.map_err(|error| self.occupied(error))?,
+            visits,
         })
     }
 
-    /// Says who has the port, where that can be known.
-    fn occupied(&self, error: ListenError) -> ListenError {
+    /// Says who has the port of a family, where that can be known.
+    fn occupied(&self, error: ListenError, family: IpAddr) -> ListenError {
         let ListenError::Bind { port, source } = error else {
             return error;
         };
-        let taken = source.kind() == io::ErrorKind::AddrInUse;
-        match taken.then(|| self.occupant(port)).flatten() {
+        let occupant = (source.kind() == io::ErrorKind::AddrInUse).then(|| {
+            let occupants = self.0.occupants.lock();
+            let mut occupants = occupants.unwrap_or_else(PoisonError::into_inner);
+            occupants.of(port, family)
+        });
+        match occupant.flatten() {
             Some(occupant) => ListenError::Occupied { port, occupant },
             None => ListenError::Bind { port, source },
         }
-    }
-
-    /// Every peer that waits asks again every few seconds.
-    fn occupant(&self, port: u16) -> Option<String> {
-        let known = self.0.occupant.lock();
-        let mut known = known.unwrap_or_else(PoisonError::into_inner);
-        let found = known
-            .take()
-            .filter(|(since, _)| since.elapsed() < SAID)
-            .or_else(|| Some((Instant::now(), occupant::of(port)?)))?;
-        Some(known.insert(found).1.clone())
     }
 
     fn leave(&self, vrf: &str, source: Source) {
