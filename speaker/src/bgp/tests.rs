@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::OwnedFd;
+use std::process::{Child, Command};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,6 +36,29 @@ pub(super) fn mk_spec(name: &str, port: u16) -> PeerSpec {
         port,
         source: Some(Ipv4Addr::new(127, 0, 0, 2).into()),
         ..PeerSpec::new(name, remote, asn(65001), peer_as, id)
+    }
+}
+
+/// Another process that has a socket.
+pub(super) struct Holder(Child);
+
+/// It has the socket as its standard input, and we have it no longer.
+pub(super) fn mk_holder(socket: std::net::TcpListener) -> Holder {
+    let mut sleep = Command::new("sleep");
+    sleep.arg("600").stdin(OwnedFd::from(socket));
+    Holder(sleep.spawn().unwrap())
+}
+
+impl Holder {
+    pub(super) fn id(&self) -> u32 {
+        self.0.id()
+    }
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
     }
 }
 

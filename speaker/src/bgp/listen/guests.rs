@@ -15,7 +15,7 @@ use super::Visit;
 use crate::sys;
 
 /// A source that is nobody's is named in the log once in this time.
-pub(super) const SAID: Duration = Duration::from_secs(60);
+const SAID: Duration = Duration::from_secs(60);
 /// Sources that are remembered for that; a flood from more is one line for all of them.
 const STRANGERS: usize = 1024;
 

@@ -139,6 +139,7 @@ async fn the_listener_is_closed_with_its_last_peer() {
 async fn a_port_that_another_program_has_for_one_family_is_named_and_taken_once_it_is_free() {
     let other = std::net::TcpListener::bind("0.0.0.0:0").unwrap();
     let port = other.local_addr().unwrap().port();
+    let other = mk_holder(other);
     let mut sessions = Sessions::new("node").listening_on(port);
     let six = PeerSpec {
         remote: Remote::Address("::1".parse().unwrap()),
@@ -152,7 +153,7 @@ async fn a_port_that_another_program_has_for_one_family_is_named_and_taken_once_
     })
     .await;
     let error = status.last_error.unwrap();
-    let occupant = format!("process {}", std::process::id());
+    let occupant = format!("process {} (sleep) has it", other.id());
     for words in [&format!("port {port}"), &occupant] {
         assert!(error.contains(words), "{error}");
     }
