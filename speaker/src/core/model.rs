@@ -10,7 +10,7 @@ use portolan_api::view::{EndpointSlice, Node, Service};
 use portolan_daemon::watch::Change;
 use portolan_proto::claim;
 
-use super::bfd::BfdKeys;
+use super::bfd::BfdProfiles;
 use super::duties::Segments;
 use super::endpoints::Endpoints;
 use super::patience::{Patience, Side};
@@ -96,7 +96,7 @@ pub struct Model {
     pub(super) former_node: Option<Node>,
     pub(super) segments: Segments,
     secrets: Secrets,
-    pub(super) bfd_keys: BfdKeys,
+    pub(super) bfd_profiles: BfdProfiles,
     speaker_key: SpeakerKey,
     config_seen: ConfigSeen,
     pub(super) waiting_for: Vec<&'static str>,
@@ -140,7 +140,7 @@ impl Model {
             former_node: None,
             segments: Segments::default(),
             secrets: Secrets::default(),
-            bfd_keys: BfdKeys::default(),
+            bfd_profiles: BfdProfiles::default(),
             speaker_key: SpeakerKey::default(),
             config_seen: ConfigSeen::default(),
             waiting_for: REQUIRED.to_vec(),
@@ -396,13 +396,13 @@ impl Model {
 
     fn follow_keys(&mut self) {
         let Self {
-            bfd_keys,
+            bfd_profiles,
             config,
             secrets,
             namespace,
             ..
         } = self;
-        bfd_keys.follow(&config.bfd, secrets, namespace);
+        bfd_profiles.follow(&config.bfd, secrets, namespace);
     }
 
     /// Asks for Services of other types, or no longer. Whoever has not begun to announce waits for them; who has goes on.

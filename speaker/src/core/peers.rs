@@ -108,13 +108,12 @@ impl Model {
     fn bfd(&self, rule: &PeerRule, problems: &mut Vec<String>) -> Option<Bfd> {
         let name = rule.bfd.as_ref()?;
         let mut tell = |what: &str| problems.push(format!("BGPPeer {}: {what}", rule.name));
-        let Some(profile) = self.config.bfd.iter().find(|it| it.name == *name) else {
+        let Some((bfd, problem)) = self.bfd_profiles.get(name) else {
             tell(&format!(
                 "there is no accepted BFDProfile {name}: the session runs without BFD"
             ));
             return None;
         };
-        let (bfd, problem) = self.bfd_keys.bfd(profile);
         if let Some(problem) = problem {
             tell(&format!("BFDProfile {name}: {problem}"));
         }
