@@ -1,6 +1,6 @@
 //! What the speaker knows of the cluster, reduced to what its decisions read.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -11,6 +11,7 @@ use portolan_daemon::watch::Change;
 use portolan_proto::claim;
 
 use super::bfd::BfdProfiles;
+use super::due::Due;
 use super::duties::Segments;
 use super::endpoints::Endpoints;
 use super::patience::{Patience, Side};
@@ -36,42 +37,6 @@ pub enum Event {
     Secret(Change<Secret>),
     /// The Secret with the key of the speakers.
     SpeakerKey(Change<Secret>),
-}
-
-/// How much of the plan is out of date.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub enum Due {
-    /// Nothing.
-    #[default]
-    Nothing,
-    /// What these addresses have a part in: a Service or its endpoints changed.
-    Vips(BTreeSet<IpAddr>),
-    /// All of it: the configuration, the Node or a key changed, or more addresses than are worth looking up one by one.
-    Everything,
-}
-
-impl Due {
-    /// Above this, looking for the Services of each address costs more than one look at all of them.
-    const VIPS: usize = 64;
-
-    fn vips(&mut self, vips: impl IntoIterator<Item = IpAddr>) {
-        let mut vips = vips.into_iter().peekable();
-        match self {
-            Self::Nothing if vips.peek().is_none() => {}
-            Self::Nothing => *self = Self::Vips(vips.collect()),
-            Self::Vips(known) => known.extend(vips),
-            Self::Everything => {}
-        }
-        if matches!(self, Self::Vips(known) if known.len() > Self::VIPS) {
-            *self = Self::Everything;
-        }
-    }
-
-    fn everything_if(&mut self, changed: bool) {
-        if changed {
-            *self = Self::Everything;
-        }
-    }
 }
 
 /// Everything that the speaker knows.
