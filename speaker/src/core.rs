@@ -15,6 +15,7 @@
 
 mod bfd;
 mod delivery;
+mod due;
 mod duties;
 mod endpoints;
 mod index;
@@ -30,7 +31,8 @@ mod standing;
 #[cfg(test)]
 mod tests;
 
-pub use model::{Due, Event, Model};
+pub use due::Due;
+pub use model::{Event, Model};
 pub use peers::PlannedPeer;
 pub use plan::{Difference, Plan};
 pub use secrets::Secret;

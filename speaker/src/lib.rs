@@ -85,9 +85,6 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         bgp_port,
         shutdown,
     } = options;
-    if !sys::return_freed_memory() {
-        tracing::debug!("this allocator has no limit for free memory that it keeps");
-    }
     let mut tasks = JoinSet::new();
     let mut registry = Registry::default();
     let metrics = Metrics::default();

@@ -27,14 +27,23 @@ struct Args {
     bgp_listen_port: u16,
 }
 
+fn main() -> anyhow::Result<()> {
+    // First: before anything starts a thread.
+    let returns_memory = portolan_speaker::sys::return_freed_memory();
+    run(returns_memory)
+}
+
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> anyhow::Result<()> {
+async fn run(returns_memory: bool) -> anyhow::Result<()> {
     let Args {
         common,
         node_name,
         bgp_listen_port,
     } = Args::parse();
     common.init_logging().context("--log")?;
+    if !returns_memory {
+        tracing::debug!("the allocator decides by itself how much free memory it keeps");
+    }
     let shutdown = portolan_daemon::shutdown::token().context("signal handlers")?;
     let listener = common.listener().await?;
     let options = Options {

@@ -6,13 +6,11 @@ mod remote;
 mod tests;
 mod timers;
 
-use std::net::IpAddr;
-
 pub(super) use authentication::secret as check_secret;
 
 use super::rivals::{Trial, may_meet};
 use super::{Judgement, Kind, Refusal, Sources, check_selectors};
-use crate::crd::{BGPPeerSpec, Listen, PeerRule, SpeakerConfigSpec};
+use crate::crd::{BGPPeerSpec, PeerRule, SpeakerConfigSpec};
 
 /// `profiles` are the names of the BFDProfiles in force.
 pub(super) fn compile(
@@ -50,21 +48,10 @@ fn references(rule: &PeerRule, profiles: &[&str]) -> Result<(), String> {
     }
 }
 
-/// Two sessions from one node to one socket would fight for the router's one neighbour entry. A peer that may connect to us
-/// is known by its address alone, an unnumbered one by its interface, and its address if that is named.
+/// Whether some node may have both rules, which are one neighbour there.
 fn rivalry(rule: &PeerRule, other: &PeerRule) -> Option<Refusal> {
-    // Whoever is found on a link may be the one that another rule names there.
-    let one = |a: Option<IpAddr>, b: Option<IpAddr>| a.is_none() || b.is_none() || a == b;
-    let place = |rule: &PeerRule| (rule.interface.clone(), rule.vrf.clone());
-    let socket = |rule: &PeerRule| (rule.port, rule.source_address);
-    let waits = |rule: &PeerRule| rule.listen != Listen::Active;
-    let alike =
-        socket(rule) == socket(other) || (waits(rule) && waits(other)) || rule.interface.is_some();
-    if place(rule) != place(other)
-        || !one(rule.address, other.address)
-        || !alike
-        || !may_meet(&rule.node_selectors, &other.node_selectors)
-    {
+    let meet = || may_meet(&rule.node_selectors, &other.node_selectors);
+    if !rule.is_same_neighbour(other) || !meet() {
         return None;
     }
     let neighbour = rule.neighbour();

@@ -89,8 +89,8 @@ pub struct BFDProfileSpec {
     )]
     #[schemars(range(min = 1, max = 254))]
     pub minimum_ttl: Option<i32>,
-    /// How packets are authenticated, on both sides. Without it anybody on the link can end or feign a session. A session
-    /// whose Secret is missing does not start, rather than run without authentication.
+    /// How packets are authenticated, on both sides. Without it anybody on the link can end or feign a session. While its
+    /// Secret is missing, a new profile starts no session, and an edit leaves the version before in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub authentication: Option<BfdAuthentication>,
 }

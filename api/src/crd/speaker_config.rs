@@ -393,6 +393,21 @@ impl PeerRule {
         any_or_empty(&self.node_selectors, node)
     }
 
+    /// Whether the two are one neighbour of a node that has both. Two sessions from one node to one socket would fight for
+    /// the router's one neighbour entry, and a peer that may connect to us is known by its address alone, an unnumbered one
+    /// by its interface, and its address if that is named.
+    ///
+    /// This is not transitive: whoever is found on a link may be any of the routers that other rules name there.
+    #[must_use]
+    pub fn is_same_neighbour(&self, other: &Self) -> bool {
+        let one = |a: Option<IpAddr>, b: Option<IpAddr>| a.is_none() || b.is_none() || a == b;
+        let waits = |rule: &Self| rule.listen != Listen::Active;
+        let same_socket = (self.port, self.source_address) == (other.port, other.source_address);
+        (&self.interface, &self.vrf) == (&other.interface, &other.vrf)
+            && one(self.address, other.address)
+            && (same_socket || (waits(self) && waits(other)) || self.interface.is_some())
+    }
+
     /// Whether the session carries the family of this address: that of its own address, or both.
     #[must_use]
     pub fn carries(&self, address: IpAddr) -> bool {

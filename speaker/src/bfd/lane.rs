@@ -182,7 +182,8 @@ impl Lane {
     }
 
     /// Does what the users want. A peer can not believe a packet with a key as well as one without: before a session gets
-    /// its first key or loses its last, it says AdminDown, so that its interruption is no failure.
+    /// its first key or loses its last, it says AdminDown, so that its interruption is no failure. It says so once, as what it
+    /// says next is not believed before the peer has followed: if that packet is lost, the peer takes the silence for a failure.
     fn follow(&mut self, now: Instant) {
         let config = config(self.wishes.values());
         let becomes_another = self.session.is_authenticated() != config.authentication.is_some();

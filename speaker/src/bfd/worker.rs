@@ -25,7 +25,7 @@ const LAST_BATCHES: usize = 256;
 const TELL_AGAIN: Duration = Duration::from_millis(10);
 
 /// While there is much to do, one turn for each such part of the shortest interval: waking up costs more than a packet. What a
-/// session loses of its detection time by that is less than a hundredth.
+/// session loses of its detection time by that is a 64th divided by its multiplier, at most.
 const REST: u32 = 64;
 /// Shorter rests are not worth their own waking up.
 const SHORTEST_REST: Duration = Duration::from_micros(500);

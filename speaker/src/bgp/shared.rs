@@ -72,7 +72,7 @@ pub(super) struct Wanted(Mutex<Rib>);
 impl Wanted {
     /// Never held across an await.
     pub(super) fn rib(&self) -> MutexGuard<'_, Rib> {
-        // A panic while it was held cannot leave it half-changed for longer than until the next `replace`.
+        // Nothing in it panics between two writes that belong together: what a panic leaves is whole.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,7 +1,8 @@
-//! How BFD watches the ways to peers: the profiles, and their keys.
+//! How BFD watches the ways to peers: which version of each profile is in force, and with which key.
 //!
-//! A profile whose key can not be had keeps the one that it had before, from whichever Secret: an edit or a Secret that is
-//! deleted takes no running session down. Without any, sessions run without BFD, never with BFD and without a key.
+//! As with peers, a version whose key can not be had leaves the one before in force, whole and with the key that it had: no
+//! edit, and no Secret that is deleted, takes a running session down. A profile that was keyed from its first sight is never
+//! followed without a key: until there is one, sessions run without BFD.
 
 use std::collections::BTreeMap;
 
@@ -11,77 +12,73 @@ use portolan_proto::bfd::auth::{Authentication, Bytes, Key, Method};
 use super::secrets::Secrets;
 use crate::bgp::Bfd;
 
-/// The keys of profiles, by the profile's name.
+/// The profiles in force, by name.
 #[derive(Debug, Default)]
-pub(super) struct BfdKeys(BTreeMap<String, Held>);
+pub(super) struct BfdProfiles(BTreeMap<String, Held>);
 
-/// The key of a profile.
-#[derive(Debug, Default)]
+/// What is held of a profile.
+#[derive(Debug)]
 struct Held {
-    /// The last usable one.
-    usable: Option<Authentication>,
-    /// Why it is not the one that the profile asks for.
+    /// Its last version that had all that it needs.
+    usable: Option<Bfd>,
+    /// Why it is not the version of the configuration, or not with the key that the Secret has now.
     problem: Option<String>,
 }
 
-impl BfdKeys {
+impl BfdProfiles {
     /// Looks the keys of all profiles up. `ours` is our own namespace.
     pub(super) fn follow(&mut self, profiles: &[BfdRule], secrets: &Secrets, ours: &str) {
         let mut before = std::mem::take(&mut self.0);
-        let asked = profiles
+        self.0 = profiles
             .iter()
-            .filter_map(|rule| Some((&rule.name, rule.authentication.as_ref()?)));
-        self.0 = asked
-            .map(|(name, asked)| {
-                let held = before.remove(name).and_then(|held| held.usable);
-                (name.clone(), look_up(asked, secrets, ours, held))
+            .map(|rule| {
+                let usable = before.remove(&rule.name).and_then(|held| held.usable);
+                let held = match keyed(rule, secrets, ours) {
+                    Ok(bfd) => Held {
+                        usable: Some(bfd),
+                        problem: None,
+                    },
+                    Err(why) => Held::on(usable, rule, &why),
+                };
+                (rule.name.clone(), held)
             })
             .collect();
     }
 
-    /// What a session with this profile does, and what is wrong with it.
-    pub(super) fn bfd(&self, profile: &BfdRule) -> (Option<Bfd>, Option<&str>) {
-        let bfd = |authentication| Bfd {
-            profile: profile.clone(),
-            authentication,
-        };
-        if profile.authentication.is_none() {
-            return (Some(bfd(None)), None);
-        }
-        let Some(held) = self.0.get(&profile.name) else {
-            return (None, None);
-        };
-        let keyed = held.usable.clone().map(|key| bfd(Some(key)));
-        (keyed, held.problem.as_deref())
+    /// What a session with this profile does, and what is wrong with it. None if there is no such profile.
+    pub(super) fn get(&self, name: &str) -> Option<(Option<Bfd>, Option<&str>)> {
+        let held = self.0.get(name)?;
+        Some((held.usable.clone(), held.problem.as_deref()))
     }
 }
 
-fn look_up(
-    asked: &BfdAuthentication,
-    secrets: &Secrets,
-    ours: &str,
-    held: Option<Authentication>,
-) -> Held {
-    let field = "authentication.keySecret";
-    let found = secrets.key(ours, field, &asked.key_secret);
-    let keyed = found.and_then(|key| {
+impl Held {
+    /// What stays of a profile whose version in the configuration has no key.
+    fn on(usable: Option<Bfd>, rule: &BfdRule, why: &str) -> Self {
+        let meanwhile = match &usable {
+            None => "until then sessions run without BFD",
+            Some(bfd) if bfd.profile == *rule => "the last usable key stays in use",
+            Some(_) => "the version before its last change stays in force",
+        };
+        Self {
+            problem: Some(format!("{why}; {meanwhile}")),
+            usable,
+        }
+    }
+}
+
+/// The profile with the key that it asks for.
+fn keyed(rule: &BfdRule, secrets: &Secrets, ours: &str) -> Result<Bfd, String> {
+    let find = |asked: &BfdAuthentication| {
+        let field = "authentication.keySecret";
+        let key = secrets.key(ours, field, &asked.key_secret)?;
         let name = &asked.key_secret.name;
         authentication(asked, key).map_err(|why| format!("{field} {ours}/{name}: password: {why}"))
-    });
-    match (keyed, held) {
-        (Ok(key), _) => Held {
-            usable: Some(key),
-            problem: None,
-        },
-        (Err(why), Some(held)) => Held {
-            usable: Some(held),
-            problem: Some(format!("{why}; the last usable key stays in use")),
-        },
-        (Err(why), None) => Held {
-            usable: None,
-            problem: Some(format!("{why}; until then sessions run without BFD")),
-        },
-    }
+    };
+    Ok(Bfd {
+        profile: rule.clone(),
+        authentication: rule.authentication.as_ref().map(find).transpose()?,
+    })
 }
 
 fn authentication(asked: &BfdAuthentication, key: &str) -> Result<Authentication, String> {

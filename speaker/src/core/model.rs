@@ -1,6 +1,6 @@
 //! What the speaker knows of the cluster, reduced to what its decisions read.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,8 @@ use portolan_api::view::{EndpointSlice, Node, Service};
 use portolan_daemon::watch::Change;
 use portolan_proto::claim;
 
-use super::bfd::BfdKeys;
+use super::bfd::BfdProfiles;
+use super::due::Due;
 use super::duties::Segments;
 use super::endpoints::Endpoints;
 use super::patience::{Patience, Side};
@@ -38,42 +39,6 @@ pub enum Event {
     SpeakerKey(Change<Secret>),
 }
 
-/// How much of the plan is out of date.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub enum Due {
-    /// Nothing.
-    #[default]
-    Nothing,
-    /// What these addresses have a part in: a Service or its endpoints changed.
-    Vips(BTreeSet<IpAddr>),
-    /// All of it: the configuration, the Node or a key changed, or more addresses than are worth looking up one by one.
-    Everything,
-}
-
-impl Due {
-    /// Above this, looking for the Services of each address costs more than one look at all of them.
-    const VIPS: usize = 64;
-
-    fn vips(&mut self, vips: impl IntoIterator<Item = IpAddr>) {
-        let mut vips = vips.into_iter().peekable();
-        match self {
-            Self::Nothing if vips.peek().is_none() => {}
-            Self::Nothing => *self = Self::Vips(vips.collect()),
-            Self::Vips(known) => known.extend(vips),
-            Self::Everything => {}
-        }
-        if matches!(self, Self::Vips(known) if known.len() > Self::VIPS) {
-            *self = Self::Everything;
-        }
-    }
-
-    fn everything_if(&mut self, changed: bool) {
-        if changed {
-            *self = Self::Everything;
-        }
-    }
-}
-
 /// Everything that the speaker knows.
 #[derive(Debug)]
 pub struct Model {
@@ -96,7 +61,7 @@ pub struct Model {
     pub(super) former_node: Option<Node>,
     pub(super) segments: Segments,
     secrets: Secrets,
-    pub(super) bfd_keys: BfdKeys,
+    pub(super) bfd_profiles: BfdProfiles,
     speaker_key: SpeakerKey,
     config_seen: ConfigSeen,
     pub(super) waiting_for: Vec<&'static str>,
@@ -140,7 +105,7 @@ impl Model {
             former_node: None,
             segments: Segments::default(),
             secrets: Secrets::default(),
-            bfd_keys: BfdKeys::default(),
+            bfd_profiles: BfdProfiles::default(),
             speaker_key: SpeakerKey::default(),
             config_seen: ConfigSeen::default(),
             waiting_for: REQUIRED.to_vec(),
@@ -396,13 +361,13 @@ impl Model {
 
     fn follow_keys(&mut self) {
         let Self {
-            bfd_keys,
+            bfd_profiles,
             config,
             secrets,
             namespace,
             ..
         } = self;
-        bfd_keys.follow(&config.bfd, secrets, namespace);
+        bfd_profiles.follow(&config.bfd, secrets, namespace);
     }
 
     /// Asks for Services of other types, or no longer. Whoever has not begun to announce waits for them; who has goes on.

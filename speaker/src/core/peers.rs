@@ -1,5 +1,6 @@
 //! The peers of this node: which sessions run, and why others can not.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
@@ -27,9 +28,11 @@ impl Model {
         standing: &[Standing<'_>],
         problems: &mut Vec<String>,
     ) -> Vec<PlannedPeer> {
+        let rivals = rivals(standing);
+        let rival = |peer: &Standing<'_>| rivals.get(peer.rule.name.as_str()).copied();
         let peers = standing
             .iter()
-            .map(|peer| self.peer(peer, rival(peer.rule, standing), problems));
+            .map(|peer| self.peer(peer, rival(peer), problems));
         peers.collect()
     }
 
@@ -108,13 +111,12 @@ impl Model {
     fn bfd(&self, rule: &PeerRule, problems: &mut Vec<String>) -> Option<Bfd> {
         let name = rule.bfd.as_ref()?;
         let mut tell = |what: &str| problems.push(format!("BGPPeer {}: {what}", rule.name));
-        let Some(profile) = self.config.bfd.iter().find(|it| it.name == *name) else {
+        let Some((bfd, problem)) = self.bfd_profiles.get(name) else {
             tell(&format!(
                 "there is no accepted BFDProfile {name}: the session runs without BFD"
             ));
             return None;
         };
-        let (bfd, problem) = self.bfd_keys.bfd(profile);
         if let Some(problem) = problem {
             tell(&format!("BFDProfile {name}: {problem}"));
         }
@@ -145,30 +147,23 @@ pub(super) fn made_id(number: u32) -> Ipv4Addr {
     Ipv4Addr::new(first + u8::from(first > 126), b, c, d)
 }
 
-/// The rule that has the neighbour of this one: the older BGPPeer, else the first by name. So it is on every node, and after
-/// every restart.
-fn rival<'a>(rule: &PeerRule, standing: &[Standing<'a>]) -> Option<&'a PeerRule> {
-    let rank = |rule: &PeerRule| (rule.created_seconds, rule.name.clone());
-    let others = standing.iter().map(|peer| peer.rule);
-    let rivals = others.filter(|other| {
-        other.name != rule.name && is_same_neighbour(rule, other) && rank(other) < rank(rule)
-    });
-    rivals.min_by_key(|other| rank(other))
-}
-
-/// Two sessions from one node to one socket would fight for the router's one neighbour entry, and a connection of the
-/// peer's could be of either. Their selectors decide per node, so only the node can see it.
-fn is_same_neighbour(rule: &PeerRule, other: &PeerRule) -> bool {
-    // Whoever is found on a link may be the one that another rule names there.
-    let one = |a: Option<IpAddr>, b: Option<IpAddr>| a.is_none() || b.is_none() || a == b;
-    let place = |rule: &PeerRule| (rule.interface.clone(), rule.vrf.clone());
-    let socket = |rule: &PeerRule| (rule.port, rule.source_address);
-    let waits = |rule: &PeerRule| rule.listen != ListenRule::Active;
-    place(rule) == place(other)
-        && one(rule.address, other.address)
-        && (socket(rule) == socket(other)
-            || (waits(rule) && waits(other))
-            || rule.interface.is_some())
+/// Gives each neighbour to one rule: the older BGPPeer, else the first by name. So it is on every node, and after every
+/// restart. Returns, for each rule that has none, the one that has its neighbour: one that waits keeps nobody out.
+fn rivals<'a>(standing: &[Standing<'a>]) -> BTreeMap<&'a str, &'a PeerRule> {
+    let mut rules: Vec<&'a PeerRule> = standing.iter().map(|peer| peer.rule).collect();
+    let rank = |rule: &'a PeerRule| (rule.created_seconds, rule.name.as_str());
+    rules.sort_by_key(|rule| rank(rule));
+    let mut holders: Vec<&'a PeerRule> = Vec::new();
+    let mut without = BTreeMap::new();
+    for rule in rules {
+        match holders.iter().find(|it| it.is_same_neighbour(rule)) {
+            Some(holder) => {
+                without.insert(rule.name.as_str(), *holder);
+            }
+            None => holders.push(rule),
+        }
+    }
+    without
 }
 
 fn remote(rule: &PeerRule) -> Result<Remote, String> {

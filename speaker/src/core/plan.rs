@@ -125,13 +125,6 @@ impl Model {
 }
 
 impl Plan {
-    /// Whether a session with this peer is to run.
-    #[must_use]
-    pub fn runs(&self, name: &str) -> bool {
-        let is = |peer: &PlannedPeer| matches!(peer, PlannedPeer::Run(spec) if spec.name == name);
-        self.peers.iter().any(is)
-    }
-
     /// Makes the entries for these addresses and prefixes equal to those of `fresh`.
     fn take_over(
         &mut self,

@@ -52,7 +52,8 @@ impl Model {
         if !self.kinds().contains(&RouteKind::ExternalIP) {
             return Vec::new();
         }
-        let peers: Vec<&PeerRule> = self.config.peers.iter().collect();
+        let standing = self.standing();
+        let peers: Vec<&PeerRule> = standing.iter().map(|peer| peer.rule).collect();
         let mut words = Vec::new();
         for (key, service) in self.services.iter() {
             let covers = |rule: &BgpRule| rule.covers_own(RouteKind::ExternalIP, &service.labels);
@@ -60,7 +61,7 @@ impl Model {
             for address in service.external.iter().filter(taken) {
                 if self.bgp_rules().any(covers) {
                     words.push(format!(
-                        "Service {key}: externalIP {address} is an address of this node or of a BGPPeer, so it is not announced"
+                        "Service {key}: externalIP {address} is an address of this node or of one of its BGPPeers, so it is not announced"
                     ));
                 }
             }
@@ -68,7 +69,7 @@ impl Model {
         words
     }
 
-    /// Whether it is an address of this node or of a peer.
+    /// Whether it is an address of this node or of one of these peers.
     fn has(&self, address: IpAddr, peers: &[&PeerRule]) -> bool {
         let own = self.node.iter().flat_map(|node| &node.status.addresses);
         let mut own = own.filter_map(|own| own.address.parse::<IpAddr>().ok());

@@ -1,5 +1,7 @@
 //! What the task tells others: status, history, log.
 
+use std::fmt::Display;
+
 use portolan_proto::bgp::session::{Event, Negotiated};
 use portolan_proto::bgp::{Family, Unsent};
 
@@ -104,17 +106,20 @@ impl Task {
     }
 
     /// Something that the machine does not know of went wrong.
-    pub(super) fn complain(&self, words: &str) {
-        let (peer, address) = (&self.spec.name, &self.spec.remote);
-        let status = self.shared.status();
-        if status.last_error.as_deref() != Some(words) {
-            tracing::warn!(%peer, %address, "bgp: {words}");
+    pub(super) fn complain(&mut self, words: &str) {
+        if self.shared.status().last_error.as_deref() != Some(words) {
+            self.write(true, &words);
         }
         self.shared
             .report(|status| status.last_error = Some(words.to_owned()));
     }
 
     pub(super) fn log(&mut self, event: &Event) {
+        self.write(event.is_error(), event);
+    }
+
+    /// Writes a line into the log, if there is room for one.
+    fn write(&mut self, is_error: bool, words: &dyn Display) {
         let (peer, address) = (&self.spec.name, &self.spec.remote);
         let Some(skipped) = self.diary.line(now()) else {
             return;
@@ -122,10 +127,10 @@ impl Task {
         if skipped > 0 {
             tracing::warn!(%peer, %address, skipped, "bgp: events came too fast for the log; /debug/sessions has the newest");
         }
-        if event.is_error() {
-            tracing::warn!(%peer, %address, "bgp: {event}");
+        if is_error {
+            tracing::warn!(%peer, %address, "bgp: {words}");
         } else {
-            tracing::info!(%peer, %address, "bgp: {event}");
+            tracing::info!(%peer, %address, "bgp: {words}");
         }
     }
 }

@@ -47,11 +47,6 @@ fn watched(model: &Model) -> (Option<crate::bgp::Bfd>, String) {
 fn a_profile_without_its_key_watches_nothing_rather_than_openly() {
     let mut model = mk_model();
     model.handle(Event::Secret(Change::Synced));
-    apply_config(&mut model, mk_watched(None));
-    assert!(!model.needs_secrets());
-    let (open, problem) = watched(&model);
-    assert_eq!((open.unwrap().authentication, problem.as_str()), (None, ""));
-
     apply_config(&mut model, mk_watched(Some("bfd")));
     assert!(model.needs_secrets());
     let (none, problem) = watched(&model);
@@ -75,6 +70,84 @@ fn a_profile_without_its_key_watches_nothing_rather_than_openly() {
     let (keyed, problem) = watched(&model);
     assert!(keyed.unwrap().authentication.is_some());
     assert_eq!(problem, "");
+}
+
+#[test]
+fn an_edit_without_its_key_leaves_the_whole_version_before_in_force() {
+    for (row, before) in [
+        ("it had no key", None),
+        ("it had another Secret", Some("old")),
+        ("its Secret is gone as well", Some("gone")),
+    ] {
+        let mut model = mk_model();
+        model.handle(Event::Secret(Change::Synced));
+        model.handle(mk_secret("old", "secret"));
+        model.handle(mk_secret("gone", "secret"));
+        let mut config = mk_watched(before);
+        config.bfd[0].multiplier = 3;
+        apply_config(&mut model, config);
+        assert_eq!(model.needs_secrets(), before.is_some(), "{row}");
+        model.handle(Event::Secret(Change::Delete((
+            "portolan-system".into(),
+            "gone".into(),
+        ))));
+        let (first, _) = watched(&model);
+        let keyed = first.as_ref().map(|bfd| bfd.authentication.is_some());
+        assert_eq!(keyed, Some(before.is_some()), "{row}");
+
+        // A second edit is no reason to forget what stood before the first one.
+        for multiplier in [5, 7] {
+            let mut edited = mk_watched(Some("new"));
+            edited.bfd[0].multiplier = multiplier;
+            edited.bfd[0].passive = true;
+            apply_config(&mut model, edited);
+            let (now, problem) = watched(&model);
+            assert_eq!(now, first, "{row}: nothing of it");
+            for words in [
+                "portolan-system/new does not exist",
+                "the version before its last change stays in force",
+            ] {
+                assert!(problem.contains(words), "{row}: {words}: {problem}");
+            }
+        }
+        model.handle(mk_secret("new", "another"));
+        let (now, problem) = watched(&model);
+        let now = now.unwrap();
+        assert!(now.authentication.is_some(), "{row}");
+        assert_ne!(
+            now.authentication,
+            first.unwrap().authentication,
+            "{row}: all of it"
+        );
+        assert_eq!(
+            (now.profile.multiplier, now.profile.passive),
+            (7, true),
+            "{row}: all of it"
+        );
+        assert_eq!(problem, "", "{row}");
+    }
+}
+
+#[test]
+fn a_profile_that_was_removed_comes_back_without_its_old_key() {
+    let mut model = mk_model();
+    model.handle(Event::Secret(Change::Synced));
+    model.handle(mk_secret("bfd", "secret"));
+    apply_config(&mut model, mk_watched(Some("bfd")));
+    model.handle(Event::Secret(Change::Delete((
+        "portolan-system".into(),
+        "bfd".into(),
+    ))));
+    let mut without = mk_watched(None);
+    without.bfd.clear();
+    apply_config(&mut model, without);
+    let (none, problem) = watched(&model);
+    assert_eq!(none, None);
+    assert!(problem.contains("no accepted BFDProfile fast"), "{problem}");
+    apply_config(&mut model, mk_watched(Some("bfd")));
+    let (none, problem) = watched(&model);
+    assert_eq!(none, None);
+    assert!(problem.contains("does not exist"), "{problem}");
 }
 
 #[test]

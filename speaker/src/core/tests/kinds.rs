@@ -185,6 +185,26 @@ fn addresses_of_the_node_and_of_its_peers_are_left_out_and_named() {
 }
 
 #[test]
+fn the_address_of_a_peer_of_other_nodes_is_announced_and_not_complained_of() {
+    let mut config = mk_config();
+    config.bgp[0].routes = vec![RouteKind::ExternalIP];
+    config.peers.push(PeerRule {
+        node_selectors: vec![LabelSelector {
+            match_labels: [("zone".to_owned(), "b".to_owned())].into(),
+            ..LabelSelector::default()
+        }],
+        ..mk_peer("elsewhere", EXTERNAL)
+    });
+    let mut model = mk_announcing(&[RouteKind::ExternalIP]);
+    apply_config(&mut model, config);
+    let mut service = mk_other("web", "ClusterIP");
+    service.spec.external_ips = vec![EXTERNAL.into()];
+    tell(&mut model, service);
+    assert_eq!(routes(&model.plan(), "v4"), ["198.51.100.7/32"]);
+    assert_eq!(model.problems(), [""; 0]);
+}
+
+#[test]
 fn pod_ranges_of_the_own_node_go_out_without_any_service() {
     let mut model = mk_announcing(&[RouteKind::PodCIDR]);
     assert!(routes(&model.plan(), "v4").is_empty());

@@ -39,6 +39,20 @@ fn mk_created(name: &str, created: i64) -> PeerRule {
     }
 }
 
+/// A router on a link: the one at this address, else whoever is found there.
+fn mk_on_link(name: &str, created: i64, address: Option<&str>) -> PeerRule {
+    PeerRule {
+        address: address.map(|text| text.parse().unwrap()),
+        interface: Some("eth1".into()),
+        ..mk_created(name, created)
+    }
+}
+
+fn runs(plan: &Plan, name: &str) -> bool {
+    let is = |peer: &PlannedPeer| matches!(peer, PlannedPeer::Run(spec) if spec.name == name);
+    plan.peers.iter().any(is)
+}
+
 fn first(model: &Model) -> Result<PeerSpec, String> {
     match model.plan().peers.into_iter().next() {
         Some(PlannedPeer::Run(spec)) => Ok(*spec),
@@ -223,7 +237,7 @@ fn the_older_of_two_peers_has_their_neighbour_whatever_their_names_and_whatever_
             config.peers.sort_by(|a, b| a.name.cmp(&b.name));
             apply_config(&mut model, config.clone());
         }
-        let runs = |plan: &Plan| ["a4", "b4", "c4"].map(|name| plan.runs(name));
+        let runs = |plan: &Plan| ["a4", "b4", "c4"].map(|name| runs(plan, name));
         let plan = model.plan();
         assert_eq!(runs(&plan), [false, false, true], "{order:?}");
         let PlannedPeer::Wait(name, _, why) = &plan.peers[0] else {
@@ -235,6 +249,24 @@ fn the_older_of_two_peers_has_their_neighbour_whatever_their_names_and_whatever_
         apply_config(&mut model, config);
         assert_eq!(runs(&model.plan()), [true, false, false], "{order:?}");
     }
+}
+
+#[test]
+fn a_peer_that_waits_for_its_rival_keeps_no_other_peer_waiting() {
+    let mut config = mk_config();
+    config.peers = vec![
+        mk_on_link("a", 1, Some("fe80::1")),
+        mk_on_link("b", 2, None),
+        mk_on_link("c", 3, Some("fe80::2")),
+    ];
+    let mut model = mk_model();
+    apply_config(&mut model, config.clone());
+    let all = |model: &Model| ["a", "b", "c"].map(|name| runs(&model.plan(), name));
+    assert_eq!(all(&model), [true, false, true]);
+    // Whoever is found on the link is older than both.
+    config.peers[1].created_seconds = Some(0);
+    apply_config(&mut model, config);
+    assert_eq!(all(&model), [false, true, false]);
 }
 
 #[test]
