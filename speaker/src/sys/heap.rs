@@ -39,10 +39,10 @@ mod tests {
     fn beside_other_threads_the_allocator_is_left_alone() {
         // The one that runs the tests waits for this one.
         std::thread::scope(|scope| {
-            let (hold, held) = std::sync::mpsc::channel::<()>();
-            scope.spawn(move || held.recv());
+            let (rope, end) = std::sync::mpsc::channel::<()>();
+            scope.spawn(move || end.recv());
             assert!(!return_freed_memory());
-            drop(hold);
+            drop(rope);
         });
     }
 }

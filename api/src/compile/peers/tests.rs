@@ -4,7 +4,7 @@ use super::*;
 use crate::compile::{Compiled, compile};
 use crate::condition::{ACCEPTED, RESOLVED_REFS, Verdict};
 use crate::crd::{
-    BGPPeer, BgpRole, DynamicAsn, SecretReference, TcpAoAlgorithm, TcpAuthenticationOption,
+    BGPPeer, BgpRole, DynamicAsn, Listen, SecretReference, TcpAoAlgorithm, TcpAuthenticationOption,
 };
 
 type Edit = fn(&mut BGPPeerSpec);

@@ -93,8 +93,8 @@ impl Task {
         }
     }
 
-    /// A connection from the peer. One buffer of what it said on others before is heard first: the end of
-    /// one, if it is in there, makes way for this.
+    /// A connection from the peer. One buffer of what it said on others before is heard first: the end of one, if it is in
+    /// there, makes way for this.
     pub(super) fn visited(&mut self, visit: Visit) {
         self.read();
         let Visit {
