@@ -162,7 +162,7 @@ impl Listeners {
         let result = door.expect(spec, source);
         door.close(source.address);
         Self::close_empty(&mut doors, &vrf);
-        // Other peers need not wait until the words for an error are found.
+        // Not held while files are read for the words of an error.
         drop(doors);
         let visits = result.map_err(|error| self.occupied(error, source.address))?;
         Ok(Registration {
