@@ -6,6 +6,7 @@ mod load;
 mod pace;
 mod raw;
 mod sessions;
+mod stalls;
 
 use std::net::IpAddr;
 use std::time::Duration;

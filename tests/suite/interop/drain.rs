@@ -64,13 +64,13 @@ pub(super) async fn a_drained_node_is_avoided_before_it_goes(face: Face) -> Resu
         .patch("node-1", &PatchParams::default(), &cordon)
         .await?;
     wait_for_nodes(&world, &vips, &["node-2"]).await?;
-    let moved = now();
     for router in routers.both() {
         for vip in &vips {
             last_resort(&world, router, *vip)?;
         }
     }
-    tokio::time::sleep(2 * PAUSE).await; // those that were under way have ended
+    tokio::time::sleep(2 * PAUSE).await; // those that were under way have spoken, and ended
+    let moved = now();
     world.speakers[0].stop(SOON).await?;
     for router in routers.both() {
         for vip in &vips {

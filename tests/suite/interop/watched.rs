@@ -23,11 +23,13 @@ kind: BFDProfile
 metadata: { name: fast }
 spec: { transmitInterval: 100, receiveInterval: 100, detectMultiplier: 3 }
 ";
-const GRACEFUL: &str = "  enableGracefulRestart: true\n  gracefulRestartTime: 8s\n";
+const GRACEFUL: &str = "  enableGracefulRestart: true\n  gracefulRestartTime: 12s\n";
 const WATCHED: &str = "  bfdProfile: fast\n";
 
-/// Ten detection times, and a third of the hold time: whether a route goes is seen by then.
+/// Ten detection times, and half of what is left of the hold time at least: what goes at once is gone by then.
 const WATCH: Duration = Duration::from_secs(3);
+/// That of both sides; a dead node's routes are watched for so much longer when BFD does not watch it.
+const HOLD: Duration = Duration::from_secs(9);
 
 /// What happens to the speaker. A crashed one does not come back before its routes are gone.
 #[derive(Clone, Copy, Debug)]
@@ -42,11 +44,14 @@ enum End {
 
 const ENDS: [End; 3] = [End::Upgrade, End::Crash, End::Death];
 
-/// What becomes of the routes within [`WATCH`].
+/// What becomes of the routes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
     Stay,
+    /// Within [`WATCH`].
     Go,
+    /// Later, with the hold time.
+    Expire,
 }
 
 /// A way to set up both sides, and the fates for each of [`ENDS`] at FRR and at BIRD.
@@ -58,15 +63,15 @@ struct Row {
     bird: [Fate; 3],
 }
 
-use Fate::{Go, Stay};
+use Fate::{Expire, Go, Stay};
 
 const ROWS: &[Row] = &[
     Row {
         name: "neither",
         neighbour: |it| it,
         peer: &[],
-        frr: [Go, Go, Stay],
-        bird: [Go, Go, Stay],
+        frr: [Go, Go, Expire],
+        bird: [Go, Go, Expire],
     },
     Row {
         name: "graceful restart",
@@ -145,15 +150,17 @@ async fn play(world: &mut World, row: &Row, vips: &[IpAddr]) -> Result<([Fate; 3
             End::Death => world.lab.nodes[0].host.unplug(Link::Lan)?,
         }
         tokio::time::sleep(WATCH).await;
-        for ((witness, fates), router) in witnesses.iter().zip(&mut fates).zip(routers.both()) {
-            let gone = vips.iter().map(|vip| Ok(!witness.gone(*vip)?.is_empty()));
-            let gone = gone.collect::<Result<Vec<_>>>()?;
-            ensure!(
-                gone.iter().all(|it| *it == gone[0]),
-                "{end:?}, {}: {vips:?} are gone: {gone:?}",
-                router.name()
-            );
-            fates[place] = if gone[0] { Go } else { Stay };
+        let early = gone(&witnesses, &routers, vips)?;
+        if matches!(end, End::Death) && !bfd {
+            tokio::time::sleep(HOLD).await;
+        }
+        let late = gone(&witnesses, &routers, vips)?;
+        for ((fates, early), late) in fates.iter_mut().zip(early).zip(late) {
+            fates[place] = match (early, late) {
+                (true, _) => Go,
+                (false, true) => Expire,
+                (false, false) => Stay,
+            };
         }
         if matches!(end, End::Crash) {
             for host in &world.lab.routers {
@@ -169,6 +176,25 @@ async fn play(world: &mut World, row: &Row, vips: &[IpAddr]) -> Result<([Fate; 3
     }
     forget_peers(world).await?;
     Ok((fates[0], fates[1]))
+}
+
+/// Whether the routes went so far, at FRR and at BIRD.
+fn gone(witnesses: &[Witness], routers: &Routers, vips: &[IpAddr]) -> Result<Vec<bool>> {
+    let of_router = |(witness, router): (&Witness, &dyn Router)| {
+        let gone = vips.iter().map(|vip| Ok(!witness.gone(*vip)?.is_empty()));
+        let gone = gone.collect::<Result<Vec<_>>>()?;
+        ensure!(
+            gone.iter().all(|it| *it == gone[0]),
+            "{}: {vips:?} are gone: {gone:?}",
+            router.name()
+        );
+        Ok(gone[0])
+    };
+    witnesses
+        .iter()
+        .zip(routers.both())
+        .map(of_router)
+        .collect()
 }
 
 /// Sessions, BFD and the kernel's routes.

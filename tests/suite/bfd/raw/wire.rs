@@ -222,12 +222,59 @@ impl Raw {
             .await
     }
 
-    /// Whether a Poll, said now, is answered at once.
+    /// Listens until the packets of one whole window are like this: the first may still show what was before.
+    pub(super) async fn settle(
+        &mut self,
+        what: &str,
+        window: Duration,
+        like: impl Fn(&[(Instant, Said)]) -> bool,
+    ) -> Result<()> {
+        let end = Instant::now() + SOON + window;
+        loop {
+            let heard = self.listen(window).await?;
+            if like(&heard) {
+                return Ok(());
+            }
+            ensure!(Instant::now() < end, "{what}: {heard:?}");
+        }
+    }
+
+    /// Whether a Poll, said now, is answered at once. For those that must not be: see [`Self::expect_answer`].
     pub(super) async fn is_answered(&mut self, poll: &[u8]) -> Result<bool> {
         self.forget().await?;
         self.send_bytes(poll).await?;
         let heard = self.listen(Duration::from_millis(150)).await?;
         Ok(heard.iter().any(|(_, said)| said.flags & FINAL != 0))
+    }
+
+    /// A Poll must be answered, soon: it is repeated, for a full receive buffer may lose one.
+    pub(super) async fn expect_answer(&mut self, what: &str, poll: &[u8]) -> Result<()> {
+        self.forget().await?;
+        let end = Instant::now() + SOON;
+        let mut unanswered = 0;
+        while Instant::now() < end {
+            self.send_bytes(poll).await?;
+            unanswered += 1;
+            if self.next_final(Duration::from_millis(200)).await? {
+                // Nobody is to take the answers to repetitions for one to something else.
+                for _ in 1..unanswered {
+                    self.next_final(Duration::from_millis(200)).await?;
+                }
+                return Ok(());
+            }
+        }
+        anyhow::bail!("{what}: {unanswered} polls, and no answer")
+    }
+
+    /// Reads on until the answer to a Poll; false if there is none in this time.
+    async fn next_final(&mut self, time: Duration) -> Result<bool> {
+        let end = Instant::now() + time;
+        while let Some((_, said)) = self.next(end).await? {
+            if said.flags & FINAL != 0 {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// What it says, with P.
@@ -240,10 +287,14 @@ impl Raw {
     }
 }
 
-/// Times between packets, in seconds.
-pub(super) fn gaps(heard: &[(Instant, Said)]) -> Vec<f64> {
-    let pairs = heard.windows(2);
-    pairs
-        .map(|pair| (pair[1].0 - pair[0].0).as_secs_f64())
-        .collect()
+/// Whether packets kept this distance. All of them together: two alone may look near, since the first was read late.
+pub(super) fn keep_distance(heard: &[(Instant, Said)], distance: Duration) -> bool {
+    /// What the test may be late with the first.
+    const LATE: Duration = Duration::from_millis(200);
+    let mut moments = heard.iter().map(|(at, _)| *at);
+    let Some(first) = moments.next() else {
+        return true;
+    };
+    let (last, gaps) = moments.fold((first, 0), |(_, gaps), at| (at, gaps + 1));
+    last - first + LATE >= distance * gaps
 }
