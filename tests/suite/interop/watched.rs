@@ -78,7 +78,8 @@ const ROWS: &[Row] = &[
         neighbour: Neighbour::graceful_restart,
         peer: &[GRACEFUL],
         frr: [Stay, Stay, Stay],
-        bird: [Stay, Stay, Stay],
+        // For BIRD a hold timer that expires is an error, and no restart.
+        bird: [Stay, Stay, Expire],
     },
     Row {
         name: "BFD",
