@@ -11,8 +11,8 @@
 //! time always ends first. A write carries the `resourceVersion` that it was decided on: of two challengers one wins.
 //!
 //! The record names the process as well, by a number that it draws when it starts. A process that finds its own name with
-//! another number is the successor of the holder (a container that was restarted) and goes on at once; one that has led
-//! itself has a namesake, and yields.
+//! another number is the heir of the holder (a container that was restarted): it goes on as soon as nothing can be on its
+//! way any more of what the dead one sent; one that has led itself has a namesake, and yields.
 
 mod candidate;
 
@@ -33,6 +33,10 @@ const DURATION: Duration = Duration::from_secs(5);
 /// The holder stops this long after it began its last successful renewal; what is left to `DURATION` is for requests
 /// that are still on their way.
 const RENEW_DEADLINE: Duration = Duration::from_millis(3500);
+/// An heir waits that long: the API server may still be reading what the process sent before it was killed, and the first
+/// free address that the dead one gave is the first free address of its heir. A busy server may take longer; but a
+/// restart is to serve within one and a half seconds.
+const ON_THEIR_WAY: Duration = Duration::from_secs(1);
 
 /// Whether we lead, and how long we may act on it without a further renewal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,6 +84,8 @@ pub struct Election {
     seen: Option<(LeaseSpec, Instant)>,
     until: Option<Instant>,
     term: u64,
+    /// The holder is a process of our name before us.
+    heir: bool,
 }
 
 impl Election {
@@ -92,7 +98,14 @@ impl Election {
             seen: None,
             until: None,
             term: 0,
+            heir: false,
         }
+    }
+
+    /// Whether we wait for what a dead process of our name has sent: not for long.
+    #[must_use]
+    pub const fn is_heir(&self) -> bool {
+        self.heir
     }
 
     /// Decides what to do, given the Lease as it was just read. `wall` only tells humans when.
@@ -109,13 +122,19 @@ impl Election {
         let since = self.seen.as_ref().map_or(now, |(_, since)| *since);
         let holder = record.holder_identity.as_deref().unwrap_or_default();
         let named = holder == self.identity;
-        let namesake = named && self.term > 0 && lease.and_then(process) != Some(&self.process);
-        let ours = named && !namesake;
+        let other = named && lease.and_then(process) != Some(&self.process);
+        let namesake = other && self.term > 0;
+        self.heir = other && !namesake;
         let seconds = record
             .lease_duration_seconds
             .and_then(|s| u64::try_from(s).ok());
         let lasts = seconds.map_or(DURATION, Duration::from_secs);
-        if ours || holder.is_empty() || now.duration_since(since) >= lasts {
+        let lasts = match (named, other) {
+            (true, false) => Duration::ZERO,
+            (true, true) if self.heir => ON_THEIR_WAY,
+            _ => lasts,
+        };
+        if holder.is_empty() || now.duration_since(since) >= lasts {
             return Action::Replace(self.record(Some(record), wall));
         }
         match self.until.take() {
@@ -238,7 +257,7 @@ mod tests {
             Action::Create(_)
         ));
         for holder in ["", "me"] {
-            let record = mk_record(holder, 1);
+            let record = mk_record_of(holder, "7", 1);
             let action = Election::new("me", "7").step(Some(&record), now, wall());
             assert!(matches!(action, Action::Replace(_)), "holder {holder:?}");
         }
@@ -282,11 +301,21 @@ mod tests {
     }
 
     #[test]
-    fn the_successor_of_a_holder_goes_on_at_once() {
+    fn the_heir_of_a_holder_goes_on_when_nothing_is_on_its_way_any_more() {
         let now = mk_start();
         let mut election = Election::new("me", "2");
-        let action = election.step(Some(&mk_record_of("me", "1", 1)), now, wall());
+        let record = mk_record_of("me", "1", 1);
+        assert_eq!(election.step(Some(&record), now, wall()), Action::Wait);
+        assert!(election.is_heir());
+        let early = now + ON_THEIR_WAY.checked_sub(SECOND / 100).unwrap();
+        assert_eq!(election.step(Some(&record), early, wall()), Action::Wait);
+        let action = election.step(Some(&record), now + ON_THEIR_WAY, wall());
         assert!(matches!(action, Action::Replace(_)), "{action:?}");
+        election.renewed(now + ON_THEIR_WAY);
+        let own = mk_record_of("me", "2", 2);
+        let action = election.step(Some(&own), now + SECOND * 3, wall());
+        assert!(matches!(action, Action::Replace(_)), "{action:?}");
+        assert!(!election.is_heir());
     }
 
     #[test]

@@ -74,7 +74,8 @@ impl Candidate {
             }
             announce(&leadership, election.leadership());
             // Leadership ends by the clock, not by the next step.
-            let pause = tokio::time::sleep(if failing { RETRY } else { INTERVAL } + jitter / 4);
+            let soon = failing || election.is_heir() && !election.leadership().holds(now());
+            let pause = tokio::time::sleep(if soon { RETRY } else { INTERVAL } + jitter / 4);
             tokio::select! {
                 () = resign.cancelled() => break,
                 () = pause => {}
