@@ -55,12 +55,8 @@ pub struct SessionWish {
 pub enum PathState {
     /// Packets arrive and come back.
     Up,
-    /// They did not for a moment, and do again. Nobody died, but the other side may have thought so.
-    Back,
-    /// None arrive any more.
+    /// They do not.
     Down,
-    /// The other node says that ours do not arrive (RFC 5880 §6.8.6, diagnostic 3): it lives, or did a moment ago.
-    Deaf,
     /// The other node said that it stops (RFC 5880 §6.8.16, AdminDown).
     Leaving,
 }
@@ -72,6 +68,20 @@ pub enum Rival {
     Node(String),
     /// Somebody else: a conflict.
     Stranger,
+}
+
+/// What a check of an address on the wire found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Checked {
+    /// Nobody answered.
+    Free,
+    /// A station has it, or wants it.
+    Taken {
+        /// The station.
+        mac: MacAddr,
+        /// Where it was heard.
+        interface: u32,
+    },
 }
 
 /// What is to be done.

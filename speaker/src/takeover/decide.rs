@@ -145,7 +145,6 @@ impl Takeover {
                 });
             }
             Move::Begin(claim, from) => {
-                tracing::debug!(%ip, ?claim, ?from, nodes = ?vip.duty.nodes, term = vip.duty.term, "begins to answer");
                 if let Some(from) = from {
                     self.took.entry(from).or_default().push(ip);
                 }
@@ -153,7 +152,6 @@ impl Takeover {
             }
             Move::Renew(claim) => self.hold(ip, vip, claim, now),
             Move::Yield(to) => {
-                tracing::debug!(%ip, to = &*to, nodes = ?vip.duty.nodes, term = vip.duty.term, "lets go");
                 self.let_go(ip, vip, now);
                 vip.holder = Some(to.clone());
                 self.effects.push_back(Effect::Yielded {

@@ -8,10 +8,9 @@ use portolan_proto::claim::Message;
 use portolan_proto::ethernet::MacAddr;
 
 use super::Takeover;
-use super::api::Rival;
-use super::peer::{Complete, Path};
+use super::api::{Checked, Rival};
+use super::peer::{Complete, Path, SIGN_OF_LIFE};
 use super::vip::{Duel, Occupant, Phase};
-use crate::l2::Checked;
 
 /// Shortest time between two complete statements on a segment, when asked, and when only greeted.
 const ASKED: Duration = Duration::from_millis(20);
@@ -64,7 +63,7 @@ impl Takeover {
         if let Some(complete) = heard.complete {
             self.told_all(interface, &node, &complete);
         }
-        self.follow_silence(&node, now);
+        self.silences.set(&node, Some(now + SIGN_OF_LIFE));
         self.answer(interface, &node, message, now);
         self.finish(now);
     }
@@ -199,13 +198,6 @@ impl Takeover {
         self.silences.set(&node, None);
         self.dirty.extend(self.claims.forget(&node));
         true
-    }
-
-    /// The node is to be looked at again when it has been silent for too long.
-    pub(super) fn follow_silence(&mut self, node: &Arc<str>, now: Instant) {
-        let peer = self.peers.get(node);
-        self.silences
-            .set(node, peer.and_then(|peer| peer.next_doubt(now)));
     }
 
     /// Whether BFD sees the node on the segment.

@@ -52,7 +52,7 @@ mod vip;
 pub(crate) mod wire;
 
 pub use api::{
-    Cause, Duty, Effect, PathState, Rival, SessionKey, SessionWish, Standing, State, Took,
+    Cause, Checked, Duty, Effect, PathState, Rival, SessionKey, SessionWish, Standing, State, Took,
 };
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -243,21 +243,13 @@ impl Takeover {
         if let Some(segment) = self.segments.get_mut(&key.interface) {
             match state {
                 PathState::Up => {}
-                PathState::Back => segment.speech.be_loud(now + LOUD),
-                PathState::Down | PathState::Deaf => {
-                    segment.speech.be_loud(now + LOUD);
-                    segment.speech.ask_once(now);
-                    if state == PathState::Down {
-                        segment.suspect(wish.interval * 2, now);
-                    }
-                }
+                PathState::Down => segment.speech.be_loud(now + LOUD),
                 PathState::Leaving => segment.left_in_order(now),
             }
         }
-        self.follow_silence(&node, now);
         self.touch_shared(&node);
         // What nothing needs any more says nothing either, once it is Down.
-        if !matches!(state, PathState::Up | PathState::Back) && self.lingering.contains_key(key) {
+        if state != PathState::Up && self.lingering.contains_key(key) {
             self.arrange(now);
         }
         self.finish(now);
@@ -296,7 +288,6 @@ impl Takeover {
         }
         while let Some(node) = self.silences.pop(now) {
             self.touch_shared(&node);
-            self.follow_silence(&node, now);
         }
         self.end_lingering(now);
         self.finish(now);

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use portolan_proto::claim::{FORGET, Message, Window};
+use portolan_proto::claim::{Message, Window};
 
 use super::api::{Cause, PathState};
 use super::claims::Known;
@@ -35,20 +35,8 @@ pub(super) enum Watch {
         since: Instant,
         /// When the last packet must have come.
         last_sign: Instant,
-        /// From when on the node is dead, if it gives no other sign of life.
-        dead: Instant,
         cause: Cause,
     },
-}
-
-impl Watch {
-    /// Until when it stays open whether a node that went silent is dead.
-    fn open_until(self, now: Instant) -> Option<Instant> {
-        match self {
-            Self::Down { dead, .. } => Some(dead).filter(|dead| *dead > now),
-            Self::Unknown | Self::Up => None,
-        }
-    }
 }
 
 /// The way to the node over one segment.
@@ -79,8 +67,9 @@ impl Path {
     /// The session changed its state. Returns whether that changes what we think.
     pub(super) fn watched(&mut self, state: PathState, detection: Duration, now: Instant) -> bool {
         let before = self.watch;
+        let silent_since = now.checked_sub(detection).unwrap_or(now);
         self.watch = match (state, before) {
-            (PathState::Up | PathState::Back, _) => Watch::Up,
+            (PathState::Up, _) => Watch::Up,
             (
                 PathState::Leaving,
                 Watch::Down {
@@ -91,30 +80,19 @@ impl Path {
             (PathState::Leaving, _) => Watch::Down {
                 since: now,
                 last_sign: now,
-                dead: now,
                 cause: Cause::Stops,
             },
-            (PathState::Down, Watch::Up) => self.silent(now.checked_sub(detection), detection, now),
-            (PathState::Deaf, Watch::Up) => self.silent(Some(now), detection, now),
-            (PathState::Down | PathState::Deaf, _) => before,
+            (PathState::Down, Watch::Up) => Watch::Down {
+                since: now,
+                last_sign: silent_since,
+                cause: Cause::Silent,
+            },
+            (PathState::Down, _) => before,
         };
-        let told = self.watch != before || state == PathState::Back;
-        if told && self.watch == Watch::Up {
+        if self.watch == Watch::Up && before != Watch::Up {
             self.greeted = false;
         }
-        told
-    }
-
-    /// BFD has no packet since then. A message that is younger shows that the node lived when BFD counted it for dead
-    /// already: when a partition heals, the claim of whoever took over meanwhile and the end of the session come in any order.
-    fn silent(&self, packet: Option<Instant>, detection: Duration, now: Instant) -> Watch {
-        let last_sign = packet.into_iter().chain(self.heard).max().unwrap_or(now);
-        Watch::Down {
-            since: now,
-            last_sign,
-            dead: last_sign + detection,
-            cause: Cause::Silent,
-        }
+        self.watch != before
     }
 
     /// We were cut off: that it went silent says nothing about the other side.
@@ -157,9 +135,7 @@ impl Path {
         match self.watch {
             Watch::Up => true,
             Watch::Unknown => self.speaks(now),
-            Watch::Down { since, .. } => {
-                self.watch.open_until(now).is_some() || at > since && self.speaks(now)
-            }
+            Watch::Down { since, .. } => at > since && self.speaks(now),
         }
     }
 
@@ -225,15 +201,6 @@ impl Peer {
         self.leaving && heard.is_some_and(|ago| ago < SIGN_OF_LIFE)
     }
 
-    /// Whether it is certain which process speaks for the node: the one that told us all since BFD sees it, or that spoke a
-    /// moment ago, be it elsewhere. What an older one said is a replay then. Sequences are each segment's own, as segments
-    /// deliver in any order; the process is one on all.
-    fn is_known(&self, now: Instant) -> bool {
-        let lately = |heard| now.saturating_duration_since(heard) <= FORGET;
-        let mut paths = self.paths.values();
-        self.heard.is_some_and(lately) || paths.any(|path| path.is_up() && path.greeted)
-    }
-
     /// Takes in a message; `None` if it was heard before.
     pub(super) fn hear(
         &mut self,
@@ -241,9 +208,6 @@ impl Peer {
         message: &Message,
         now: Instant,
     ) -> Option<Heard> {
-        if message.boot < self.boot && self.is_known(now) {
-            return None;
-        }
         let path = self.paths.entry(interface).or_default();
         if !path.window.take(message.boot, message.sequence, now) {
             return None;
@@ -294,10 +258,6 @@ impl Peer {
         if self.on(homes).any(Path::is_up) {
             return Err(None);
         }
-        let open = self.on(homes).filter_map(|path| path.watch.open_until(now));
-        if let Some(until) = open.max() {
-            return Err(Some(until));
-        }
         let gone = self.on(homes).filter_map(|path| match path.watch {
             Watch::Down { since, cause, .. } => {
                 let silent = self.on_wire.is_none_or(|heard| heard <= since);
@@ -332,16 +292,6 @@ impl Peer {
             Watch::Unknown | Watch::Up => None,
         });
         watched.chain(self.heard).chain(self.on_wire).max()
-    }
-
-    /// When what is thought of it changes by its silence alone.
-    pub(super) fn next_doubt(&self, now: Instant) -> Option<Instant> {
-        let open = self
-            .paths
-            .values()
-            .filter_map(|path| path.watch.open_until(now));
-        let heard = self.heard.map(|heard| heard + SIGN_OF_LIFE);
-        open.chain(heard.filter(|at| *at > now)).min()
     }
 
     /// Whether it has said anything since then.

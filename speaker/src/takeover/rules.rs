@@ -141,9 +141,7 @@ impl<'a> View<'a> {
                 .filter_map(|node| self.absence(vip, node).err())
         };
         let waiting_for = expected().count();
-        // Whoever answers and comes before us lives, whatever BFD says: it will renew its claim when it hears of the placement.
-        let is_before = |node: &str| vip.before().any(|it| it == node);
-        if rival.is_some_and(|(_, node)| waiting_for > 0 || is_before(node)) {
+        if waiting_for > 0 && rival.is_some() {
             return Move::StandBy(None);
         }
         if contact == Contact::Doubtful || !self.is_settled(vip) {

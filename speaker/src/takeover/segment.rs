@@ -4,9 +4,6 @@
 //! the others died, or we are cut off. Then stations are asked by ARP or NDP, the nodes and those that the shell names
 //! (gateways, neighbours). An answer ends the doubt for a second; when there is none, and there was somebody beside the
 //! nodes to give one, we are *isolated*: nobody could reach us anyway, and whoever is with the others shall answer.
-//!
-//! Sessions that one cut ends do not end in the same moment. So the first that goes Down makes the others *suspect*: for two
-//! intervals nobody begins before a station has answered, which where all is well takes as long as one question.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -29,8 +26,6 @@ const ANSWER: Duration = Duration::from_secs(1);
 const WITNESSES: usize = 8;
 /// How long others have to tell their claims after a segment came into use.
 const SETTLE: Duration = Duration::from_millis(500);
-/// The same after a cut that was too short to isolate us.
-const REASSURED: Duration = Duration::from_millis(300);
 
 /// Whether a segment leads anywhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -77,8 +72,6 @@ pub(super) struct Segment {
     /// It is home to some address.
     pub(super) used: bool,
     doubt: Option<Doubt>,
-    /// Until when a session that is Up proves nothing.
-    suspect: Option<Instant>,
     isolated: bool,
     /// Until when the others are asked what they hold, before anything is claimed.
     settling: Option<Instant>,
@@ -106,7 +99,6 @@ impl Segment {
             stations: BTreeSet::new(),
             used: false,
             doubt: None,
-            suspect: None,
             isolated: false,
             settling: None,
             told: BTreeSet::new(),
@@ -175,14 +167,10 @@ impl Segment {
 
     /// The others are to say what they hold before we claim anything.
     fn settle(&mut self, now: Instant) {
-        self.began = true;
-        self.hear_others(now + SETTLE, now);
-    }
-
-    fn hear_others(&mut self, until: Instant, now: Instant) {
-        self.settling = Some(until);
+        self.settling = Some(now + SETTLE);
         self.told.clear();
-        self.speech.ask_until(now, until);
+        self.began = true;
+        self.speech.ask_until(now, now + SETTLE);
     }
 
     /// The node has told all its claims. Returns whether somebody waits for that.
@@ -202,19 +190,11 @@ impl Segment {
     pub(super) fn contact(&self) -> Contact {
         match &self.doubt {
             _ if !self.running || self.isolated => Contact::Isolated,
-            Some(doubt) if doubt.answered.is_none() && self.has_witnesses() => Contact::Doubtful,
+            Some(doubt) if doubt.answered.is_none() && !self.stations.is_empty() => {
+                Contact::Doubtful
+            }
             _ => Contact::Connected,
         }
-    }
-
-    /// Whether there is anybody who could answer. Nodes alone prove nothing once all of them are silent.
-    fn has_witnesses(&self) -> bool {
-        self.suspect.is_some() || !self.stations.is_empty()
-    }
-
-    /// A session ended; the next may follow within this time if we are cut off.
-    pub(super) fn suspect(&mut self, spread: Duration, now: Instant) {
-        self.suspect = Some(now + spread);
     }
 
     /// Whether it began to settle since this was asked last: what BFD said before is void.
@@ -228,17 +208,11 @@ impl Segment {
         std::mem::replace(&mut self.judged, current) != current
     }
 
-    /// A station answered. If none did at first, we were cut off until now, and so may nodes be alive that seem dead: they
-    /// are asked.
+    /// A station answered.
     pub(super) fn answered(&mut self, now: Instant) {
-        let Some(doubt) = &mut self.doubt else {
-            return;
-        };
-        let was_cut_off = doubt.answered.is_none() && doubt.since + ASK < now && !self.isolated;
-        doubt.answered = Some(now);
-        doubt.ask_at = doubt.ask_at.max(now + ASK_AGAIN);
-        if was_cut_off {
-            self.hear_others(now + REASSURED, now);
+        if let Some(doubt) = &mut self.doubt {
+            doubt.answered = Some(now);
+            doubt.ask_at = doubt.ask_at.max(now + ASK_AGAIN);
         }
     }
 
@@ -266,11 +240,7 @@ impl Segment {
     }
 
     fn review_doubt(&mut self, up: bool, was_up: bool, now: Instant) -> Vec<IpAddr> {
-        if !up || self.suspect.is_some_and(|until| until <= now) {
-            self.suspect = None;
-        }
-        let works = up && self.suspect.is_none();
-        if works || !was_up || !self.running {
+        if up || !was_up || !self.running {
             self.doubt = None;
             self.isolated = false;
             return Vec::new();
@@ -290,16 +260,13 @@ impl Segment {
             self.isolated = !self.stations.is_empty();
         }
         let silent = doubt.answered.is_none() && doubt.since + PATIENCE <= now;
-        let lost = silent || self.isolated && doubt.answered.is_none();
-        self.isolated = lost && !up && !self.stations.is_empty();
-        if doubt.ask_at > now || self.suspect.is_none() && self.stations.is_empty() {
+        self.isolated =
+            !self.stations.is_empty() && (silent || self.isolated && doubt.answered.is_none());
+        if self.stations.is_empty() || doubt.ask_at > now {
             return Vec::new();
         }
         doubt.ask_at = now + ASK;
         let witnesses: Vec<IpAddr> = self.stations.iter().chain(&self.nodes).copied().collect();
-        if witnesses.is_empty() {
-            return witnesses;
-        }
         let turn = doubt.asked % witnesses.len();
         let asked = witnesses.iter().cycle().skip(turn);
         let asked: Vec<IpAddr> = asked
@@ -315,14 +282,13 @@ impl Segment {
         let doubt = self
             .doubt
             .as_ref()
-            .filter(|_| self.has_witnesses() && self.running);
+            .filter(|_| !self.stations.is_empty() && self.running);
         let doubted = doubt.map(|doubt| match doubt.answered {
             Some(answered) => doubt.ask_at.min(answered + ANSWER),
-            None if self.isolated || self.suspect.is_some() => doubt.ask_at,
+            None if self.isolated => doubt.ask_at,
             None => doubt.ask_at.min(doubt.since + PATIENCE),
         });
-        let ends = self.settling.into_iter().chain(self.suspect);
-        ends.chain(doubted).min()
+        self.settling.into_iter().chain(doubted).min()
     }
 
     pub(super) fn is_settling(&self) -> bool {

@@ -18,7 +18,6 @@ use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
 use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
 
 use super::*;
-use crate::l2::Checked;
 
 #[expect(clippy::disallowed_methods, reason = "any instant will do")]
 pub(super) fn mk_now() -> Instant {

@@ -125,8 +125,8 @@ impl Paths {
         for (key, path) in &mut self.sessions {
             let live = *path.live.borrow_and_update();
             if path.ends.is_none() {
-                let state = path.told.follow(&live);
-                news.extend(state.map(|state| (key.clone(), state)));
+                let states = path.told.follow(&live);
+                news.extend(states.into_iter().map(|state| (key.clone(), state)));
             }
         }
         news
@@ -135,8 +135,7 @@ impl Paths {
     /// The last packet of a node that is not heard any more.
     pub(super) fn last_heard(&self, node: &str) -> Option<Instant> {
         let of_node = self.sessions.iter().filter(|(key, _)| key.node == node);
-        let silent = [PathState::Down, PathState::Deaf].map(Some);
-        let down = of_node.filter(|(_, path)| silent.contains(&path.told.state));
+        let down = of_node.filter(|(_, path)| path.told.state == Some(PathState::Down));
         down.filter_map(|(_, path)| path.live.borrow().last_heard)
             .max()
     }
@@ -197,12 +196,14 @@ impl Path {
 }
 
 impl Told {
-    /// What is to be told of a session that is so now, and that a path which works had failed meanwhile: whoever looks only at
-    /// how it is would never know.
-    fn follow(&mut self, live: &Liveness) -> Option<PathState> {
+    /// What is to be told of a session that is so now. A path that failed and works again is told as both: whoever looks
+    /// only at how it is would never know.
+    fn follow(&mut self, live: &Liveness) -> Vec<PathState> {
         let failed = live.failures > self.failures;
         self.failures = live.failures;
-        let state = state(live)?;
+        let Some(state) = state(live) else {
+            return Vec::new();
+        };
         let missed = failed && state == PathState::Up && self.state == Some(PathState::Up);
         // A path that never worked is nothing but unknown.
         let known = self.state.is_some() || state == PathState::Up;
@@ -210,19 +211,18 @@ impl Told {
         if differs {
             self.state = Some(state);
         }
-        let told = if missed { PathState::Back } else { state };
-        (differs || missed).then_some(told)
+        let states = missed.then_some(PathState::Down).into_iter();
+        states.chain((differs || missed).then_some(state)).collect()
     }
 }
 
 /// What BFD says, in the machine's words; nothing while BFD itself does not run, which says nothing of any path.
 fn state(live: &Liveness) -> Option<PathState> {
-    let by_peer = live.diag == Diag::NEIGHBOR_DOWN;
+    let leaves = live.diag == Diag::NEIGHBOR_DOWN && live.remote_state == State::AdminDown;
     match live.state {
         State::AdminDown => None,
         State::Up => Some(PathState::Up),
-        State::Down if by_peer && live.remote_state == State::AdminDown => Some(PathState::Leaving),
-        State::Down | State::Init if by_peer => Some(PathState::Deaf),
+        State::Down if leaves => Some(PathState::Leaving),
         State::Down | State::Init => Some(PathState::Down),
     }
 }
@@ -261,31 +261,26 @@ mod tests {
 
     #[test]
     fn the_machine_hears_of_each_change_once() {
-        use PathState::{Back, Deaf, Down, Leaving, Up};
+        use PathState::{Down, Leaving, Up};
         let leaving = Liveness {
             diag: Diag::NEIGHBOR_DOWN,
             remote_state: State::AdminDown,
             ..mk_live(State::Down, 1)
         };
-        let refused = Liveness {
-            diag: Diag::NEIGHBOR_DOWN,
-            ..mk_live(State::Down, 3)
-        };
         let mut told = Told::default();
         for (row, live, expected) in [
-            ("at first", mk_live(State::Down, 0), None),
-            ("not yet", mk_live(State::Init, 0), None),
-            ("up", mk_live(State::Up, 0), Some(Up)),
-            ("still up", mk_live(State::Up, 0), None),
-            ("silent", mk_live(State::Down, 1), Some(Down)),
-            ("coming back", mk_live(State::Init, 1), None),
-            ("back", mk_live(State::Up, 1), Some(Up)),
-            ("leaves", leaving, Some(Leaving)),
-            ("gone", mk_live(State::Down, 1), Some(Down)),
-            ("back again", mk_live(State::Up, 1), Some(Up)),
-            ("failed meanwhile", mk_live(State::Up, 2), Some(Back)),
-            ("does not hear us", refused, Some(Deaf)),
-            ("BFD ends", mk_live(State::AdminDown, 3), None),
+            ("at first", mk_live(State::Down, 0), vec![]),
+            ("not yet", mk_live(State::Init, 0), vec![]),
+            ("up", mk_live(State::Up, 0), vec![Up]),
+            ("still up", mk_live(State::Up, 0), vec![]),
+            ("silent", mk_live(State::Down, 1), vec![Down]),
+            ("coming back", mk_live(State::Init, 1), vec![]),
+            ("back", mk_live(State::Up, 1), vec![Up]),
+            ("leaves", leaving, vec![Leaving]),
+            ("gone", mk_live(State::Down, 1), vec![Down]),
+            ("back again", mk_live(State::Up, 1), vec![Up]),
+            ("failed meanwhile", mk_live(State::Up, 2), vec![Down, Up]),
+            ("BFD ends", mk_live(State::AdminDown, 2), vec![]),
         ] {
             assert_eq!(told.follow(&live), expected, "{row}");
         }

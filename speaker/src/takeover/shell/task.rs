@@ -13,13 +13,13 @@ use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 
 use super::super::wire::{Heard, Wire};
-use super::super::{Cause, Duty, Effect, Rival, Takeover};
+use super::super::{Cause, Checked, Duty, Effect, Rival, Takeover};
 use super::keyring::Keyring;
 use super::news::{self, Conflict, Digest, Picture};
 use super::paths::Paths;
 use super::stations::{AllWitnesses, Stations};
 use super::{Orders, Surroundings};
-use crate::l2::{self, Answer, Checked, Layer2};
+use crate::l2::{self, Answer, Layer2};
 use crate::link::{Exclude, Links};
 
 /// From a change to the picture of it.
@@ -275,6 +275,10 @@ impl Task {
     fn hear_layer2(&mut self, event: l2::Event, now: Instant) {
         match event {
             l2::Event::Checked { vip, verdict } => {
+                let verdict = match verdict {
+                    l2::Checked::Free => Checked::Free,
+                    l2::Checked::Taken { mac, interface } => Checked::Taken { mac, interface },
+                };
                 self.machine.checked(vip, verdict, now);
                 self.note_check(vip, verdict, now);
                 self.changed(now);

@@ -6,10 +6,9 @@ use std::rc::Rc;
 
 use portolan_proto::claim::Message;
 
-use super::super::{PathState, Takeover};
+use super::super::{Checked, Takeover};
 use super::oracle::Verdict;
 use super::world::{World, mk_mac};
-use crate::l2::Checked;
 
 /// What is about to happen.
 #[derive(Debug)]
@@ -25,13 +24,6 @@ pub(super) enum Event {
         boot: u64,
     },
     Bfd(Verdict),
-    /// The machine hears of it.
-    Path {
-        node: usize,
-        boot: u64,
-        peer: usize,
-        state: PathState,
-    },
     Probe {
         node: usize,
         boot: u64,
@@ -125,16 +117,6 @@ impl World {
                 }
             }
             Event::Bfd(verdict) => self.pronounce(verdict),
-            Event::Path {
-                node,
-                boot,
-                peer,
-                state,
-            } => {
-                if self.nodes[node].boot == boot {
-                    self.report(node, peer, state);
-                }
-            }
             Event::Probe {
                 node,
                 boot,

@@ -169,68 +169,6 @@ fn map(world: &World) -> BTreeMap<IpAddr, Vec<usize>> {
     vips.map(|vip| (*vip, world.answering(*vip))).collect()
 }
 
-/// A node is cut off for about the time that others take to notice it. Whoever took an address over keeps it, whenever the
-/// controller follows.
-pub(super) fn blips(world: &mut World) {
-    for node in 0..world.nodes.len() {
-        world.begin(node, 5);
-    }
-    world.run(CALM);
-    settled(world);
-    for _ in 0..world.dice.between(2, 5) {
-        let node = any_node(world);
-        world.reset();
-        cut_off(world, node);
-        let pause = world.dice.between(150, 700);
-        let follows = world.dice.between(0, 900);
-        world.run(pause.min(follows).into());
-        if follows < pause {
-            promote(world, node);
-            world.run((pause - follows).into());
-        }
-        heal(world);
-        if follows >= pause {
-            world.run((follows - pause).into());
-            promote(world, node);
-        }
-        world.run(CALM);
-        settled(world);
-        for (vip, begun) in &world.begun {
-            assert!(
-                *begun <= 1,
-                "I3: {vip} was begun {begun} times when n{node} was cut off for {pause} ms"
-            );
-        }
-    }
-}
-
-/// The controller makes whoever has taken addresses of a node over the first of their placements. Where a node can not know
-/// that it is alone, one that is takes addresses too, and which of two holders it was told of is anybody's guess.
-fn promote(world: &mut World, from: usize) {
-    if !world.router {
-        return;
-    }
-    let vips: Vec<IpAddr> = world.placements.keys().copied().collect();
-    for vip in vips {
-        let acting = world.holders(vip).into_iter().find(|it| *it != from);
-        let mut nodes = world.placements[&vip].1.clone();
-        let rank = nodes.iter().position(|it| Some(*it) == acting);
-        if let Some(rank) = rank.filter(|rank| *rank > 0) {
-            nodes.rotate_left(rank);
-            world.place(vip, nodes);
-        }
-    }
-}
-
-/// Nobody hears the node, and it hears nobody.
-fn cut_off(world: &mut World, node: usize) {
-    for other in (0..=world.nodes.len()).filter(|it| *it != node) {
-        world.set_cut(node, other, true);
-        world.set_cut(other, node, true);
-    }
-    world.rewired();
-}
-
 /// A failure of one node, seen by BFD, and its end.
 #[derive(Clone, Copy, Debug)]
 enum Failure {
@@ -321,7 +259,11 @@ fn fail(world: &mut World, node: usize, failure: Failure, failed: &[(usize, Fail
         Failure::Cut => {
             let aware = world.router && world.sees_anybody(node);
             world.cut_off.insert(node, aware);
-            cut_off(world, node);
+            for other in (0..=world.nodes.len()).filter(|it| *it != node) {
+                world.set_cut(node, other, true);
+                world.set_cut(other, node, true);
+            }
+            world.rewired();
         }
         Failure::Leave => world.leave(node),
     }

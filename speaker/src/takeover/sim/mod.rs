@@ -65,11 +65,6 @@ fn after_any_trouble_one_node_answers_and_all_agree() {
 }
 
 #[test]
-fn a_cut_that_ends_before_or_after_it_was_noticed_moves_an_address_once_at_most() {
-    explore(life::blips);
-}
-
-#[test]
 fn one_failure_at_a_time_is_bridged_within_a_second_and_no_return_moves_anything() {
     explore(life::failures);
 }

@@ -1,7 +1,4 @@
 //! In the place of BFD: what a session between two processes would say, and when.
-//!
-//! A side that counts the other for dead says so as soon as it is heard, so a session ends on both sides, even when the path
-//! works again: whoever noticed nothing is told by the other.
 
 use super::super::{PathState, SessionKey};
 use super::events::Event;
@@ -47,7 +44,6 @@ impl World {
         if works == self.sides[one][other].works && !stale {
             return;
         }
-        let healed = works && !stale;
         let millis = if works {
             self.dice.between(300, 2500)
         } else {
@@ -90,53 +86,6 @@ impl World {
                 self.after(u64::from(millis) * 1000 + slack, Event::Bfd(verdict));
             }
         }
-        if healed {
-            self.signal(one, other);
-            self.signal(other, one);
-        }
-    }
-
-    /// A side that is Down says so to the other one.
-    fn signal(&mut self, node: usize, peer: usize) {
-        let side = self.sides[peer][node];
-        let Some(boots) = side.up.filter(|_| self.sides[node][peer].up.is_none()) else {
-            return;
-        };
-        if self.hears(peer, node) {
-            let verdict = Verdict {
-                node: peer,
-                peer: node,
-                boots,
-                generation: side.generation,
-                state: PathState::Deaf,
-            };
-            let delay = u64::from(self.dice.between(1, 300)) * 1000;
-            self.after(delay, Event::Bfd(verdict));
-        }
-    }
-
-    /// What a side says that hears of the other that it is Down. Where the path works again, the session comes back, perhaps
-    /// before anybody has looked.
-    fn refused(&mut self, verdict: Verdict) -> PathState {
-        let Verdict { node, peer, .. } = verdict;
-        let side = &mut self.sides[node][peer];
-        if !side.works {
-            side.up = None;
-            return PathState::Deaf;
-        }
-        if self.dice.between(0, 1) == 0 {
-            return PathState::Back;
-        }
-        side.up = None;
-        let (generation, state) = (side.generation, PathState::Up);
-        let again = Verdict {
-            generation,
-            state,
-            ..verdict
-        };
-        let delay = u64::from(self.dice.between(1, 1000)) * 1000;
-        self.after(delay, Event::Bfd(again));
-        PathState::Deaf
     }
 
     /// Whether BFD of the node sees another one.
@@ -166,7 +115,7 @@ impl World {
             peer,
             boots,
             generation,
-            mut state,
+            state,
         } = verdict;
         let current = (self.nodes[node].boot, self.nodes[peer].boot);
         let side = &mut self.sides[node][peer];
@@ -180,31 +129,12 @@ impl World {
                     return;
                 }
                 side.up = None;
-                if state == PathState::Down {
-                    self.signal(node, peer);
-                }
-            }
-            PathState::Deaf if side.up == Some(boots) && self.hears(node, peer) => {
-                state = self.refused(verdict);
             }
             _ => return,
         }
-        if boots.0 == current.0 && self.runs(node) {
-            let (boot, lag) = (boots.0, self.nodes[node].lag);
-            self.after(
-                lag,
-                Event::Path {
-                    node,
-                    boot,
-                    peer,
-                    state,
-                },
-            );
+        if boots.0 != current.0 || self.nodes[node].machine.is_none() {
+            return;
         }
-    }
-
-    /// The machine hears what the session said.
-    pub(super) fn report(&mut self, node: usize, peer: usize, state: PathState) {
         let (key, now) = (self.key(peer), self.instant());
         self.tell(|| format!("bfd of n{node} says n{peer} is {state:?}"));
         self.with(node, |machine| machine.path(&key, state, now));

@@ -35,8 +35,6 @@ pub(super) struct Node {
     pub(super) checks: BTreeMap<IpAddr, u64>,
     pub(super) timer: Option<u64>,
     pub(super) said: (u64, u32),
-    /// How late it hears of its sessions, in microseconds: it has much else to do.
-    pub(super) lag: u64,
 }
 
 /// Everything.
@@ -111,7 +109,6 @@ impl World {
             checks: BTreeMap::new(),
             timer: None,
             said: (0, 0),
-            lag: 0,
         };
         let mut world = Self {
             now: 0,
@@ -137,9 +134,6 @@ impl World {
             story: Vec::new(),
             dice,
         };
-        for node in 0..count {
-            world.nodes[node].lag = [0, 0, 2000, 60_000][world.pick(4)];
-        }
         for last in 100..=100 + world.pick(4) {
             let vip = format!("192.0.2.{last}").parse().unwrap();
             let nodes = world.mk_placement();

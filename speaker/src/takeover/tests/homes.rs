@@ -130,7 +130,6 @@ fn four_hundred_addresses_are_taken_over_in_one_call_with_one_statement() {
         })
         .collect();
     bench.says("b", &entries);
-    bench.wait(300);
     bench.take();
     bench.bfd("b", PathState::Down);
     assert_eq!(bench.machine.held().len(), 400);
